@@ -1,0 +1,1 @@
+"""Map/reduce jobs: model (pure), scheduler (in the gateway), agent and sandbox (on the nodes)."""

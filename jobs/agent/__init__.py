@@ -1,0 +1,1 @@
+"""The node's side of a job: leases tasks, runs them in a sandbox, keeps and reports what they made."""

@@ -1,0 +1,1 @@
+"""Pure: the job document, the job and task state machines, the messages between scheduler and agent."""

@@ -1,0 +1,207 @@
+"""Messages between the scheduler (in a gateway) and the agents (on nodes): msgpack bodies over HTTP.
+
+Calls, all `POST`, all signed with the node's own key (see `storage_nodes.token`):
+
+    /_manta/node/v1/lease    LeaseRequest  → LeaseReply    long poll
+    /_manta/node/v1/report   ReportRequest → ReportReply   batched
+    /_manta/node/v1/inputs   InputsRequest → InputsReply   a reducer's inputs, in pages
+    /_manta/node/v1/slots    SlotsRequest  → SlotsReply    new output slots, when one was spoilt by a dead peer
+
+Every message carries a version. A receiver ignores fields it does not know, so that neighbours one version apart
+work together.
+"""
+
+from enum import StrEnum
+from typing import TypeVar
+
+import msgpack
+import msgspec
+
+from manta.core.errors import BadRequest
+from manta.core.peers import PeerSource
+
+VERSION = 1
+
+
+class TaskKind(StrEnum):
+    MAP = "map"
+    REDUCE = "reduce"
+
+
+class PhaseSpec(msgspec.Struct, frozen=True):
+    """What every task of a phase shares. `tenant` is the owner's account id: zones are never shared across tenants."""
+
+    job_id: str
+    phase: int
+    tenant: str
+    kind: TaskKind
+    exec: str
+    init: str | None
+    memory_bytes: int
+    scratch_bytes: int
+    timeout_s: float
+    env: dict[str, str]
+    reducers: int
+
+
+class InputRef(msgspec.Struct, frozen=True):
+    """One pinned object version. `blob_id` is None for zero bytes. `sources` are the nodes that hold a copy."""
+
+    bucket: str
+    key: str
+    size: int
+    blob_id: str | None
+    sources: tuple[PeerSource, ...] = ()
+
+
+class OutputSlot(msgspec.Struct, frozen=True):
+    """Where one output goes: written here first under `blob_id`, then to each of `copies` (tokens allow just that)."""
+
+    blob_id: str
+    copies: tuple[PeerSource, ...] = ()
+
+
+class TaskLease(msgspec.Struct, frozen=True):
+    """One attempt of one task, granted to this node. `input` is for map tasks; reducers page theirs by /inputs."""
+
+    job_id: str
+    phase: int
+    task_id: int
+    attempt: int
+    slot: OutputSlot
+    input: InputRef | None = None
+    reducer: int = 0
+    """Number of this reducer, from 0."""
+
+
+class AttemptRef(msgspec.Struct, frozen=True):
+    job_id: str
+    task_id: int
+    attempt: int
+
+
+class LeaseRequest(msgspec.Struct, frozen=True):
+    """`held` names every attempt the node still works on or has not reported; what it does not name is offered again.
+
+    `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
+    `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again.
+    """
+
+    node_id: str
+    epoch: str
+    free_lanes: int
+    wait_s: float
+    held: tuple[AttemptRef, ...] = ()
+    known_phases: tuple[tuple[str, int], ...] = ()
+    version: int = VERSION
+
+
+class LeaseReply(msgspec.Struct, frozen=True):
+    """`lost`: attempts of `held` that are no longer this node's (cancelled, expired): kill and forget them."""
+
+    tasks: tuple[TaskLease, ...] = ()
+    phases: tuple[PhaseSpec, ...] = ()
+    lost: tuple[AttemptRef, ...] = ()
+    ended_jobs: tuple[str, ...] = ()
+    version: int = VERSION
+
+
+class Output(msgspec.Struct, frozen=True):
+    """A durable output on `nodes`. `blob_id` is None for zero bytes; `md5` and `crc64nvme` are of the whole."""
+
+    blob_id: str | None
+    size: int
+    md5: bytes
+    crc64nvme: bytes
+    nodes: tuple[str, ...] = ()
+    reducer: int | None = None
+
+
+class Usage(msgspec.Struct, frozen=True):
+    """`in_place`: input bytes read on this node. `moved` (map) and `shuffled` (reduce): those that came from others."""
+
+    started_ms: int
+    ended_ms: int
+    task_seconds: float
+    in_place_bytes: int = 0
+    moved_bytes: int = 0
+    shuffled_bytes: int = 0
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why an attempt failed; `code` is one of docs/jobs.md's. `retryable`: the store's fault, not the user's."""
+
+    code: str
+    message: str
+    exit_status: int | None = None
+    signal: int | None = None
+    retryable: bool = False
+
+
+class TaskResult(msgspec.Struct, frozen=True):
+    """`failure` is None for success. `stderr` is the tail for the error record; the whole stays on the node."""
+
+    attempt: AttemptRef
+    usage: Usage
+    outputs: tuple[Output, ...] = ()
+    failure: Failure | None = None
+    stderr: bytes = b""
+
+
+class ReportRequest(msgspec.Struct, frozen=True):
+    node_id: str
+    epoch: str
+    results: tuple[TaskResult, ...]
+    version: int = VERSION
+
+
+class ReportReply(msgspec.Struct, frozen=True):
+    """`stale` results were not committed: their outputs are to be deleted here (the sweeper would, later)."""
+
+    stale: tuple[AttemptRef, ...] = ()
+    version: int = VERSION
+
+
+class InputsRequest(msgspec.Struct, frozen=True):
+    node_id: str
+    attempt: AttemptRef
+    after: int = 0
+    limit: int = 1000
+    version: int = VERSION
+
+
+class InputsReply(msgspec.Struct, frozen=True):
+    """`next_after` is None at the end. A reducer is leased only when its phase's input is complete."""
+
+    inputs: tuple[InputRef, ...]
+    next_after: int | None
+    version: int = VERSION
+
+
+class SlotsRequest(msgspec.Struct, frozen=True):
+    node_id: str
+    attempt: AttemptRef
+    count: int
+    avoid: tuple[str, ...] = ()
+    version: int = VERSION
+
+
+class SlotsReply(msgspec.Struct, frozen=True):
+    slots: tuple[OutputSlot, ...]
+    version: int = VERSION
+
+
+Message = TypeVar("Message", bound=msgspec.Struct)
+
+
+def pack(message: msgspec.Struct) -> bytes:
+    """The message as msgpack."""
+    return bytes(msgpack.packb(msgspec.to_builtins(message, builtin_types=(bytes,)), use_bin_type=True))
+
+
+def unpack(body: bytes, kind: type[Message]) -> Message:
+    """The message of that kind, every field checked; `BadRequest` if it does not fit."""
+    try:
+        return msgspec.convert(msgpack.unpackb(body, raw=False, strict_map_key=True), kind)
+    except (ValueError, msgspec.ValidationError, msgpack.UnpackException) as error:
+        raise BadRequest(f"Not a {kind.__name__}: {error}.") from None

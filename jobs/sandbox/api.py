@@ -1,0 +1,102 @@
+"""What a sandbox offers the agent, whichever driver builds it: zones, and tasks in them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Asset:
+    """A read-only file of the zone: `blob` (path below the volume's blobs folder) appears at `path`."""
+
+    blob: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ZoneSpec:
+    """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds."""
+
+    name: str
+    tenant: str
+    memory_bytes: int
+    scratch_bytes: int
+    init: str | None = None
+    init_timeout_s: float = 60.0
+    env: Mapping[str, str] = field(default_factory=dict)
+    assets: tuple[Asset, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSpec:
+    """One task. `blob` is the path below the volume's blobs folder of the input, mounted read-only as `input_name`.
+
+    With `blob`, stdin is opened inside, from the mounted file; else `stdin_fd` (a pipe), else /dev/null.
+    `stdout_fd` and `stderr_fd` are pipes' write ends; the driver hands them over and the caller closes its own copy.
+    """
+
+    command: str
+    env: Mapping[str, str]
+    timeout_s: float
+    stdout_fd: int
+    stderr_fd: int
+    blob: str | None = None
+    input_name: str | None = None
+    stdin_fd: int | None = None
+
+
+class Overrun(StrEnum):
+    """The limit that ended a task (S5)."""
+
+    TIMEOUT = "timeout"
+    MEMORY = "memory"
+    PIDS = "pids"
+    SCRATCH = "scratch"
+    KILLED = "killed"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskEnd:
+    """How the task's first process ended; by then every process of the task is dead."""
+
+    exit_status: int | None
+    signal: int | None
+    core_dumped: bool
+    overrun: Overrun | None
+    wall_s: float
+    cpu_s: float
+
+
+class Zone(Protocol):
+    """Runs one task at a time. A zone whose `run` raised SandboxUnavailable is broken: close it and build another."""
+
+    async def run(self, task: TaskSpec) -> TaskEnd: ...
+
+    async def kill(self) -> None:
+        """End the running task, if any, with every process of it; its `run` returns Overrun.KILLED."""
+        ...
+
+    async def close(self) -> None:
+        """End the zone and everything in it."""
+        ...
+
+
+class Sandbox(Protocol):
+    """A driver. `start` probes the machine and raises SandboxUnavailable with the reason and the remedy."""
+
+    async def start(self) -> None: ...
+
+    async def open_zone(self, spec: ZoneSpec) -> Zone:
+        """A running zone whose `init` has succeeded; ZoneInitError otherwise."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """Driver, identity, and which limits hold by what means: for `manta doctor` and node status."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class ZoneInitError(Exception):
+    """`init` failed: how it ended and the tail of what it said, in one sentence."""

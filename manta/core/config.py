@@ -1,0 +1,74 @@
+"""What a process is told at its start. Read from a JSON file (mode 0600: it holds keys), checked by msgspec."""
+
+import os
+from pathlib import Path
+from typing import TypeVar
+
+import msgspec
+
+from manta.core.errors import InvalidArgument
+
+
+class TlsFiles(msgspec.Struct, frozen=True):
+    certificate: str
+    private_key: str
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`catalog` is `sqlite:/path/catalog.db` or `postgresql://…`.
+
+    `listen_fd` is a socket inherited from the supervisor; a line is written to `ready_fd` once requests are accepted.
+    """
+
+    catalog: str
+    copies: int = 1
+    host: str = "127.0.0.1"
+    port: int = 7070
+    listen_fd: int | None = None
+    ready_fd: int | None = None
+    admin_port: int | None = None
+    domain: str | None = None
+    region: str = "us-east-1"
+    tls: TlsFiles | None = None
+    log_dir: str | None = None
+    machine_id: str = ""
+    direct_reads: bool = True
+    master_key: str = ""
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """`listen` is `unix:/path` or `http://host:port`; `key` (hex) is shared with the gateways alone.
+
+    `gateways` are the base URLs the agent polls (http://host:port or unix:/path).
+    `lanes` tasks run side by side; with 0 there is no agent.
+    """
+
+    node_id: str
+    data_dir: str
+    key: str
+    listen: str
+    gateways: tuple[str, ...] = ()
+    lanes: int = 2
+    ready_fd: int | None = None
+    log_dir: str | None = None
+    journal: bool = True
+
+
+Config = TypeVar("Config", GatewayConfig, NodeConfig)
+
+
+def load(path: Path, kind: type[Config]) -> Config:
+    """The configuration in that file; InvalidArgument names what is wrong with it."""
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise InvalidArgument(f"The configuration {path} cannot be read: {error.strerror}.") from None
+    except msgspec.ValidationError as error:
+        raise InvalidArgument(f"The configuration {path} is not valid: {error}.") from None
+
+
+def save(path: Path, config: GatewayConfig | NodeConfig) -> None:
+    """Write it readable by its owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(config)))

@@ -1,0 +1,90 @@
+"""Every bound of the system, in one place (S3 of docs/invariants.md). Units come last in the names."""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# names (S3's own limits)
+KEY_MAX_BYTES: Final = 1024
+BUCKET_MIN_CHARS: Final = 3
+BUCKET_MAX_CHARS: Final = 63
+BUCKETS_PER_ACCOUNT: Final = 1000
+
+# objects and uploads (S3's own limits)
+OBJECT_MAX_BYTES: Final = 5 * 1024 * GIB
+PUT_MAX_BYTES: Final = 5 * GIB
+PART_MIN_BYTES: Final = 5 * MIB
+PART_MAX_BYTES: Final = 5 * GIB
+PARTS_MAX: Final = 10_000
+METADATA_MAX_BYTES: Final = 2 * KIB
+LIST_PAGE_MAX: Final = 1000
+DELETE_BATCH_MAX: Final = 1000
+USER_HEADERS_MAX_BYTES: Final = 8 * KIB
+
+# requests
+XML_MAX_BYTES: Final = 2 * MIB
+JSON_MAX_BYTES: Final = 1 * MIB
+REQUEST_LINE_MAX_BYTES: Final = 16 * KIB
+HEADER_MAX_BYTES: Final = 16 * KIB
+HEADERS_DEADLINE_S: Final = 20.0
+BODY_IDLE_TIMEOUT_S: Final = 60.0
+KEEPALIVE_S: Final = 75.0
+CONNECTIONS_MAX: Final = 4096
+CHUNK_HEADER_MAX_BYTES: Final = 512
+CHUNK_MAX_BYTES: Final = 64 * MIB
+TRAILER_MAX_BYTES: Final = 4 * KIB
+CLOCK_SKEW_S: Final = 15 * 60
+PRESIGN_MAX_S: Final = 7 * 24 * 3600
+DRAIN_S: Final = 60.0
+
+# blobs
+BLOCK_BYTES: Final = MIB
+"""A blob's CRC-32C is kept per block of this size."""
+SMALL_BLOB_BYTES: Final = 256 * KIB
+"""Blobs up to this size travel whole, many in one message, and become durable in the node's journal."""
+STREAM_CHUNK_BYTES: Final = 256 * KIB
+NODE_MESSAGE_MAX_BYTES: Final = 64 * MIB
+RESERVE_FRACTION: Final = 0.02
+RESERVE_MIN_BYTES: Final = 64 * MIB
+"""A volume refuses writes below max(fraction of its size, this), but never more than half of its size."""
+ORPHAN_GRACE_S: Final = 3600.0
+"""A blob file without a catalog row lives this long; a commit refuses a blob older than half of it."""
+GARBAGE_DELAY_S: Final = 60.0
+"""A replaced blob's files stay this long, for readers that are in the middle of them."""
+QUARANTINE_MAX_FILES: Final = 10_000
+NODE_TOKEN_TTL_S: Final = 300.0
+NODE_DEAD_AFTER_S: Final = 3.0
+NODE_PROBE_INTERVAL_S: Final = 1.0
+NODE_TIMEOUT_S: Final = 30.0
+
+# jobs
+PHASES_MAX: Final = 64
+JOB_DOCUMENT_MAX_BYTES: Final = 256 * KIB
+REDUCERS_MAX: Final = 1024
+EXEC_MAX_BYTES: Final = 64 * KIB
+JOB_PAGE_LINES: Final = 1000
+JOB_PAGE_LINES_MAX: Final = 10_000
+RESOLVE_PAGE: Final = 1000
+LEASE_BATCH_MAX: Final = 64
+LEASE_S: Final = 15.0
+LEASE_POLL_S: Final = 20.0
+REPORT_BATCH_MAX: Final = 256
+INFRASTRUCTURE_RETRIES: Final = 2
+TASK_MEMORY_DEFAULT_BYTES: Final = 256 * MIB
+TASK_MEMORY_MAX_BYTES: Final = 64 * GIB
+TASK_TIMEOUT_DEFAULT_S: Final = 600.0
+TASK_TIMEOUT_MAX_S: Final = 7 * 24 * 3600.0
+TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
+TASK_OUTPUT_MAX_BYTES: Final = 64 * GIB
+TASK_PIDS_MAX: Final = 256
+TASK_OPEN_FILES_MAX: Final = 1024
+STDERR_KEEP_BYTES: Final = 64 * KIB
+STDERR_IN_ERROR_BYTES: Final = 4 * KIB
+JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
+
+# what is kept of the past (promise O2)
+ACCESS_LOG_MAX_BYTES: Final = 64 * MIB
+ACCESS_LOG_FILES: Final = 4
+EVENTS_MAX: Final = 4096

@@ -1,0 +1,1 @@
+"""Object files on one machine: the volume, the node's server and its client."""
