@@ -58,6 +58,21 @@ NODE_TOKEN_TTL_S: Final = 300.0
 NODE_DEAD_AFTER_S: Final = 3.0
 NODE_PROBE_INTERVAL_S: Final = 1.0
 NODE_TIMEOUT_S: Final = 30.0
+NODE_REFRESH_S: Final = 2.0
+"""How often a gateway asks the catalog which nodes are registered."""
+UPLOAD_EXPIRY_S: Final = 7 * 24 * 3600.0
+"""An open multipart upload older than this is aborted."""
+COMPLETED_UPLOAD_KEEP_S: Final = 24 * 3600.0
+"""How long a repeated CompleteMultipartUpload gets the first one's answer (C5)."""
+GARBAGE_BATCH: Final = 500
+GARBAGE_INTERVAL_S: Final = 5.0
+SWEEP_BATCH: Final = 1000
+SWEEP_INTERVAL_S: Final = 600.0
+SWEEP_PAUSE_S: Final = 0.05
+"""Between two batches of a sweep, so that it never crowds out requests."""
+HASH_INLINE_BYTES: Final = 64 * KIB
+"""Bodies up to this size are hashed on the event loop: a thread hop costs more."""
+HASH_BATCH_BYTES: Final = MIB
 
 # jobs
 PHASES_MAX: Final = 64
