@@ -25,6 +25,8 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     host: str = "127.0.0.1"
     port: int = 7070
     listen_fd: int | None = None
+    control_fd: int | None = None
+    """A second inherited listening socket (Unix): the nodes' calls come in by it, whatever the first one speaks."""
     ready_fd: int | None = None
     admin_port: int | None = None
     domain: str | None = None
@@ -33,7 +35,6 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_dir: str | None = None
     machine_id: str = ""
     direct_reads: bool = True
-    master_key: str = ""
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,1 @@
+"""`manta serve`: one gateway and N nodes as child processes of one supervisor on this machine."""

@@ -1,0 +1,182 @@
+"""One child process: started, awaited until ready, its log bounded, its death reported."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from logging import LogRecord
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+
+from manta.core.errors import ServiceUnavailable
+
+LOG_BYTES = 4 * 1024 * 1024
+LOG_FILES = 3
+READY_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What to run: `arguments` after the interpreter; `pass_fds` are inherited, a ready pipe is added as READY_FD."""
+
+    name: str
+    arguments: Sequence[str]
+    pass_fds: Sequence[int] = ()
+
+
+class Child:
+    """A running process of a Program. `ready` is set when it said so; `exited` yields its return code."""
+
+    def __init__(self, program: Program, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.program = program
+        self.process = process
+        self.log = log
+        self.started = time.monotonic()
+        self._pump = asyncio.create_task(_pump_log(process, log))
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @property
+    def uptime_s(self) -> float:
+        return time.monotonic() - self.started
+
+    async def wait(self) -> int:
+        """The return code, after the last line of its log was written."""
+        code = await self.process.wait()
+        await self._pump
+        return code
+
+    def signal(self, number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(number)
+
+    async def stop(self, grace_s: float) -> int:
+        """SIGTERM, and SIGKILL if it is still there after the grace."""
+        self.signal(signal.SIGTERM)
+        exit_code = asyncio.ensure_future(self.wait())
+        done, _ = await asyncio.wait({exit_code}, timeout=grace_s)
+        if not done:
+            self.signal(signal.SIGKILL)
+        return await exit_code
+
+
+async def start(program: Program, log_dir: Path) -> Child:
+    """Run it and return once it said it is ready; ServiceUnavailable with its last words if it did not."""
+    reader, writer = os.pipe()
+    environment = dict(os.environ, MANTA_READY_FD=str(writer), MANTA_SUPERVISOR_PID=str(os.getpid()))
+    environment.pop("MANTA_ROOT_SECRET_KEY", None)
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *program.arguments,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            pass_fds=(*program.pass_fds, writer),
+            env=environment,
+            start_new_session=True,
+        )
+    finally:
+        os.close(writer)
+    child = Child(program, process, log_dir / f"{program.name}.log")
+    if not await _said_ready(reader):
+        code = await child.stop(5.0)
+        words = child.log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
+        raise ServiceUnavailable(f"{program.name} did not start (status {code}): {words[0]} See {child.log}.")
+    return child
+
+
+async def _said_ready(reader: int) -> bool:
+    loop = asyncio.get_running_loop()
+    heard: asyncio.Future[bool] = loop.create_future()
+
+    def readable() -> None:
+        loop.remove_reader(reader)
+        if not heard.done():
+            heard.set_result(bool(os.read(reader, 64)))
+
+    loop.add_reader(reader, readable)
+    try:
+        return await asyncio.wait_for(heard, READY_TIMEOUT_S)
+    except TimeoutError:
+        return False
+    finally:
+        loop.remove_reader(reader)
+        os.close(reader)
+
+
+async def _pump_log(process: asyncio.subprocess.Process, path: Path) -> None:
+    """Copy what the child says into a log of bounded size (promise O2)."""
+    assert process.stdout is not None
+    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+    try:
+        while chunk := await process.stdout.read(64 * 1024):
+            text = chunk.decode("utf-8", "replace").rstrip("\n")
+            handler.emit(LogRecord(path.stem, 20, "", 0, text, None, None))
+    finally:
+        handler.close()
+
+
+class Keeper:
+    """Keeps one Program running: when it dies unasked, `on_death` is told, then it is started again."""
+
+    def __init__(self, program: Program, log_dir: Path, on_death: Callable[[Child, int], Awaitable[None]]) -> None:
+        self.program = program
+        self.child: Child | None = None
+        self._log_dir = log_dir
+        self._on_death = on_death
+        self._watcher: asyncio.Task[None] | None = None
+        self._draining: set[asyncio.Task[int]] = set()
+
+    async def start(self) -> None:
+        self._adopt(await start(self.program, self._log_dir))
+
+    async def replace(self, grace_s: float) -> None:
+        """Start a successor; once it is ready, let the present one finish its work and go (promise O1)."""
+        successor = await start(self.program, self._log_dir)
+        old = self.child
+        await self._unwatch()
+        self._adopt(successor)
+        if old is not None:
+            drain = asyncio.create_task(old.stop(grace_s))
+            self._draining.add(drain)
+            drain.add_done_callback(self._draining.discard)
+
+    async def stop(self, grace_s: float) -> None:
+        await self._unwatch()
+        if self.child is not None:
+            await self.child.stop(grace_s)
+        await asyncio.gather(*self._draining, return_exceptions=True)
+
+    def _adopt(self, child: Child) -> None:
+        self.child = child
+        self._watcher = asyncio.create_task(self._watch(child))
+
+    async def _unwatch(self) -> None:
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+            self._watcher = None
+
+    async def _watch(self, child: Child) -> None:
+        while True:
+            code = await child.wait()
+            await self._on_death(child, code)
+            child = await self._revive()
+            self.child = child
+
+    async def _revive(self) -> Child:
+        """At once the first time, then after growing pauses: a process that dies at its start must not spin."""
+        pause_s = 0.0
+        while True:
+            await asyncio.sleep(pause_s)
+            try:
+                return await start(self.program, self._log_dir)
+            except ServiceUnavailable:
+                pause_s = min(max(pause_s * 2, 0.2), 5.0)
