@@ -3,7 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+INPUT_FOLDER: Final = "/input"
+"""A task sees its input as `<INPUT_FOLDER>/<input_name>`, scratch (its home and working folder) as SCRATCH_FOLDER."""
+SCRATCH_FOLDER: Final = "/scratch"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class ZoneSpec:
 class TaskSpec:
     """One task. `blob` is the path below the volume's blobs folder of the input, mounted read-only as `input_name`.
 
+    `input_name` without `blob` is an empty input: an empty file of that name, and stdin at its end.
     With `blob`, stdin is opened inside, from the mounted file; else `stdin_fd` (a pipe), else /dev/null.
     `stdout_fd` and `stderr_fd` are pipes' write ends; the driver hands them over and the caller closes its own copy.
     """
