@@ -1,0 +1,91 @@
+"""What a job's inputs are written as, and which keys they match.
+
+`s3://bucket/key` is one object. A key that ends in `/` (or is empty) is a prefix. A key with `*`, `?` or `[` is a
+glob: `*` and `?` do not cross `/`, `**` does, `[a-z]` and `[!a-z]` are sets. An object whose key holds such a
+character is named by `{"bucket": …, "key": …}`. With both `prefix` and `glob`, the glob is matched against what
+follows the prefix.
+"""
+
+import re
+from collections.abc import Mapping
+
+import msgspec
+
+from jobs.model.globs import compile_glob, literal_prefix
+from jobs.model.properties import check_known
+from manta.core import names
+from manta.core.errors import InvalidArgument, InvalidURI, MantaError
+
+_SPECIAL = re.compile(r"[*?\[]")
+_KNOWN = ("bucket", "key", "prefix", "glob")
+_LATER = ("where",)
+
+
+class InputSpec(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
+    """One written input: exactly one object (`key`), or every object under `prefix` that matches `glob`.
+
+    `malformed` holds what was written when it names nothing: it becomes an InvalidInput error of the job.
+    """
+
+    bucket: str
+    key: str | None = None
+    prefix: str = ""
+    glob: str | None = None
+    malformed: str | None = None
+
+    @property
+    def listing_prefix(self) -> str:
+        """The longest prefix every matching key has."""
+        return self.prefix + (literal_prefix(self.glob) if self.glob is not None else "")
+
+    def matches(self, key: str) -> bool:
+        """Whether that key, found in a listing, is meant."""
+        if not key.startswith(self.prefix):
+            return False
+        return self.glob is None or compile_glob(self.glob).matches(key[len(self.prefix) :])
+
+
+def parse_input(value: object) -> InputSpec:
+    """The input written as a string or an object of the document. BadRequest; a bad name is a `malformed` input."""
+    if isinstance(value, str):
+        return _parse_uri(value)
+    if isinstance(value, Mapping):
+        return _parse_mapping(value)
+    raise InvalidArgument(f"An input is written s3://bucket/key or as an object with `bucket`, not {value!r}.")
+
+
+def _parse_uri(uri: str) -> InputSpec:
+    try:
+        bucket, key = names.split_uri(uri)
+        if _SPECIAL.search(key):
+            return InputSpec(bucket, glob=key)
+        if not key or key.endswith("/"):
+            return InputSpec(bucket, prefix=key)
+        return InputSpec(bucket, key=names.check_key(key))
+    except MantaError:
+        return InputSpec("", malformed=uri)
+
+
+def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
+    check_known(value, _KNOWN, _LATER, "an input")
+    fields = {str(name): text for name, text in value.items() if text is not None}
+    for name, text in fields.items():
+        if not isinstance(text, str):
+            raise InvalidArgument(f"`{name}` of an input is a string, not {text!r}.")
+    if "bucket" not in fields:
+        raise InvalidArgument("An input written as an object needs `bucket`.")
+    if "key" in fields and len(fields) > 2:
+        raise InvalidArgument("An input has either `key`, or `prefix` and `glob`.")
+    key = fields.get("key")
+    try:
+        names.check_bucket(str(fields["bucket"]))
+        if key is not None:
+            names.check_key(str(key))
+    except (MantaError, InvalidURI):
+        return InputSpec("", malformed=f"s3://{fields['bucket']}/{key or ''}")
+    return InputSpec(
+        str(fields["bucket"]),
+        key=None if key is None else str(key),
+        prefix=str(fields.get("prefix", "")),
+        glob=None if "glob" not in fields else str(fields["glob"]),
+    )
