@@ -1,0 +1,157 @@
+"""A job from the client's side: create, feed, watch, read what it made."""
+
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from manta.core.errors import ServiceUnavailable
+from manta.core.limits import JOB_PAGE_LINES
+from manta.sdk.transport import Transport
+
+_POLL_S = 10
+_ADD_LINES = 5000
+Line = dict[str, Any]
+
+
+class TaskCounts(msgspec.Struct, frozen=True):
+    waiting: int = 0
+    ready: int = 0
+    running: int = 0
+    committed: int = 0
+    failed: int = 0
+    cancelled: int = 0
+
+    @property
+    def finished(self) -> int:
+        return self.committed + self.failed + self.cancelled
+
+    @property
+    def total(self) -> int:
+        return self.finished + self.waiting + self.ready + self.running
+
+
+class PhaseStatus(msgspec.Struct, frozen=True):
+    type: str
+    exec: str = ""
+    tasks: TaskCounts = TaskCounts()
+
+
+class JobStatus(msgspec.Struct, frozen=True):
+    """What the store says of a job. Times are RFC 3339, bytes are bytes."""
+
+    id: str
+    state: str
+    name: str | None = None
+    created: str | None = None
+    ended: str | None = None
+    phases: tuple[PhaseStatus, ...] = ()
+    inputs: int = 0
+    outputs: int = 0
+    errors: int = 0
+    input_bytes_in_place: int = 0
+    input_bytes_moved: int = 0
+    shuffle_bytes_moved: int = 0
+    task_seconds: float = 0.0
+
+    @property
+    def finished(self) -> bool:
+        return self.state in ("done", "cancelled")
+
+
+class WaitTimedOutError(ServiceUnavailable):
+    """The job goes on; only the waiting ended."""
+
+    code = "WaitTimedOut"
+
+
+class Job:
+    """A job of the store, by id. Every method asks the store; nothing is cached."""
+
+    def __init__(self, transport: Transport, job_id: str) -> None:
+        self._transport = transport
+        self.id = job_id
+
+    def __repr__(self) -> str:
+        return f"Job({self.id!r})"
+
+    def status(self, *, wait_s: float | None = None, seen: str | None = None) -> JobStatus:
+        """With `wait_s` the store answers when the job ends, or progressed, or that time has passed."""
+        query = {"wait": None if wait_s is None else f"{wait_s:g}", "seen": seen}
+        return msgspec.json.decode(self._transport.call("GET", f"/jobs/{self.id}", query=query), type=JobStatus)
+
+    def watch(self, *, timeout_s: float | None = None, interval_s: float = _POLL_S) -> Iterator[JobStatus]:
+        """The status now and at least every `interval_s`, until the job has ended. WaitTimedOutError."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        status = self.status()
+        yield status
+        while not status.finished:
+            left = interval_s if deadline is None else min(interval_s, deadline - time.monotonic())
+            if left <= 0:
+                raise WaitTimedOutError(f"Job {self.id} has not ended within {timeout_s:g} s; it goes on.")
+            status = self.status(wait_s=left)
+            yield status
+
+    def wait(self, *, timeout_s: float | None = None) -> JobStatus:
+        """The status once it is done or cancelled."""
+        *_, last = self.watch(timeout_s=timeout_s)
+        return last
+
+    def add(self, inputs: Iterable[str | Mapping[str, object]]) -> int:
+        """Add inputs (`s3://…` or objects with bucket and key, prefix or glob); how many lines were sent."""
+        batch: list[object] = []
+        count = 0
+        for item in inputs:
+            batch.append(item)
+            count += 1
+            if len(batch) == _ADD_LINES:
+                self._send(batch)
+                batch = []
+        if batch:
+            self._send(batch)
+        return count
+
+    def _send(self, batch: list[object]) -> None:
+        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch)
+
+    def end(self) -> None:
+        """No more inputs will come."""
+        self._transport.call("POST", f"/jobs/{self.id}/end")
+
+    def cancel(self) -> None:
+        self._transport.call("POST", f"/jobs/{self.id}/cancel")
+
+    def delete(self) -> None:
+        """Remove the job with what it made."""
+        self._transport.call("DELETE", f"/jobs/{self.id}")
+
+    def inputs(self) -> Iterator[Line]:
+        return self._lines("inputs")
+
+    def outputs(self) -> Iterator[Line]:
+        return self._lines("outputs")
+
+    def errors(self) -> Iterator[Line]:
+        return self._lines("errors")
+
+    def stderr(self, task: int) -> bytes:
+        """What the task wrote to stderr: its last 64 KiB."""
+        return self._transport.call("GET", f"/jobs/{self.id}/tasks/{task}/stderr")
+
+    def _lines(self, what: str) -> Iterator[Line]:
+        after = 0
+        while True:
+            query = {"after": after, "limit": JOB_PAGE_LINES}
+            content = self._transport.call("GET", f"/jobs/{self.id}/{what}", query=query)
+            lines = [msgspec.json.decode(line) for line in content.splitlines() if line]
+            yield from lines
+            if len(lines) < JOB_PAGE_LINES:
+                return
+            after = lines[-1]["seq"]
+
+
+def phase(kind: str, command: str, **properties: object) -> dict[str, object]:
+    """One phase of a job document; properties that are None are left out."""
+    given = {name: value for name, value in properties.items() if value is not None}
+    return {"type": kind, "exec": command, **given}

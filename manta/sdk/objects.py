@@ -1,0 +1,104 @@
+"""Objects from the client's side: a lazy selection of them, and what can be done with it."""
+
+import fnmatch
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from manta.core.errors import MantaError
+from manta.core.names import split_uri
+
+if TYPE_CHECKING:
+    from manta.sdk.jobs import Job
+    from manta.sdk.store import Store
+
+_WILD = frozenset("*?[")
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectInfo:
+    """One object as LIST or HEAD tell it; `etag` without quotes."""
+
+    bucket: str
+    key: str
+    size: int
+    etag: str
+    modified: datetime
+
+    @property
+    def uri(self) -> str:
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What an `s3://bucket/key`, prefix or glob selects. `pattern` is None for a single key or a plain prefix."""
+
+    bucket: str
+    prefix: str
+    pattern: str | None
+
+    @classmethod
+    def parse(cls, uri: str) -> "Selection":
+        """A key that ends in `/`, or is empty, is a prefix; one with `*`, `?` or `[` is a glob."""
+        bucket, key = split_uri(uri)
+        first = next((index for index, character in enumerate(key) if character in _WILD), None)
+        if first is None:
+            return cls(bucket, key, None)
+        return cls(bucket, key[:first], key)
+
+    @property
+    def is_single(self) -> bool:
+        return self.pattern is None and bool(self.prefix) and not self.prefix.endswith("/")
+
+    def matches(self, key: str) -> bool:
+        return self.pattern is None or fnmatch.fnmatchcase(key, self.pattern)
+
+
+class JobFailedError(MantaError):
+    """The job ended with errors; the first of them is in the message."""
+
+    code = "JobFailed"
+    status = 500
+
+
+class Objects:
+    """A lazy selection of objects. Nothing is asked of the store before it is iterated or a job is made of it."""
+
+    def __init__(self, store: "Store", uris: tuple[str, ...]) -> None:
+        self._store = store
+        self._uris = uris
+
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        for uri in self._uris:
+            yield from self._store.list_objects(uri)
+
+    def sh(self, command: str, *, reduce: str | None = None, count: int = 1, name: str | None = None) -> "ShellJob":
+        """Run `command` on each object where it lies; `reduce` on all that came out of it."""
+        phases: list[dict[str, object]] = [{"type": "map", "exec": command}]
+        if reduce is not None:
+            phases.append({"type": "reduce", "exec": reduce, "count": count})
+        return ShellJob(self._store, self._store.submit(phases, inputs=self._uris, name=name))
+
+
+class ShellJob:
+    """A submitted job whose outputs are wanted."""
+
+    def __init__(self, store: "Store", job: "Job") -> None:
+        self._store = store
+        self.job = job
+
+    def outputs(self) -> Iterator[bytes]:
+        """Each final output, once the job has ended; JobFailedError with the first error, if there was one."""
+        self.job.wait()
+        for error in self.job.errors():
+            raise JobFailedError(f"Job {self.job.id}: {error['code']}: {error['message']} (input {error['input']}).")
+        for line in self.job.outputs():
+            yield self._store.read(f"s3://{line['bucket']}/{line['key']}")
+
+    def bytes(self) -> bytes:
+        return b"".join(self.outputs())
+
+    def text(self) -> str:
+        return self.bytes().decode("utf-8")

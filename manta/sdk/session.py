@@ -1,0 +1,93 @@
+"""Which store, as whom: the same rules for every command and for `manta.connect()`."""
+
+import configparser
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import botocore.session
+from botocore.credentials import Credentials
+
+from manta.core.errors import AccessDenied, ServiceUnavailable
+
+DEFAULT_REGION = "us-east-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """An endpoint and the keys to sign with."""
+
+    url: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    region: str = DEFAULT_REGION
+    ca_bundle: str | None = None
+
+    @property
+    def credentials(self) -> Credentials:
+        return Credentials(self.access_key, self.secret_key)
+
+
+def find_session(
+    url: str | None = None,
+    access_key: str | None = None,
+    secret_key: str | None = None,
+    *,
+    environment: Mapping[str, str] = os.environ,
+) -> Session:
+    """Arguments, else the environment and the usual AWS chain, else the store that `manta serve` last started here.
+
+    ServiceUnavailable when no endpoint is known, AccessDenied when no keys are.
+    """
+    last = _last_store(environment)
+    from_environment = _endpoint(environment)
+    endpoint = url or from_environment or last.get("url")
+    if endpoint is None:
+        raise ServiceUnavailable("No store is known: start one with `manta serve`, or set MANTA_URL.")
+    region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or last.get("region")
+    keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint)
+    if keys is None:
+        raise AccessDenied(
+            f"No keys for {endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
+        )
+    return Session(endpoint.rstrip("/"), *keys, region or DEFAULT_REGION, environment.get("AWS_CA_BUNDLE"))
+
+
+def _endpoint(environment: Mapping[str, str]) -> str | None:
+    for name in ("MANTA_URL", "AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"):
+        if value := environment.get(name):
+            return value
+    return None
+
+
+def _keys(last: Mapping[str, str], endpoint: str) -> tuple[str, str] | None:
+    """The last store's own keys when that store is meant and the AWS chain names no others."""
+    explicit = any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"))
+    if not explicit and last.get("url") == endpoint and (keys := _read_credentials(last.get("credentials"))):
+        return keys
+    found = botocore.session.Session().get_credentials()
+    if found is not None and found.access_key and found.secret_key:
+        return found.access_key, found.secret_key
+    return None
+
+
+def _read_credentials(path: str | None) -> tuple[str, str] | None:
+    if path is None:
+        return None
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(path)
+    if not parser.has_section("default"):
+        return None
+    section = parser["default"]
+    return section["aws_access_key_id"], section["aws_secret_access_key"]
+
+
+def _last_store(environment: Mapping[str, str]) -> dict[str, str]:
+    """What `manta serve` wrote when it was last started: `name=value` lines."""
+    base = Path(environment.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    try:
+        lines = (base / "manta" / "last-store").read_text().splitlines()
+    except OSError:
+        return {}
+    return dict(line.split("=", 1) for line in lines if "=" in line)

@@ -1,0 +1,126 @@
+"""One signed HTTP call to the jobs API, and every error of boto3 or of the wire as one of ours."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlencode
+
+import botocore.exceptions
+import msgspec
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
+from botocore.httpsession import URLLib3Session
+
+from manta.core import errors
+from manta.core.errors import MantaError
+from manta.sdk.session import Session
+
+API = "/_manta/v1"
+_ATTEMPTS = 4
+
+
+def _by_code() -> dict[str, type[MantaError]]:
+    """Every error class by its code; the classes that give a code of their own win over those that inherit it."""
+    kinds: dict[str, type[MantaError]] = {}
+    pending: list[type[MantaError]] = [MantaError]
+    while pending:
+        kind = pending.pop()
+        if "code" in vars(kind):
+            kinds.setdefault(kind.code, kind)
+        pending.extend(kind.__subclasses__())
+    kinds["NoSuchKey"] = errors.NoSuchKey
+    return kinds
+
+
+_KINDS = _by_code()
+_KINDS_BY_STATUS: dict[int, type[MantaError]] = {
+    403: errors.AccessDenied,
+    404: errors.NotFound,
+    412: errors.PreconditionFailed,
+    503: errors.ServiceUnavailable,
+}
+
+
+def error_for(code: str, message: str, status: int) -> MantaError:
+    """The error that the store answered, as its class; an unknown code keeps its words."""
+    kind = _KINDS.get(code) or _KINDS_BY_STATUS.get(status, MantaError)
+    return kind(message or kind.default, code=code)
+
+
+@contextmanager
+def translated(what: str) -> Iterator[None]:
+    """Raise boto3's errors as ours; `what` names the thing that was asked for."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        answer = error.response
+        status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
+        details = answer.get("Error", {})
+        raise error_for(str(details.get("Code", "")), f"{what}: {details.get('Message', error)}", status) from error
+    except botocore.exceptions.EndpointConnectionError as error:
+        raise errors.ServiceUnavailable(f"{what}: the store does not answer: is `manta serve` running?") from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise errors.ServiceUnavailable(f"{what}: {error}") from error
+
+
+class Transport:
+    """Calls below /_manta/v1, signed exactly like S3's. Safe to share between threads."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._signer = S3SigV4Auth(session.credentials, "s3", session.region)
+        self._http = URLLib3Session(verify=session.ca_bundle or True, timeout=(10, 90))
+
+    def close(self) -> None:
+        self._http.close()
+
+    def call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: object = None,
+        lines: list[object] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> bytes:
+        """The reply's body. `body` is sent as JSON, `lines` as NDJSON. Reads are repeated when the store is away."""
+        payload = msgspec.json.encode(body) if body is not None else b""
+        if lines is not None:
+            payload = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        url = f"{self._session.url}{API}{path}" + (f"?{urlencode(asked)}" if asked else "")
+        attempts = _ATTEMPTS if method == "GET" or (headers and "Idempotency-Key" in headers) else 1
+        for attempt in range(1, attempts + 1):
+            try:
+                return self._once(method, url, payload, dict(headers or {}))
+            except MantaError as error:
+                if not error.retryable or attempt == attempts:
+                    raise
+        raise AssertionError("unreachable")
+
+    def json(self, method: str, path: str, **options: Any) -> Any:
+        """Like `call`, the reply decoded."""
+        return msgspec.json.decode(self.call(method, path, **options) or b"null")
+
+    def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> bytes:
+        request = AWSRequest(method=method, url=url, data=payload, headers=headers)
+        self._signer.add_auth(request)
+        try:
+            answer = self._http.send(request.prepare())
+        except botocore.exceptions.HTTPClientError as error:
+            raise errors.ServiceUnavailable(
+                f"The store at {self._session.url} does not answer: is `manta serve` running?"
+            ) from error
+        content = bytes(answer.content)
+        if answer.status_code >= 400:
+            raise _read_error(answer.status_code, content)
+        return content
+
+
+def _read_error(status: int, content: bytes) -> MantaError:
+    try:
+        details = msgspec.json.decode(content)["error"]
+        return error_for(str(details["code"]), str(details["message"]), status)
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return error_for("", f"The store answered {status}.", status)
