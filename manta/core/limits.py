@@ -69,6 +69,8 @@ COMPLETED_UPLOAD_KEEP_S: Final = 24 * 3600.0
 """How long a repeated CompleteMultipartUpload gets the first one's answer (C5)."""
 GARBAGE_BATCH: Final = 500
 GARBAGE_INTERVAL_S: Final = 5.0
+DISCARDS_MAX: Final = 256
+"""Deletions of useless copies under way at once; what is beyond is left to the sweeper."""
 SWEEP_BATCH: Final = 1000
 SWEEP_INTERVAL_S: Final = 600.0
 SWEEP_PAUSE_S: Final = 0.05
@@ -90,6 +92,16 @@ LEASE_S: Final = 15.0
 LEASE_POLL_S: Final = 20.0
 REPORT_BATCH_MAX: Final = 256
 INFRASTRUCTURE_RETRIES: Final = 2
+LOST_LEASES_MAX: Final = 10
+"""A task whose node is lost while it runs is tried again this often: it may be what brings the nodes down."""
+HOLDER_WAIT_S: Final = 600.0
+"""A task waits this long for a living node that holds its input, then fails with InternalError."""
+REDUCER_PATIENCE_S: Final = 3.0
+"""A reducer is kept this long for the node where most of its input lies; then any node may take it."""
+FAIR_JOBS_MAX: Final = 256
+"""Jobs looked at when a node's lanes are shared out, the oldest first."""
+JOB_WAIT_MAX_S: Final = 60.0
+"""The longest `GET /jobs/{id}?wait=`."""
 TASK_MEMORY_DEFAULT_BYTES: Final = 256 * MIB
 TASK_MEMORY_MAX_BYTES: Final = 64 * GIB
 TASK_TIMEOUT_DEFAULT_S: Final = 600.0
@@ -106,3 +118,35 @@ JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
 ACCESS_LOG_MAX_BYTES: Final = 64 * MIB
 ACCESS_LOG_FILES: Final = 4
 EVENTS_MAX: Final = 4096
+SCRUB_PERIOD_S: Final = 14 * 24 * 3600.0
+"""Every stored block is checked at least this often; a check is trusted as long while the file is unchanged."""
+VERIFIED_FILES_MAX: Final = 65_536
+"""Files of which a process remembers that it checked them."""
+
+# agent
+STDERR_TOTAL_MAX_BYTES: Final = 512 * MIB
+"""What a node keeps of its tasks' stderr, all jobs together; the oldest jobs' goes first."""
+PREFETCH_S: Final = 0.25
+"""An agent holds about this much work beyond its running tasks, so that no lane waits for a lease."""
+ZONES_IDLE_MAX: Final = 8
+ZONE_IDLE_S: Final = 30.0
+ZONE_BUILDS_MAX: Final = 8
+ZONE_RETRY_S: Final = 5.0
+"""After a zone could not be built, its phase's tasks are refused this long before it is tried again."""
+HEARTBEAT_S: Final = 1.0
+"""A busy agent renews its leases, and hears of those it lost, this often (J6)."""
+REPORT_DELAY_S: Final = 0.02
+"""Results wait at most this long for their neighbours while lanes are busy."""
+FINISHING_MAX: Final = 64
+"""Ended tasks whose outputs are being stored; more than these hold the lanes."""
+INPUTS_AHEAD: Final = 8
+"""Small remote inputs of a reducer that are fetched ahead."""
+
+# gateway
+HEADERS_MAX: Final = 128
+LINGER_S: Final = 5.0
+"""How long the rest of a refused body is read away, so that the client gets to see its reply."""
+DRAIN_IDLE_S: Final = 3.0
+"""While draining, an idle connection is closed only after this much silence."""
+ACCESS_LOG_BUFFER_MAX: Final = 20_000
+"""Lines that wait for the log's thread; what comes beyond is counted, not kept."""
