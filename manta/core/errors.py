@@ -119,6 +119,11 @@ class AuthorizationQueryParametersError(BadRequest):
     default = "The query parameters of the presigned URL are not valid."
 
 
+class InvalidToken(BadRequest):
+    code = "InvalidToken"
+    default = "Session tokens are not supported here: use a permanent access key without x-amz-security-token."
+
+
 class MissingContentLength(BadRequest):
     code = "MissingContentLength"
     status = 411
