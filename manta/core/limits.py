@@ -150,3 +150,12 @@ DRAIN_IDLE_S: Final = 3.0
 """While draining, an idle connection is closed only after this much silence."""
 ACCESS_LOG_BUFFER_MAX: Final = 20_000
 """Lines that wait for the log's thread; what comes beyond is counted, not kept."""
+NODE_CONNECTIONS_MAX: Final = 256
+"""Connections one process keeps to one node."""
+BATCH_MAX_BYTES: Final = 4 * MIB
+BATCH_MAX_BLOBS: Final = 256
+"""Small blobs sent to a node in one message."""
+
+# the catalog's writer
+CATALOG_QUEUE_MAX: Final = 16_384
+CATALOG_BATCH_MAX: Final = 256

@@ -1,0 +1,46 @@
+"""SQL from `.sql` files: each statement stands under a line `-- name: <name>`; migrations are numbered files."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.resources import files
+
+from manta.core.errors import InvalidArgument
+
+_HEAD = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_MIGRATION = re.compile(r"(\d{4})_(\w+)\.sql")
+
+
+def load(package: str, name: str) -> Mapping[str, str]:
+    """The statements of `<package>/sql/<name>.sql` by name."""
+    text = files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
+    pieces = _HEAD.split(text)[1:]
+    return {pieces[i]: pieces[i + 1].strip().removesuffix(";") for i in range(0, len(pieces), 2)}
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    number: int
+    name: str
+    script: str
+
+
+def migrations(package: str) -> list[Migration]:
+    """The files `<package>/migrations/NNNN_<name>.sql` in order; each is run once, in a transaction of its own."""
+    found = []
+    for entry in files(package).joinpath("migrations").iterdir():
+        match = _MIGRATION.fullmatch(entry.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], entry.read_text("utf-8")))
+    return sorted(found, key=lambda migration: migration.number)
+
+
+def pending(known: list[Migration], applied: set[int], where: str) -> list[Migration]:
+    """The migrations still to run. InvalidArgument when the catalog was written by a newer version."""
+    newest, newest_known = max(applied, default=0), max(migration.number for migration in known)
+    if newest > newest_known:
+        raise InvalidArgument(
+            f"The catalog {where} has schema {newest}, and this version of manta knows schemas up to {newest_known}: "
+            "start the newer version that wrote it, or restore a backup made before the upgrade."
+        )
+    return [migration for migration in known if migration.number not in applied]
