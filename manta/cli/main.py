@@ -1,29 +1,58 @@
 """The `manta` command: its sub-commands, and how errors reach the user and the shell."""
 
 import importlib
+import os
 import sys
+from typing import Any
 
 import typer
 
-from manta.cli.exit_codes import exit_code
+from manta.cli.exit_codes import FAILED, exit_code
 from manta.core.errors import MantaError
 
-_SERVER_COMMANDS = {
+_COMMANDS = {
     "serve": "manta.cli.serve:serve",
     "gateway": "manta.cli.gateway:gateway",
     "node": "manta.cli.node:node",
+    "hello": "manta.cli.hello:hello",
+    "doctor": "manta.cli.doctor:doctor",
+    "backup": "manta.cli.catalog:backup",
+    "restore": "manta.cli.catalog:restore",
+    "fsck": "manta.cli.catalog:fsck",
+    **{name: f"manta.cli.objects:{name}" for name in ("mb", "rb", "ls", "put", "get", "cat", "rm", "cp")},
+    **{name: f"manta.cli.objects:{name}" for name in ("find", "stat", "sign")},
 }
+_GROUPS = {"job": "manta.cli.job:app", "account": "manta.cli.account:app"}
 
 
 def build(arguments: list[str]) -> typer.Typer:
-    """The application. Server commands are imported only when asked for: a client must start quickly."""
-    app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__)
-    wanted = next((argument for argument in arguments if not argument.startswith("-")), None)
-    for name, target in _SERVER_COMMANDS.items():
-        if wanted in (name, None):
-            module, _, function = target.partition(":")
-            app.command(name)(getattr(importlib.import_module(module), function))
+    """The application with the wanted command alone, where one is named: a client must start quickly."""
+    app = typer.Typer(
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+        help="A compute-on-storage object store: put objects, run map/reduce jobs where they lie.",
+    )
+    wanted = arguments[0] if arguments else None
+    known = wanted in _COMMANDS or wanted in _GROUPS
+    for name, target in _COMMANDS.items():
+        if not known or name == wanted:
+            app.command(name)(_load(target))
+    for name, target in _GROUPS.items():
+        if not known or name == wanted:
+            app.add_typer(_load(target), name=name)
+    app.callback()(_root)
     return app
+
+
+def _root() -> None:
+    """With a callback, Typer keeps the command's name even when it is the only one."""
+
+
+def _load(target: str) -> Any:
+    module, _, name = target.partition(":")
+    return getattr(importlib.import_module(module), name)
 
 
 def main() -> None:
@@ -33,6 +62,9 @@ def main() -> None:
     except MantaError as error:
         print(f"manta: {error.message}", file=sys.stderr)
         sys.exit(exit_code(error))
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(FAILED)
 
 
 if __name__ == "__main__":

@@ -79,7 +79,7 @@ class Objects:
         phases: list[dict[str, object]] = [{"type": "map", "exec": command}]
         if reduce is not None:
             phases.append({"type": "reduce", "exec": reduce, "count": count})
-        return ShellJob(self._store, self._store.submit(phases, inputs=self._uris, name=name))
+        return ShellJob(self._store, self._store.submit(phases, inputs=self._uris, properties={"name": name}))
 
 
 class ShellJob:

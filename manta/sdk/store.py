@@ -191,11 +191,11 @@ class Store:
         *,
         inputs: Sequence[str | Mapping[str, object]] = (),
         end: bool = True,
+        properties: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
-        **properties: object,
     ) -> Job:
         """Create a job from its phases; `properties` are the document's others (name, output, …)."""
-        given = {name: value for name, value in properties.items() if value is not None}
+        given = {name: value for name, value in (properties or {}).items() if value is not None}
         document = {"phases": list(phases), "inputs": list(inputs), "end": end, **given}
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
         answer = self._transport.json("POST", "/jobs", body=document, headers=headers)

@@ -1,0 +1,242 @@
+"""`manta job …`: submit, feed, watch and read jobs."""
+
+import sys
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from manta.cli import output
+from manta.cli.exit_codes import CANCELLED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
+from manta.cli.job_arguments import JobArguments, parse
+from manta.sdk import Job, Store, connect
+from manta.sdk.jobs import JobStatus, WaitTimedOutError
+
+app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that hold the objects.")
+JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+_RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
+_STDERR_LINES = 12
+
+
+def _inputs(arguments: JobArguments) -> Iterator[str]:
+    for item in arguments.inputs:
+        if item == "-":
+            yield from (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
+        else:
+            yield item
+
+
+def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
+    streamed = "-" in arguments.inputs
+    job = store.submit(
+        arguments.phases,
+        inputs=() if streamed else arguments.inputs,
+        end=end and not streamed,
+        properties=arguments.properties,
+    )
+    if streamed:
+        job.add(_inputs(arguments))
+        if end:
+            job.end()
+    return job
+
+
+@app.command(context_settings=_RAW)
+def run(context: typer.Context) -> None:
+    """Create a job, wait with a progress bar, print its outputs and each failure with its stderr.
+
+    manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD]… INPUT…
+
+    Options before a phase: --memory 256M --disk 1G --timeout 10m --count N --init CMD --env K=V.
+    Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --json.
+    INPUT is s3://bucket/key, a prefix ending in `/`, a glob, or `-` for stdin.
+    """
+    arguments = parse(context.args)
+    with connect() as store:
+        job = _submit(store, arguments, end=True)
+        output.console().print(f"[dim]job {job.id}[/]")
+        status = _follow(job, arguments.timeout_s)
+        _show_outputs(store, job, arguments.json)
+        _show_errors(job, arguments.json)
+        _summary(status)
+    raise typer.Exit(_exit_of(status))
+
+
+@app.command(context_settings=_RAW)
+def create(context: typer.Context) -> None:
+    """Create a job and print its id. Without inputs it waits for `manta job add` and `manta job end`."""
+    arguments = parse(context.args)
+    with connect() as store:
+        output.line(_submit(store, arguments, end=bool(arguments.inputs)).id)
+
+
+@app.command()
+def add(job: JobId, inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT…")] = None) -> None:
+    """Add inputs; without any, one per line from stdin."""
+    with connect() as store:
+        lines = inputs or (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
+        output.console().print(f"[dim]{store.job(job).add(lines)} lines of input[/]")
+
+
+@app.command()
+def end(job: JobId) -> None:
+    """No more inputs will come."""
+    with connect() as store:
+        store.job(job).end()
+
+
+@app.command()
+def cancel(job: JobId) -> None:
+    """Stop a job; each unfinished input becomes a JobCancelled error."""
+    with connect() as store:
+        store.job(job).cancel()
+
+
+@app.command("rm")
+def remove(job: JobId) -> None:
+    """Remove a finished job with its outputs."""
+    with connect() as store:
+        store.job(job).delete()
+
+
+@app.command()
+def get(job: JobId, json: Json = False) -> None:
+    """Show a job's state and counts."""
+    with connect() as store:
+        status = store.job(job).status()
+    if json:
+        output.json_line(status)
+        return
+    output.line(f"{status.id}  {status.state}  {status.name or ''}".rstrip())
+    for number, phase in enumerate(status.phases):
+        counts = phase.tasks
+        output.line(
+            f"  {number} {phase.type:<7} {counts.committed} of {counts.total} done, {counts.running} running, "
+            f"{counts.failed} failed  {phase.exec[:60]}"
+        )
+    output.line(f"  {_facts(status)}")
+
+
+@app.command("list")
+def list_(
+    state: Annotated[str | None, typer.Option(help="queued, running, done or cancelled.")] = None,
+    name: Annotated[str | None, typer.Option(help="Exact name.")] = None,
+    json: Json = False,
+) -> None:
+    """Your jobs, newest first."""
+    with connect() as store:
+        for status in store.jobs(state=state, name=name):
+            if json:
+                output.json_line(status)
+            else:
+                output.line(f"{status.id}  {status.state:<9}  {status.created or '':<20}  {status.name or ''}".rstrip())
+
+
+@app.command()
+def wait(job: JobId, timeout: Annotated[float | None, typer.Option(help="Seconds.")] = None) -> None:
+    """Wait until a job has ended; the exit code says how."""
+    with connect() as store:
+        status = _follow(store.job(job), timeout)
+    _summary(status)
+    raise typer.Exit(_exit_of(status))
+
+
+@app.command()
+def inputs(job: JobId, json: Json = False) -> None:
+    """Print a job's inputs."""
+    with connect() as store:
+        for entry in store.job(job).inputs():
+            output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+
+
+@app.command()
+def outputs(job: JobId, json: Json = False) -> None:
+    """Print the URIs of what a job made; read them with `manta cat`."""
+    with connect() as store:
+        for entry in store.job(job).outputs():
+            output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+
+
+@app.command()
+def errors(job: JobId, json: Json = False) -> None:
+    """Print each failure: input, code, message, stderr."""
+    with connect() as store:
+        _show_errors(store.job(job), json, stream_is_data=True)
+
+
+def _follow(job: Job, timeout_s: float | None) -> JobStatus:
+    """Wait with a bar on a terminal. Ctrl-C leaves the job running and says so."""
+    try:
+        if not output.animated():
+            return job.wait(timeout_s=timeout_s)
+        return _follow_with_bar(job, timeout_s)
+    except WaitTimedOutError as error:
+        output.console().print(error.message)
+        raise typer.Exit(WAIT_TIMED_OUT) from None
+    except KeyboardInterrupt:
+        output.console().print(f"The job goes on: `manta job wait {job.id}`, or `manta job cancel {job.id}`.")
+        raise typer.Exit(INTERRUPTED) from None
+
+
+def _follow_with_bar(job: Job, timeout_s: float | None) -> JobStatus:
+    columns = (
+        TextColumn("{task.description:<10}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, TimeElapsedColumn(), console=output.console(), transient=True) as bar:
+        rows: list[TaskID] = []
+        last: JobStatus | None = None
+        for last in job.watch(timeout_s=timeout_s, interval_s=0.5):
+            for number, phase in enumerate(last.phases):
+                if number == len(rows):
+                    rows.append(bar.add_task(f"{number} {phase.type}", total=None, note=""))
+                counts = phase.tasks
+                note = f"{counts.running} running" + (f", [red]{counts.failed} failed[/]" if counts.failed else "")
+                bar.update(rows[number], completed=counts.finished, total=counts.total or None, note=note)
+    assert last is not None
+    return last
+
+
+def _show_outputs(store: Store, job: Job, json: bool) -> None:
+    for entry in job.outputs():
+        if json:
+            output.json_line(entry)
+            continue
+        for chunk in store.stream(f"s3://{entry['bucket']}/{entry['key']}"):
+            sys.stdout.buffer.write(chunk)
+    sys.stdout.buffer.flush()
+
+
+def _show_errors(job: Job, json: bool, *, stream_is_data: bool = False) -> None:
+    for entry in job.errors():
+        if json and stream_is_data:
+            output.json_line(entry)
+            continue
+        source = entry.get("input") or f"task {entry.get('task')}"
+        text = f"{entry['code']}: {entry['message']}  ({source})"
+        said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
+        lines = [text, *(f"    {line}" for line in said)]
+        for line in lines:
+            output.line(line) if stream_is_data else print(line, file=sys.stderr)
+
+
+def _facts(status: JobStatus) -> str:
+    return (
+        f"{status.inputs} inputs, {status.outputs} outputs, {status.errors} errors; "
+        f"{output.size_text(status.input_bytes_in_place)} read in place, "
+        f"{output.size_text(status.input_bytes_moved)} moved; {status.task_seconds:.1f} task seconds"
+    )
+
+
+def _summary(status: JobStatus) -> None:
+    output.console().print(f"[dim]{status.state}: {_facts(status)}[/]")
+
+
+def _exit_of(status: JobStatus) -> int:
+    if status.state == "cancelled":
+        return CANCELLED
+    return TASK_ERRORS if status.errors else 0

@@ -1,0 +1,103 @@
+"""The arguments of `manta job run` and `create`: phase options belong to the phase that follows them. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from manta.core.errors import InvalidArgument
+
+_PHASES = {"-m": "map", "--map": "map", "-r": "reduce", "--reduce": "reduce"}
+_PHASE_OPTIONS = {
+    "--memory": "memory",
+    "--disk": "disk",
+    "--timeout": "timeout",
+    "--count": "count",
+    "--init": "init",
+    "--asset": "assets",
+    "--image": "image",
+    "--env": "env",
+    "--split": "split",
+    "--retries": "retries",
+}
+_JOB_OPTIONS = {"--name": "name", "--output": "output", "--max-errors": "max_errors"}
+_INTEGERS = {"count", "max_errors", "retries"}
+USAGE = "manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD] [--name N] [--output s3://B/P/] INPUT…"
+
+
+@dataclass(slots=True)
+class JobArguments:
+    """A job document in the making. `inputs` of `-` alone means: read them from stdin, one per line."""
+
+    phases: list[dict[str, object]] = field(default_factory=list)
+    inputs: list[str] = field(default_factory=list)
+    properties: dict[str, object] = field(default_factory=dict)
+    json: bool = False
+    timeout_s: float | None = None
+
+
+def parse(arguments: Sequence[str]) -> JobArguments:
+    """InvalidArgument says which argument is wrong and shows the usage."""
+    result = JobArguments()
+    pending: dict[str, object] = {}
+    words = iter(_split_equals(arguments))
+    for word in words:
+        if word == "--json":
+            result.json = True
+        elif word in _PHASES:
+            result.phases.append({"type": _PHASES[word], "exec": _value(word, words), **pending})
+            pending = {}
+        elif word in _PHASE_OPTIONS:
+            _set_phase_option(pending, _PHASE_OPTIONS[word], _value(word, words))
+        elif word in _JOB_OPTIONS:
+            name = _JOB_OPTIONS[word]
+            result.properties[name] = _typed(name, _value(word, words))
+        elif word == "--wait":
+            result.timeout_s = float(_typed("count", _value(word, words)))
+        elif word.startswith("-") and word != "-":
+            raise InvalidArgument(f"There is no option {word}. Usage: {USAGE}")
+        else:
+            result.inputs.append(word)
+    if pending:
+        raise InvalidArgument(f"{', '.join(pending)} stands behind the last phase; options go before their -m or -r.")
+    if not result.phases:
+        raise InvalidArgument(f"A job needs at least one phase. Usage: {USAGE}")
+    return result
+
+
+def _split_equals(arguments: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        known = name in _PHASE_OPTIONS or name in _JOB_OPTIONS or name in ("--map", "--reduce", "--wait")
+        words += [name, value] if equals and known else [argument]
+    return words
+
+
+def _value(option: str, words: Iterator[str]) -> str:
+    value = next(words, None)
+    if value is None:
+        raise InvalidArgument(f"{option} needs a value.")
+    return value
+
+
+def _typed(name: str, value: str) -> int | str:
+    if name not in _INTEGERS:
+        return value
+    if not value.isdecimal():
+        raise InvalidArgument(f"{name} is a whole number, not {value!r}.")
+    return int(value)
+
+
+def _set_phase_option(pending: dict[str, object], name: str, value: str) -> None:
+    if name == "env":
+        key, equals, content = value.partition("=")
+        if not equals:
+            raise InvalidArgument(f"--env is K=V, not {value!r}.")
+        environment = pending.setdefault("env", {})
+        assert isinstance(environment, dict)
+        environment[key] = content
+    elif name == "assets":
+        assets = pending.setdefault("assets", [])
+        assert isinstance(assets, list)
+        assets.append(value)
+    else:
+        pending[name] = _typed(name, value)

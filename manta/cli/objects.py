@@ -1,0 +1,297 @@
+"""`manta mb rb ls put get cat rm cp find stat sign`: objects from the command line."""
+
+import fnmatch
+import os
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import Annotated, BinaryIO
+
+import typer
+
+from manta.cli import output
+from manta.core.errors import InvalidArgument, NoSuchKey
+from manta.core.limits import DELETE_BATCH_MAX
+from manta.core.names import split_uri
+from manta.sdk import ObjectInfo, Store, connect
+from manta.sdk.objects import Selection
+
+Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
+Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Everything below.")]
+
+
+def complete_uri(incomplete: str) -> list[str]:
+    """Buckets and keys for the shell; silent when the store is away."""
+    try:
+        with connect() as store:
+            if incomplete.count("/") < 3:
+                return [f"s3://{name}/" for name in store.buckets() if f"s3://{name}/".startswith(incomplete)]
+            folder = incomplete[: incomplete.rindex("/") + 1]
+            bucket, _ = split_uri(folder)
+            prefixes, objects = store.list_folder(folder)
+            found = [f"s3://{bucket}/{prefix}" for prefix in prefixes] + [entry.uri for entry in objects]
+            return [uri for uri in found if uri.startswith(incomplete)]
+    except Exception:
+        return []
+
+
+Uri = Annotated[str, typer.Argument(autocompletion=complete_uri, metavar="s3://BUCKET/KEY", show_default=False)]
+Bucket = Annotated[str, typer.Argument(metavar="s3://BUCKET", show_default=False)]
+
+
+def _bucket(text: str) -> str:
+    bucket, key = split_uri(text if "://" in text else f"s3://{text}")
+    if key:
+        raise InvalidArgument(f"A bucket is wanted, not an object: s3://{bucket}")
+    return bucket
+
+
+def mb(bucket: Bucket) -> None:
+    """Make a bucket."""
+    with connect() as store:
+        store.make_bucket(_bucket(bucket))
+
+
+def rb(bucket: Bucket) -> None:
+    """Remove an empty bucket."""
+    with connect() as store:
+        store.remove_bucket(_bucket(bucket))
+
+
+def ls(
+    uri: Annotated[str | None, typer.Argument(autocompletion=complete_uri, metavar="[s3://BUCKET[/PREFIX]]")] = None,
+    recursive: Recursive = False,
+    json: Json = False,
+) -> None:
+    """List buckets, or what lies below a prefix; a glob lists what it matches."""
+    with connect() as store:
+        if uri is None:
+            for name in store.buckets():
+                output.json_line({"bucket": name}) if json else output.line(f"s3://{name}")
+        elif recursive or Selection.parse(uri).pattern is not None:
+            _print_objects(_below(store, uri) if recursive else store.list_objects(uri), json)
+        else:
+            _print_folder(store, uri, json)
+
+
+def _below(store: Store, uri: str) -> Iterator[ObjectInfo]:
+    """Everything under a prefix, whether or not it was written with its last slash."""
+    selection = Selection.parse(uri)
+    return store.list_objects(uri.rstrip("/") + "/" if selection.is_single else uri)
+
+
+def _print_folder(store: Store, uri: str, json: bool) -> None:
+    bucket, key = split_uri(uri)
+    if key and not key.endswith("/"):
+        prefixes, _ = store.list_folder(uri)
+        if f"{key}/" in prefixes:
+            uri += "/"
+    prefixes, objects = store.list_folder(uri)
+    if key and not prefixes and not objects:
+        raise NoSuchKey(f"Nothing lies at {uri}.")
+    for prefix in prefixes:
+        output.json_line({"prefix": prefix}) if json else output.line(f"{'':>31}  s3://{bucket}/{prefix}")
+    _print_objects(objects, json)
+
+
+def _print_objects(objects: Iterable[ObjectInfo], json: bool) -> None:
+    for entry in objects:
+        if json:
+            output.json_line(_as_json(entry))
+        else:
+            output.line(f"{output.time_text(entry.modified)}  {output.size_text(entry.size):>10}  {entry.uri}")
+
+
+def _as_json(entry: ObjectInfo) -> dict[str, object]:
+    return {
+        "bucket": entry.bucket,
+        "key": entry.key,
+        "size": entry.size,
+        "etag": entry.etag,
+        "modified": entry.modified.isoformat(),
+    }
+
+
+def put(
+    sources: Annotated[list[str], typer.Argument(metavar="FILE… s3://BUCKET/KEY", help="`-` is stdin.")],
+    recursive: Recursive = False,
+) -> None:
+    """Upload files; a target that ends in `/` takes each under its own name."""
+    *files, target = sources
+    if not files:
+        raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
+    with connect() as store:
+        for source, uri in _uploads(files, target, recursive):
+            _upload(store, source, uri)
+
+
+def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[str, str]]:
+    bucket, key = split_uri(target)
+    into = not key or key.endswith("/") or len(files) > 1
+    folder = f"s3://{bucket}/{key}" if not key or key.endswith("/") else f"s3://{bucket}/{key}/"
+    for name in files:
+        path = Path(name)
+        if name != "-" and path.is_dir():
+            if not recursive:
+                raise InvalidArgument(f"{name} is a folder: add -r.")
+            for file in sorted(path.rglob("*")):
+                if file.is_file():
+                    yield str(file), folder + file.relative_to(path).as_posix()
+        elif name == "-" and into:
+            raise InvalidArgument("Standard input needs a full key as its target.")
+        else:
+            yield name, folder + path.name if into else target
+
+
+def _upload(store: Store, source: str, uri: str) -> None:
+    if source == "-":
+        with output.transfer(uri, None) as progress:
+            store.upload(sys.stdin.buffer, uri, progress=progress)
+        return
+    try:
+        with open(source, "rb") as file, output.transfer(source, os.fstat(file.fileno()).st_size) as progress:
+            store.upload(file, uri, progress=progress)
+    except OSError as error:
+        raise InvalidArgument(f"{source} cannot be read: {error.strerror}.") from None
+
+
+def get(
+    uri: Uri,
+    target: Annotated[str | None, typer.Argument(metavar="[FILE|FOLDER|-]")] = None,
+    recursive: Recursive = False,
+) -> None:
+    """Download an object, or with a glob or -r all that is selected into a folder."""
+    with connect() as store:
+        selection = Selection.parse(uri)
+        if selection.is_single and not recursive:
+            _download(store, store.stat(uri), target or PurePosixPath(selection.prefix).name)
+            return
+        base = selection.prefix.rpartition("/")[0]
+        folder = Path(target or ".")
+        for entry in _below(store, uri) if recursive else store.list_objects(uri):
+            _download(store, entry, str(_inside(folder, entry.key, base)))
+
+
+def _inside(folder: Path, key: str, base: str) -> Path:
+    """Where a key goes below `folder`; a key like `../x` must not lead out of it."""
+    path = folder / (key.removeprefix(base).lstrip("/") or PurePosixPath(key).name)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise InvalidArgument(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
+    return path
+
+
+def _download(store: Store, entry: ObjectInfo, target: str) -> None:
+    if target == "-":
+        _copy_out(store, entry.uri)
+        return
+    path = Path(target)
+    if path.is_dir():
+        path = path / PurePosixPath(entry.key).name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(path.name + ".part")
+    try:
+        with open(partial, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
+            store.download(entry.uri, file, progress=progress)
+        partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def cat(uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)]) -> None:
+    """Write objects to stdout, one after another."""
+    with connect() as store:
+        for uri in uris:
+            for entry in [None] if Selection.parse(uri).is_single else store.list_objects(uri):
+                _copy_out(store, entry.uri if entry else uri)
+
+
+def _copy_out(store: Store, uri: str) -> None:
+    out: BinaryIO = sys.stdout.buffer
+    for chunk in store.stream(uri):
+        out.write(chunk)
+    out.flush()
+
+
+def rm(
+    uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)],
+    recursive: Recursive = False,
+) -> None:
+    """Delete objects: keys, globs, or with -r everything below a prefix."""
+    with connect() as store:
+        for uri in uris:
+            selection = Selection.parse(uri)
+            if selection.is_single and not recursive:
+                store.remove(uri)
+                continue
+            if selection.pattern is None and not recursive:
+                raise InvalidArgument(f"{uri} is a prefix: add -r to delete everything below it.")
+            keys = (entry.key for entry in (_below(store, uri) if recursive else store.list_objects(uri)))
+            while batch := list(islice(keys, DELETE_BATCH_MAX)):
+                store.remove_many(selection.bucket, batch)
+
+
+def cp(source: Uri, target: Uri) -> None:
+    """Copy an object inside the store; its bytes are not copied."""
+    bucket, key = split_uri(target)
+    if not key or key.endswith("/"):
+        target = f"s3://{bucket}/{key}{PurePosixPath(split_uri(source)[1]).name}"
+    with connect() as store:
+        store.copy(source, target)
+
+
+def find(
+    uri: Uri,
+    name: Annotated[str | None, typer.Option(help="Glob that the last part of the key matches.")] = None,
+    larger: Annotated[int | None, typer.Option(help="At least so many bytes.")] = None,
+    smaller: Annotated[int | None, typer.Option(help="At most so many bytes.")] = None,
+    json: Json = False,
+) -> None:
+    """Print the URIs below a prefix that fit, ready for `manta job add`."""
+    with connect() as store:
+        for entry in _below(store, uri):
+            last = entry.key.rpartition("/")[2]
+            if name is not None and not fnmatch.fnmatchcase(last, name):
+                continue
+            if (larger is not None and entry.size < larger) or (smaller is not None and entry.size > smaller):
+                continue
+            output.json_line(_as_json(entry)) if json else output.line(entry.uri)
+
+
+_STAT_FIELDS = {
+    "ContentLength": "size",
+    "ETag": "etag",
+    "LastModified": "modified",
+    "ContentType": "content-type",
+    "ContentEncoding": "content-encoding",
+    "CacheControl": "cache-control",
+    "Metadata": "metadata",
+}
+
+
+def stat(uri: Uri, json: Json = False) -> None:
+    """Show what the store knows of an object."""
+    with connect() as store:
+        answer = store.head(uri)
+    known = {name: answer[field] for field, name in _STAT_FIELDS.items() if answer.get(field)}
+    if json:
+        output.json_line({"uri": uri, **known})
+        return
+    for name, value in known.items():
+        output.line(f"{name:<18}{value}")
+
+
+def sign(
+    uri: Uri,
+    method: Annotated[str, typer.Option(help="GET, PUT, HEAD or DELETE.")] = "GET",
+    expires: Annotated[int, typer.Option(min=1, max=604800, help="Seconds.")] = 3600,
+) -> None:
+    """Print a URL that works without keys."""
+    if method not in ("GET", "PUT", "HEAD", "DELETE"):
+        raise InvalidArgument(f"--method is GET, PUT, HEAD or DELETE, not {method}.")
+    with connect() as store:
+        output.line(store.sign(uri, method=method, expires_s=expires))
+
+
+COMMANDS = {"mb": mb, "rb": rb, "ls": ls, "put": put, "get": get, "cat": cat, "rm": rm, "cp": cp}
+COMMANDS |= {"find": find, "stat": stat, "sign": sign}
