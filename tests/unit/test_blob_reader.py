@@ -1,0 +1,104 @@
+"""Reading copies: failover at the right byte, damage never served, no copy left is an error before the reply."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from manta.catalog.records import Blob
+from manta.core.errors import InternalError, ServiceUnavailable
+from manta.gateway.blobs import ClusterBlobs
+from manta.gateway.cluster import Cluster
+from storage_nodes.api import BlobReader
+from tests.support.datapath import CHUNK, FakeNode, fake_cluster, fake_nodes
+
+DATA = bytes(range(256)) * 40
+
+
+@pytest.fixture
+def nodes() -> dict[str, FakeNode]:
+    return fake_nodes(3)
+
+
+@pytest.fixture
+async def cluster(nodes: dict[str, FakeNode]) -> AsyncIterator[Cluster]:
+    started = await fake_cluster(nodes)
+    yield started
+    await started.close()
+
+
+@pytest.fixture
+async def blobs(cluster: Cluster) -> ClusterBlobs:
+    return ClusterBlobs(cluster, copies=2)
+
+
+@pytest.fixture
+async def blob(blobs: ClusterBlobs) -> Blob:
+    return await blobs.put_small(DATA)
+
+
+async def drain(reader: BlobReader) -> bytes:
+    pieces = []
+    while piece := await reader.read():
+        pieces.append(piece)
+    await reader.close()
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(("start", "length"), [(0, len(DATA)), (5, 3000), (len(DATA) - 1, 1)])
+async def test_reads_exactly_the_range(blobs: ClusterBlobs, blob: Blob, start: int, length: int) -> None:
+    assert await drain(await blobs.open_get(blob, start, length)) == DATA[start : start + length]
+    assert await blobs.read_small(blob, start, length) == DATA[start : start + length]
+
+
+async def test_dead_node_is_passed_over(nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob) -> None:
+    nodes[blob.nodes[0]].dead = True
+    for _ in range(8):
+        assert await blobs.read_small(blob, 0, len(DATA)) == DATA
+
+
+@pytest.mark.parametrize("after", [1, CHUNK, 3 * CHUNK + 17])
+async def test_node_that_dies_in_mid_stream_is_replaced_without_a_seam(
+    nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob, after: int
+) -> None:
+    reader = await blobs.open_get(blob, 7, len(DATA) - 7)
+    serving = next(node for node in nodes.values() if "read" in node.calls)
+    serving.dies_after = after
+    assert await drain(reader) == DATA[7:]
+    assert serving.dead
+
+
+@pytest.mark.invariant("D4")
+async def test_damaged_copy_is_left_for_a_good_one(nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob) -> None:
+    nodes[blob.nodes[0]].damaged.add(blob.blob_id)
+    for _ in range(8):
+        assert await blobs.read_small(blob, 0, len(DATA)) == DATA
+
+
+@pytest.mark.invariant("D4")
+async def test_all_copies_damaged_is_a_server_error_before_the_reply(
+    nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob
+) -> None:
+    for node_id in blob.nodes:
+        nodes[node_id].damaged.add(blob.blob_id)
+    with pytest.raises(InternalError):
+        await blobs.open_get(blob, 0, len(DATA))
+
+
+async def test_no_node_alive_is_service_unavailable(
+    nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob
+) -> None:
+    for node_id in blob.nodes:
+        nodes[node_id].dead = True
+    with pytest.raises(ServiceUnavailable):
+        await blobs.open_get(blob, 0, len(DATA))
+
+
+async def test_failed_copies_in_mid_stream_end_in_an_error_not_in_silence(
+    nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob
+) -> None:
+    reader = await blobs.open_get(blob, 0, len(DATA))
+    for node_id in blob.nodes:
+        nodes[node_id].dies_after = 2 * CHUNK
+    with pytest.raises(ServiceUnavailable):
+        await drain(reader)
+    await reader.close()
