@@ -148,6 +148,8 @@ LINGER_S: Final = 5.0
 """How long the rest of a refused body is read away, so that the client gets to see its reply."""
 DRAIN_IDLE_S: Final = 3.0
 """While draining, an idle connection is closed only after this much silence."""
+READ_WHOLE_BYTES: Final = 64 * KIB
+"""Up to this much of an object is read at once and sent in one write with its head."""
 ACCESS_LOG_BUFFER_MAX: Final = 20_000
 """Lines that wait for the log's thread; what comes beyond is counted, not kept."""
 NODE_CONNECTIONS_MAX: Final = 256

@@ -1,0 +1,76 @@
+"""A running storage node: volume, threads and listener, begun and ended in the right order."""
+
+import asyncio
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from manta.core.config import NodeConfig
+from manta.core.errors import InvalidArgument
+from manta.core.limits import CONNECTIONS_MAX, DRAIN_S
+from storage_nodes.handlers import Handlers
+from storage_nodes.server import Route, build_server
+from storage_nodes.status import StatusBoard
+from storage_nodes.volume import Volume, open_volume
+from storage_nodes.workers import Workers
+
+_THREADS = 4
+
+
+class StorageServer:
+    """The node's storage, accepting calls since `serve_storage` returned it. `close` drains and ends it."""
+
+    def __init__(self, volume: Volume, workers: Workers, board: StatusBoard, runner: web.ServerRunner) -> None:
+        self.volume = volume
+        self.workers = workers
+        self.board = board
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Finish what is under way, then give up the volume."""
+        await self._runner.cleanup()
+        self.workers.close()
+        self.volume.close()
+
+
+async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | None = None) -> StorageServer:
+    """Open the volume in `config.data_dir` and listen at `config.listen`. Conflict if the volume is not this node's.
+
+    `extra_routes` maps the beginning of a path, such as `/agent/`, to the handler of all calls below it.
+    """
+    volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
+    workers = Workers(_THREADS)
+    try:
+        board = StatusBoard(volume)
+        server = build_server(Handlers(volume, workers, board), bytes.fromhex(config.key), extra_routes)
+        runner = web.ServerRunner(server, shutdown_timeout=DRAIN_S)
+        await runner.setup()
+        await _listen(runner, config.listen)
+    except BaseException:
+        workers.close()
+        volume.close()
+        raise
+    return StorageServer(volume, workers, board, runner)
+
+
+def tell_ready(ready_fd: int | None) -> None:
+    """Write a line to the descriptor that a supervisor waits on."""
+    if ready_fd is not None:
+        os.write(ready_fd, b"ready\n")
+        os.close(ready_fd)
+
+
+async def _listen(runner: web.ServerRunner, listen: str) -> None:
+    if listen.startswith("unix:"):
+        path = Path(listen.removeprefix("unix:"))
+        path.unlink(missing_ok=True)
+        await web.UnixSite(runner, path, backlog=CONNECTIONS_MAX).start()
+        path.chmod(0o600)
+        return
+    parts = urlsplit(listen)
+    if parts.scheme != "http" or not parts.hostname or parts.port is None:
+        raise InvalidArgument(f"A node listens at unix:/path or http://host:port, not {listen!r}.")
+    await web.TCPSite(runner, parts.hostname, parts.port, backlog=CONNECTIONS_MAX).start()

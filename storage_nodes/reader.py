@@ -1,0 +1,112 @@
+"""A read-only view of a volume: the node's own reads, and those of a gateway on the same machine. Never writes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
+from manta.core.limits import BLOCK_BYTES
+from storage_nodes import sums
+from storage_nodes.layout import Layout
+from storage_nodes.verify import Verifier, load_sums
+
+
+@dataclass(slots=True)
+class OpenBlob:
+    """A blob's open file. Bytes may be taken from `descriptor` after `check` returned for their range."""
+
+    blob_id: str
+    path: str
+    descriptor: int
+    found: os.stat_result
+    verifier: Verifier
+
+    @property
+    def size(self) -> int:
+        return self.found.st_size
+
+    @property
+    def modified_ms(self) -> int:
+        return self.found.st_mtime_ns // 1_000_000
+
+    def check(self, start: int, length: int) -> None:
+        """BlobDamaged unless every block of the range matches its checksum; InvalidRange outside the blob."""
+        self.verifier.check(self.descriptor, self.found, self.path, self.blob_id, start, length)
+
+    def close(self) -> None:
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
+
+    def __enter__(self) -> "OpenBlob":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class VolumeReader:
+    """Opens blobs of the volume at `root`, with a memory of what this process has checked.
+
+    Use it beside a live node only, and tell the node of damage (`NodeClient.verify`), so that it quarantines the copy.
+    """
+
+    def __init__(self, root: Path, verifier: Verifier | None = None) -> None:
+        self.layout = Layout(root)
+        self._verifier = verifier or Verifier()
+
+    def open(self, blob_id: str) -> OpenBlob:
+        """The blob's file, nothing checked yet. NoSuchBlob."""
+        path = self.layout.blob(blob_id)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except FileNotFoundError:
+            raise NoSuchBlob from None
+        except OSError:
+            raise BlobDamaged from None
+        return OpenBlob(blob_id, path, descriptor, os.fstat(descriptor), self._verifier)
+
+    def open_verified(self, blob_id: str, start: int, length: int) -> OpenBlob:
+        """The blob's file with that range checked; the caller closes it. NoSuchBlob, BlobDamaged, InvalidRange."""
+        blob = self.open(blob_id)
+        try:
+            blob.check(start, length)
+        except BaseException:
+            blob.close()
+            raise
+        return blob
+
+    def read(self, blob_id: str, start: int, length: int) -> bytes:
+        """Those bytes of a blob, checked: one read for a blob of one block. NoSuchBlob, BlobDamaged, InvalidRange."""
+        with self.open(blob_id) as blob:
+            if blob.size <= BLOCK_BYTES:
+                return _read_whole(blob, start, length)
+            blob.check(start, length)
+            return _read_range(blob.descriptor, start, length)
+
+
+def _read_whole(blob: OpenBlob, start: int, length: int) -> bytes:
+    if start < 0 or length < 0 or start + length > blob.size:
+        raise InvalidRange
+    data = _read_range(blob.descriptor, 0, blob.size)
+    expected = load_sums(blob.descriptor, blob.path, blob.blob_id)
+    if sums.of_small(blob.blob_id, data) != expected:
+        raise BlobDamaged
+    return data if length == len(data) else data[start : start + length]
+
+
+def _read_range(descriptor: int, start: int, length: int) -> bytes:
+    """Exactly that range: a file that is shorter than its own size is damaged."""
+    try:
+        data = os.pread(descriptor, length, start)
+        while len(data) < length:
+            more = os.pread(descriptor, length - len(data), start + len(data))
+            if not more:
+                raise BlobDamaged
+            data += more
+    except OSError:
+        raise BlobDamaged from None
+    return data
