@@ -8,6 +8,8 @@ from typing import Final, Protocol
 INPUT_FOLDER: Final = "/input"
 """A task sees its input as `<INPUT_FOLDER>/<input_name>`, scratch (its home and working folder) as SCRATCH_FOLDER."""
 SCRATCH_FOLDER: Final = "/scratch"
+ZONE_FOLDER: Final = "/zone"
+"""Where `init` runs and leaves what tasks shall find: writable for init alone, read-only for the zone's tasks."""
 
 
 @dataclass(frozen=True, slots=True)

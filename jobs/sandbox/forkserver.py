@@ -1,0 +1,298 @@
+"""The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
+
+A program of its own (`python -I -S forkserver.py SOCKET_FD FILTER_FD`), standard library only; forkserver.c is the same
+program in C and speaks the same protocol (protocol.py). It trusts its agent and is not trusted by it.
+"""
+
+import ctypes
+import mmap
+import os
+import platform
+import resource
+import select
+import signal
+import socket
+import struct
+import sys
+import time
+from typing import NoReturn
+
+REQUEST = struct.Struct("<IIQQQQQIIIII")
+REPLY = struct.Struct("<IIIIQQQQ")
+HELLO, ENDED, BROKEN = 0, 1, 2
+TASK, KILL = 1, 2
+HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE = 1, 2, 4, 8
+MESSAGE_MAX = 1 << 18
+VERSION = 1
+
+_NAMESPACES = 0x00020000 | 0x20000000 | 0x08000000  # NEWNS, NEWPID, NEWIPC
+_SYS_CLONE = 220 if platform.machine() == "aarch64" else 56
+_SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 429, 442
+_AT_FDCWD = -100
+_MOVE_MOUNT_F_EMPTY_PATH = 4
+_MOUNT_ATTR_RDONLY = 1
+_NOSUID_NODEV = 2 | 4
+_NOEXEC = 8
+_PRIVATE_REC = (1 << 18) | (1 << 14)
+_PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS = 4, 22, 24, 28
+_PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
+_SECUREBITS_LOCKED = 0x2F  # NOROOT and NO_SETUID_FIXUP with their locks, KEEP_CAPS locked off
+_CAPABILITY_VERSION_3 = 0x20080522
+_OOM_SCORE = b"800"
+_SHELLS = ("/bin/bash", "/bin/sh")
+_DEFAULT_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
+
+STEPS = ("none", "clone", "proc", "input", "scratch", "zone", "stdio", "limits", "privileges", "filter", "shell")
+_STEP = {name: number for number, name in enumerate(STEPS)}
+_SHARED = struct.Struct("<IIII")  # step that failed, errno, wait status of the shell, scratch full
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _check(result: int) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return result
+
+
+def _long(value: int) -> ctypes.c_long:
+    return ctypes.c_long(value)
+
+
+def _mount(kind: bytes, target: bytes, flags: int, data: bytes | None = None) -> None:
+    _check(_libc.mount(kind, target, kind, ctypes.c_ulong(flags), data))
+
+
+def _read_only(path: bytes) -> None:
+    attributes = struct.pack("<QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+    size = ctypes.c_size_t(len(attributes))
+    _check(_libc.syscall(_long(_SYS_MOUNT_SETATTR), _long(_AT_FDCWD), path, _long(0), attributes, size))
+
+
+class Filter:
+    """The seccomp program every task runs under, as the kernel wants it."""
+
+    class _Program(ctypes.Structure):
+        _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
+
+    def __init__(self, code: bytes) -> None:
+        self._code = ctypes.create_string_buffer(code, len(code))
+        self._program = self._Program(len(code) // 8, ctypes.addressof(self._code))
+
+    def apply(self) -> None:
+        _check(_libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0))
+        _check(_libc.prctl(_PR_SET_SECCOMP, 2, ctypes.byref(self._program), 0, 0))
+
+
+class Request:
+    """One task as the agent asked for it."""
+
+    def __init__(self, message: bytes, descriptors: list[int]) -> None:
+        (_, self.flags, self.scratch_bytes, self.scratch_inodes, self.data_bytes, self.address_bytes,
+         self.file_bytes, self.processes, self.open_files, name_size, command_size, environment_size) = REQUEST.unpack_from(message)  # fmt: skip
+        start = REQUEST.size
+        self.name = message[start : start + name_size]
+        start += name_size
+        self.command = message[start : start + command_size]
+        start += command_size
+        pairs = message[start : start + environment_size].split(b"\0")[:-1]
+        self.environment = dict(pair.split(b"=", 1) for pair in pairs)
+        self.descriptors = descriptors
+        self.stdout, self.stderr, *others = descriptors
+        self.object = others.pop(0) if self.flags & HAS_OBJECT else -1
+        self.stdin = others.pop(0) if self.flags & HAS_STDIN else -1
+
+
+def _attach_input(request: Request) -> int:
+    """Mounts the object under its name; its descriptor is opened here, through the mount, never taken from outside."""
+    if not request.name:
+        return request.stdin if request.stdin >= 0 else os.open("/dev/null", os.O_RDONLY)
+    _mount(b"tmpfs", b"/input", _NOSUID_NODEV | _NOEXEC, b"size=4k,nr_inodes=4,mode=0555")
+    path = b"/input/" + request.name
+    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
+    if request.object >= 0:
+        _check(_libc.syscall(_long(_SYS_MOVE_MOUNT), _long(request.object), b"", _long(_AT_FDCWD), path,
+                             _long(_MOVE_MOUNT_F_EMPTY_PATH)))  # fmt: skip
+    _read_only(b"/input")
+    return request.stdin if request.stdin >= 0 else os.open(path, os.O_RDONLY)
+
+
+def _mount_scratch(request: Request) -> None:
+    options = f"size={request.scratch_bytes},nr_inodes={request.scratch_inodes},mode=0700"
+    _mount(b"tmpfs", b"/scratch", _NOSUID_NODEV, options.encode())
+    os.chdir("/scratch")
+
+
+def _set_limits(request: Request) -> None:
+    for limit, value in (
+        (resource.RLIMIT_NPROC, request.processes),
+        (resource.RLIMIT_NOFILE, request.open_files),
+        (resource.RLIMIT_FSIZE, request.file_bytes),
+        (resource.RLIMIT_CORE, 1),  # not 0: with 0 a core_pattern that is a pipe still starts the host's handler
+        (resource.RLIMIT_MEMLOCK, 65536),
+        (resource.RLIMIT_MSGQUEUE, 65536),
+        (resource.RLIMIT_DATA, request.data_bytes),
+        (resource.RLIMIT_AS, request.address_bytes),
+    ):
+        resource.setrlimit(limit, (value, value))
+
+
+def _drop_privileges() -> None:
+    for capability in range(64):
+        if _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) != 0:
+            break
+    _check(_libc.prctl(_PR_CAP_AMBIENT, 4, 0, 0, 0))
+    _check(_libc.prctl(_PR_SET_SECUREBITS, _SECUREBITS_LOCKED, 0, 0, 0))
+    header = struct.pack("<Ii", _CAPABILITY_VERSION_3, 0)
+    _check(_libc.capset(header, bytes(24)))
+
+
+def _spawn(request: Request) -> int:
+    shell = _SHELLS[0] if os.access(_SHELLS[0], os.X_OK) else _SHELLS[1]
+    arguments: list[str | bytes] = [shell, b"-c", request.command]
+    try:
+        return os.posix_spawn(
+            shell, arguments, request.environment, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
+        )
+    except OSError as error:
+        if error.errno != 7:
+            raise
+        os.write(2, b"the command and its environment are too long for the kernel\n")
+        os._exit(0)
+
+
+def _wait(shell: int) -> int:
+    """Reaps every orphan of the task until its first process ends."""
+    while True:
+        pid, status = os.waitpid(-1, 0)
+        if pid == shell:
+            return status
+
+
+def _scratch_full() -> bool:
+    state = os.statvfs("/scratch")
+    return state.f_bfree == 0 or state.f_ffree == 0
+
+
+def _first_process(request: Request, program: Filter, shared: mmap.mmap) -> NoReturn:
+    """The task's pid 1. When it ends, the kernel has killed everything of the task."""
+    step = "proc"
+    try:
+        _mount(b"proc", b"/proc", _NOSUID_NODEV | _NOEXEC)
+        with open("/proc/self/oom_score_adj", "wb") as file:
+            file.write(_OOM_SCORE)
+        step = "input"
+        stdin = _attach_input(request)
+        step = "scratch"
+        _mount_scratch(request)
+        step = "zone"
+        if request.flags & IS_INIT:
+            os.chdir("/zone")
+        elif request.flags & SEES_ZONE:
+            _read_only(b"/zone")
+        step = "stdio"
+        for number, descriptor in enumerate((stdin, request.stdout, request.stderr)):
+            os.dup2(descriptor, number)
+        os.closerange(3, 1 << 20)
+        step = "limits"
+        _set_limits(request)
+        step = "privileges"
+        _check(_libc.prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0))
+        _drop_privileges()
+        step = "filter"
+        program.apply()
+        step = "shell"
+        shared[8:12] = struct.pack("<I", 126 << 8)
+        status = _wait(_spawn(request))
+        shared[8:16] = struct.pack("<II", status, status != 0 and _scratch_full())
+    except OSError as error:
+        shared[0:8] = struct.pack("<II", _STEP[step], error.errno or 5)
+    except BaseException:  # nothing may unwind into the fork server's own loop
+        shared[0:8] = struct.pack("<II", _STEP[step], 5)
+    os._exit(0)
+
+
+class ForkServer:
+    """Runs one task at a time; a KILL that comes when none runs is dropped."""
+
+    def __init__(self, channel: socket.socket, program: Filter) -> None:
+        self._channel = channel
+        self._program = program
+        self._shared = mmap.mmap(-1, mmap.PAGESIZE)
+
+    def serve(self) -> None:
+        self._channel.send(REPLY.pack(HELLO, VERSION, 0, 0, 0, 0, 0, 0))
+        while True:
+            message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_MAX, 8, socket.MSG_CMSG_CLOEXEC)
+            if not message:
+                return
+            if struct.unpack_from("<I", message)[0] == TASK:
+                self._channel.send(self._run(Request(message, descriptors)))
+
+    def _run(self, request: Request) -> bytes:
+        self._shared[0 : _SHARED.size] = bytes(_SHARED.size)
+        started = time.monotonic_ns()
+        try:
+            if request.flags & IS_INIT:
+                self._mount_zone_folder(request)
+            pid = self._clone(request)
+        except OSError as error:
+            return REPLY.pack(BROKEN, _STEP["clone"], error.errno or 5, 0, 0, 0, 0, 0)
+        finally:
+            for descriptor in request.descriptors:
+                os.close(descriptor)
+        killed = self._await(pid)
+        _, status, usage = os.wait4(pid, 0)
+        return self._reply(status, usage, killed, time.monotonic_ns() - started)
+
+    def _clone(self, request: Request) -> int:
+        flags = _long(_NAMESPACES | signal.SIGCHLD)
+        pid = _check(_libc.syscall(_long(_SYS_CLONE), flags, _long(0), _long(0), _long(0), _long(0)))
+        if pid == 0:
+            _first_process(request, self._program, self._shared)
+        return pid
+
+    def _mount_zone_folder(self, request: Request) -> None:
+        options = f"size={request.scratch_bytes},nr_inodes={request.scratch_inodes},mode=0755"
+        _mount(b"tmpfs", b"/zone", _NOSUID_NODEV, options.encode())
+
+    def _await(self, pid: int) -> bool:
+        """Waits for the task's pid 1, or kills it when told to; True when it was told."""
+        killed = False
+        end = os.pidfd_open(pid)
+        try:
+            poller = select.poll()
+            poller.register(end, select.POLLIN)
+            poller.register(self._channel, select.POLLIN)
+            while all(descriptor != end for descriptor, _ in poller.poll()):
+                if not self._channel.recv(MESSAGE_MAX):
+                    sys.exit(0)  # the agent is gone: the zone ends with this process, and the task with the zone
+                os.kill(pid, signal.SIGKILL)
+                killed = True
+        finally:
+            os.close(end)
+        return killed
+
+    def _reply(self, status: int, usage: resource.struct_rusage, killed: bool, wall_ns: int) -> bytes:
+        step, code, shell_status, full = _SHARED.unpack_from(self._shared)
+        if step:
+            return REPLY.pack(BROKEN, step, code, 0, 0, 0, 0, 0)
+        ended_by = shell_status if status == 0 else status
+        cpu_ns = int((usage.ru_utime + usage.ru_stime) * 1e9)
+        return REPLY.pack(ENDED, ended_by, killed, full, wall_ns, cpu_ns, usage.ru_maxrss, 0)
+
+
+def main() -> None:
+    for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
+        signal.signal(number, signal.SIG_DFL)
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    with os.fdopen(int(sys.argv[2]), "rb") as file:
+        program = Filter(file.read())
+    _check(_libc.mount(None, b"/", None, ctypes.c_ulong(_PRIVATE_REC), None))
+    ForkServer(channel, program).serve()
+
+
+if __name__ == "__main__":
+    main()

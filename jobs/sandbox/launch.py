@@ -1,0 +1,147 @@
+"""How a zone is built: the bubblewrap command line, the zone's root, and the start of its first process."""
+
+import fcntl
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER, ZONE_FOLDER
+
+_UNSHARE: Final = ("user", "ipc", "pid", "net", "uts", "cgroup")
+_DEVICES: Final = ("null", "zero", "full", "random", "urandom")
+_USR_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_HOST_ETC: Final = ("alternatives", "ld.so.cache", "localtime")
+_ETC: Final = {
+    "passwd": b"root:x:0:0:root:/scratch:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
+    "group": b"root:x:0:\nnogroup:x:65534:\n",
+    "hosts": b"127.0.0.1 localhost\n::1 localhost\n",
+    "nsswitch.conf": b"passwd: files\ngroup: files\nhosts: files\n",
+}
+_SEALS: Final = 0x1 | 0x2 | 0x4 | 0x8  # F_SEAL_SEAL, SHRINK, GROW, WRITE
+_F_ADD_SEALS: Final = 1033
+
+
+class SealedFile:
+    """Bytes in memory that nobody can change any more; zones get it by descriptor, so no path of the host is needed."""
+
+    def __init__(self, name: str, content: bytes) -> None:
+        self.descriptor = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+        os.write(self.descriptor, content)
+        fcntl.fcntl(self.descriptor, _F_ADD_SEALS, _SEALS)
+
+    def open(self) -> int:
+        """A descriptor of its own, at offset 0."""
+        return os.open(f"/proc/self/fd/{self.descriptor}", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        os.close(self.descriptor)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """The fork server: its sealed file, and the interpreter that runs it (none when it is an executable itself)."""
+
+    kind: str
+    file: SealedFile
+    interpreter: tuple[str, ...] = ()
+
+    def command(self, descriptor: int, channel: int, filter_descriptor: int) -> list[str]:
+        return [*self.interpreter, f"/proc/self/fd/{descriptor}", str(channel), str(filter_descriptor)]
+
+
+@dataclass(frozen=True, slots=True)
+class Blueprint:
+    """What every zone of this driver has in common. `binds` maps a path in the zone to the host's, read-only."""
+
+    bubblewrap: str
+    program: Program
+    zone_filter: SealedFile
+    task_filter: SealedFile
+    binds: Mapping[str, Path] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A zone's process (bubblewrap), the agent's end of its channel, and the pipe where bubblewrap complains."""
+
+    process: "subprocess.Popen[bytes]"
+    channel: socket.socket
+    complaints: int
+
+
+def launch(blueprint: Blueprint, uid: int | None) -> Launched:
+    """Starts a zone; with `uid`, as that user. Call it on a thread that outlives the zone: the zone dies with it."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.setblocking(False)
+    complaints, their_stderr = os.pipe()
+    opened: list[int] = [theirs.detach(), their_stderr]
+    try:
+        arguments = _arguments(blueprint, opened[0], opened)
+        process = subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=their_stderr,
+            stderr=their_stderr,
+            pass_fds=[descriptor for descriptor in opened if descriptor != their_stderr],
+            cwd="/",
+            env={},
+            start_new_session=True,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else (),
+        )
+    except OSError:
+        ours.close()
+        os.close(complaints)
+        raise
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
+    os.set_blocking(complaints, False)
+    return Launched(process, ours, complaints)
+
+
+def _arguments(blueprint: Blueprint, channel: int, opened: list[int]) -> list[str]:
+    """The command line; descriptors it names are added to `opened`, for the caller to pass on and close."""
+
+    def passed(file: SealedFile) -> int:
+        opened.append(file.open())
+        return opened[-1]
+
+    arguments = [blueprint.bubblewrap, *(f"--unshare-{kind}" for kind in _UNSHARE)]
+    arguments += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--die-with-parent", "--as-pid-1"]
+    arguments += ["--clearenv", "--hostname", "zone", "--chdir", "/", *_root_arguments(blueprint.binds)]
+    for name, content in _ETC.items():
+        file = SealedFile(name, content)
+        arguments += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
+        file.close()
+    arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]
+    program = passed(blueprint.program.file)
+    return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter))
+
+
+def _root_arguments(binds: Mapping[str, Path]) -> list[str]:
+    arguments = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dir", "/dev"]
+    for name in _USR_LINKS:
+        folder = Path("/", name)
+        if folder.is_symlink():
+            arguments += ["--symlink", str(folder.readlink()), str(folder)]
+        elif folder.is_dir():
+            arguments += ["--ro-bind", str(folder), str(folder)]
+    for name in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
+    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
+        arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
+    for folder_name in (SCRATCH_FOLDER, INPUT_FOLDER, ZONE_FOLDER, "/etc", "/var"):
+        arguments += ["--dir", folder_name]
+    for link in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - names inside the zone; all lead to the task's scratch
+        arguments += ["--symlink", SCRATCH_FOLDER, link]
+    for name in _HOST_ETC:
+        arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
+    for inside, outside in binds.items():
+        arguments += ["--ro-bind", str(outside), inside]
+    return arguments

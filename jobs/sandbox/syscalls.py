@@ -1,0 +1,165 @@
+"""The numbers of the system calls that the filters name, per machine, and which filter refuses which."""
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`architecture` is the kernel's AUDIT_ARCH value; a call the machine does not have is absent from `numbers`."""
+
+    architecture: int
+    has_x32: bool
+    numbers: dict[str, int]
+
+
+NEVER: Final = (
+    # kernel surface that a task has no use for and that breakouts were built on
+    *("io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "bpf", "perf_event_open"),
+    *("add_key", "request_key", "keyctl", "lookup_dcookie", "fanotify_init", "fanotify_mark"),
+    # reaching into other processes, or to files past their mounts
+    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"),
+    *("open_by_handle_at", "name_to_handle_at"),
+    # new or other namespaces, roots
+    *("unshare", "setns", "pivot_root", "chroot", "open_tree_attr"),
+    # the machine's own
+    *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module"),
+    *("swapon", "swapoff", "reboot", "quotactl", "quotactl_fd", "acct", "syslog", "vhangup", "iopl", "ioperm"),
+    *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname", "setdomainname"),
+    *("mbind", "set_mempolicy", "migrate_pages", "move_pages", "nfsservctl", "uselib", "sysfs", "ustat"),
+)
+MOUNTING: Final = (
+    *("mount", "umount2", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr"),
+)
+
+_COMMON: Final = {
+    "io_uring_setup": 425,
+    "io_uring_enter": 426,
+    "io_uring_register": 427,
+    "open_tree": 428,
+    "move_mount": 429,
+    "fsopen": 430,
+    "fsconfig": 431,
+    "fsmount": 432,
+    "fspick": 433,
+    "clone3": 435,
+    "pidfd_getfd": 438,
+    "process_madvise": 440,
+    "mount_setattr": 442,
+    "quotactl_fd": 443,
+    "open_tree_attr": 467,
+}
+_X86_64: Final = {
+    **_COMMON,
+    "ioctl": 16,
+    "socket": 41,
+    "socketpair": 53,
+    "clone": 56,
+    "fcntl": 72,
+    "ptrace": 101,
+    "syslog": 103,
+    "uselib": 134,
+    "ustat": 136,
+    "sysfs": 139,
+    "vhangup": 153,
+    "pivot_root": 155,
+    "adjtimex": 159,
+    "chroot": 161,
+    "acct": 163,
+    "settimeofday": 164,
+    "mount": 165,
+    "umount2": 166,
+    "swapon": 167,
+    "swapoff": 168,
+    "reboot": 169,
+    "sethostname": 170,
+    "setdomainname": 171,
+    "iopl": 172,
+    "ioperm": 173,
+    "create_module": 174,
+    "init_module": 175,
+    "delete_module": 176,
+    "quotactl": 179,
+    "nfsservctl": 180,
+    "lookup_dcookie": 212,
+    "clock_settime": 227,
+    "mbind": 237,
+    "set_mempolicy": 238,
+    "kexec_load": 246,
+    "add_key": 248,
+    "request_key": 249,
+    "keyctl": 250,
+    "migrate_pages": 256,
+    "unshare": 272,
+    "move_pages": 279,
+    "perf_event_open": 298,
+    "fanotify_init": 300,
+    "fanotify_mark": 301,
+    "name_to_handle_at": 303,
+    "open_by_handle_at": 304,
+    "clock_adjtime": 305,
+    "setns": 308,
+    "process_vm_readv": 310,
+    "process_vm_writev": 311,
+    "kcmp": 312,
+    "finit_module": 313,
+    "kexec_file_load": 320,
+    "bpf": 321,
+    "userfaultfd": 323,
+}
+_AARCH64: Final = {
+    **_COMMON,
+    "lookup_dcookie": 18,
+    "fcntl": 25,
+    "ioctl": 29,
+    "umount2": 39,
+    "mount": 40,
+    "pivot_root": 41,
+    "nfsservctl": 42,
+    "chroot": 51,
+    "vhangup": 58,
+    "quotactl": 60,
+    "acct": 89,
+    "unshare": 97,
+    "kexec_load": 104,
+    "init_module": 105,
+    "delete_module": 106,
+    "clock_settime": 112,
+    "syslog": 116,
+    "ptrace": 117,
+    "reboot": 142,
+    "sethostname": 161,
+    "setdomainname": 162,
+    "settimeofday": 170,
+    "adjtimex": 171,
+    "socket": 198,
+    "socketpair": 199,
+    "add_key": 217,
+    "request_key": 218,
+    "keyctl": 219,
+    "clone": 220,
+    "swapon": 224,
+    "swapoff": 225,
+    "mbind": 235,
+    "set_mempolicy": 237,
+    "migrate_pages": 238,
+    "move_pages": 239,
+    "perf_event_open": 241,
+    "fanotify_init": 262,
+    "fanotify_mark": 263,
+    "name_to_handle_at": 264,
+    "open_by_handle_at": 265,
+    "clock_adjtime": 266,
+    "setns": 268,
+    "process_vm_readv": 270,
+    "process_vm_writev": 271,
+    "kcmp": 272,
+    "finit_module": 273,
+    "bpf": 280,
+    "userfaultfd": 282,
+    "kexec_file_load": 294,
+}
+MACHINES: Final = {
+    "x86_64": Machine(0xC000003E, True, _X86_64),
+    "aarch64": Machine(0xC00000B7, False, _AARCH64),
+}

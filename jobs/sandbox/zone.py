@@ -1,0 +1,245 @@
+"""A running zone: hands tasks to its fork server one at a time and says how each ended."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+
+from jobs.sandbox import protocol
+from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.launch import Launched
+from jobs.sandbox.protocol import Flag, Kind, Limits, Reply
+from manta.core.errors import SandboxUnavailable
+from manta.core.limits import STDERR_IN_ERROR_BYTES
+
+_HELLO_TIMEOUT_S = 30.0
+_COMPLAINTS_MAX_BYTES = 4096
+_MEMORY_REACHED = 0.9
+"""Without a memory cgroup the limit holds per process and a refused allocation leaves no trace but a high peak."""
+
+
+class ForkServerZone:
+    """The Zone of api.py. `mount` asks the broker; `uid` is the zone's own when the node runs as root."""
+
+    def __init__(
+        self,
+        spec: ZoneSpec,
+        launched: Launched,
+        limits: Limits,
+        mount: Callable[[str], Awaitable[int]],
+        uid: int | None,
+    ) -> None:
+        self._spec = spec
+        self._process = launched.process
+        self._channel = launched.channel
+        self._complaints = launched.complaints
+        self._limits = limits
+        self._mount = mount
+        self._uid = uid
+        self._loop = asyncio.get_running_loop()
+        self._reply: asyncio.Future[Reply] = self._loop.create_future()
+        self._busy = True
+        self._broken: str | None = None
+        self._overrun: Overrun | None = None
+        self._flags = Flag.SEES_ZONE if spec.init else Flag(0)
+        self._loop.add_reader(self._channel.fileno(), self._on_message)
+
+    @property
+    def pid(self) -> int:
+        """Of bubblewrap, outside."""
+        return self._process.pid
+
+    async def greet(self) -> None:
+        """Waits until the fork server is ready; SandboxUnavailable with bubblewrap's own words if it never is."""
+        try:
+            async with asyncio.timeout(_HELLO_TIMEOUT_S):
+                hello = await self._reply
+        except TimeoutError:
+            self._break("its fork server did not answer")
+            raise SandboxUnavailable(self._sentence()) from None
+        self._busy = False
+        if hello.kind is not Kind.HELLO or hello.status != protocol.VERSION:
+            self._break("its fork server speaks another version")
+            raise SandboxUnavailable(self._sentence())
+
+    async def initialize(self) -> None:
+        """Runs `init`; what it leaves in the zone's folder stays for the tasks."""
+        if self._spec.init is None:
+            return
+        output, theirs = os.pipe()
+        try:
+            try:
+                task = TaskSpec(self._spec.init, self._spec.env, self._spec.init_timeout_s, theirs, theirs)
+                end = await _drained(output, self._run(task, Flag.IS_INIT))
+            finally:
+                os.close(theirs)
+        finally:
+            os.close(output)
+        said, ended = end
+        if ended.exit_status != 0 or ended.overrun is not None:
+            raise ZoneInitError(_init_sentence(ended, said))
+
+    async def run(self, task: TaskSpec) -> TaskEnd:
+        return await self._run(task, self._flags)
+
+    async def kill(self) -> None:
+        if self._busy:
+            self._end_task(Overrun.KILLED)
+
+    async def close(self) -> None:
+        self._break("it was closed")
+        if self._complaints >= 0:
+            os.close(self._complaints)
+            self._complaints = -1
+
+    async def _run(self, task: TaskSpec, flags: Flag) -> TaskEnd:
+        if self._broken is not None:
+            raise SandboxUnavailable(self._sentence())
+        if self._busy:
+            raise RuntimeError("a zone runs one task at a time")
+        self._busy = True
+        self._overrun = None
+        try:
+            return await self._run_alone(task, flags)
+        except asyncio.CancelledError:
+            self._break("its task was abandoned")
+            raise
+        finally:
+            self._busy = False
+
+    async def _run_alone(self, task: TaskSpec, flags: Flag) -> TaskEnd:
+        descriptors = [task.stdout_fd, task.stderr_fd]
+        mount = -1
+        if task.blob is not None:
+            mount = await self._mount(task.blob)
+            descriptors.append(mount)
+            flags |= Flag.HAS_OBJECT
+        try:
+            if task.stdin_fd is not None and task.blob is None:
+                descriptors.append(task.stdin_fd)
+                flags |= Flag.HAS_STDIN
+            self._own_pipes(task)
+            name = task.input_name or ("object" if task.blob is not None else "")
+            message = protocol.encode_task(flags, self._limits, name, task.command, task.env)
+            self._reply = self._loop.create_future()
+            self._send(message, descriptors)
+        finally:
+            if mount >= 0:
+                os.close(mount)
+        timer = self._loop.call_later(task.timeout_s, self._end_task, Overrun.TIMEOUT)
+        try:
+            reply = await self._reply
+        finally:
+            timer.cancel()
+        if reply.kind is not Kind.ENDED:
+            self._break(f"{reply.reason()} failed")
+            raise SandboxUnavailable(self._sentence())
+        return self._end(reply)
+
+    def _own_pipes(self, task: TaskSpec) -> None:
+        """So that `> /dev/stdout`, which opens the pipe anew, is allowed."""
+        if self._uid is not None:
+            for descriptor in {task.stdout_fd, task.stderr_fd}:
+                os.fchown(descriptor, self._uid, self._uid)
+
+    def _send(self, message: bytes, descriptors: list[int]) -> None:
+        try:
+            socket.send_fds(self._channel, [message], descriptors)
+        except OSError as error:
+            self._break(f"its fork server cannot be reached: {error.strerror}")
+
+    def _end_task(self, reason: Overrun) -> None:
+        if self._overrun is None and not self._reply.done():
+            self._overrun = reason
+            self._send(protocol.KILL, [])
+
+    def _on_message(self) -> None:
+        try:
+            message = self._channel.recv(protocol.REPLY.size)
+        except BlockingIOError:
+            return
+        except OSError:
+            message = b""
+        if len(message) != protocol.REPLY.size:
+            self._break(self._last_words())
+        elif not self._reply.done():
+            self._reply.set_result(protocol.decode_reply(message))
+
+    def _last_words(self) -> str:
+        try:
+            said = os.read(self._complaints, _COMPLAINTS_MAX_BYTES).decode(errors="replace").strip()
+        except OSError:
+            said = ""
+        return said or "it ended"
+
+    def _break(self, reason: str) -> None:
+        """Ends everything in the zone; whoever waits learns why."""
+        if self._broken is not None:
+            return
+        self._broken = reason
+        self._loop.remove_reader(self._channel.fileno())
+        self._channel.close()
+        self._process.kill()
+        self._process.wait()
+        if not self._reply.done():
+            self._reply.set_exception(SandboxUnavailable(self._sentence()))
+            self._reply.exception()  # seen: nobody may be waiting
+
+    def _sentence(self) -> str:
+        return f"The zone {self._spec.name} does not run ({self._broken}): the task is tried in another."
+
+    def _end(self, reply: Reply) -> TaskEnd:
+        status = reply.status
+        signaled = os.WIFSIGNALED(status)
+        return TaskEnd(
+            exit_status=None if signaled else os.WEXITSTATUS(status),
+            signal=os.WTERMSIG(status) if signaled else None,
+            core_dumped=os.WCOREDUMP(status),
+            overrun=self._overrun_of(reply),
+            wall_s=reply.wall_s,
+            cpu_s=reply.cpu_s,
+        )
+
+    def _overrun_of(self, reply: Reply) -> Overrun | None:
+        if reply.killed:
+            return self._overrun
+        if reply.status == 0:
+            return None
+        if reply.scratch_full or (os.WIFSIGNALED(reply.status) and os.WTERMSIG(reply.status) == signal.SIGXFSZ):
+            return Overrun.SCRATCH
+        if reply.peak_bytes >= _MEMORY_REACHED * self._spec.memory_bytes:
+            return Overrun.MEMORY
+        return None
+
+
+async def _drained(descriptor: int, task: Awaitable[TaskEnd]) -> tuple[bytes, TaskEnd]:
+    """Reads what the task says while it runs, so that it never blocks; keeps the tail."""
+    loop = asyncio.get_running_loop()
+    tail = bytearray()
+
+    def read() -> None:
+        tail.extend(os.read(descriptor, 1 << 16))
+        del tail[:-STDERR_IN_ERROR_BYTES]
+
+    os.set_blocking(descriptor, False)
+    loop.add_reader(descriptor, read)
+    try:
+        end = await task
+    finally:
+        loop.remove_reader(descriptor)
+    with contextlib.suppress(BlockingIOError):
+        read()
+    return bytes(tail), end
+
+
+def _init_sentence(end: TaskEnd, said: bytes) -> str:
+    if end.overrun is not None:
+        how = f"it exceeded its {end.overrun} limit"
+    elif end.signal is not None:
+        how = f"it was ended by signal {end.signal}"
+    else:
+        how = f"it ended with exit status {end.exit_status}"
+    text = said.decode(errors="replace").strip()
+    return f"The phase's init failed: {how}" + (f"; it said: {text}" if text else ".")
