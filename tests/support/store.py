@@ -1,0 +1,129 @@
+"""A real `manta serve` for tests and benchmarks: its own folder, a free port, nothing left behind."""
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from manta.sdk import Store, connect
+
+START_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 90.0
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    """This environment without anything that could point a client elsewhere."""
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("AWS_", "MANTA_", "XDG_", "BOTO", "http_", "https_", "HTTP_", "HTTPS_"))
+    }
+    return kept | {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "AWS_EC2_METADATA_DISABLED": "true"}
+
+
+@dataclass
+class RunningStore:
+    """A started store. `process` is the supervisor."""
+
+    process: subprocess.Popen[str]
+    url: str
+    data: Path
+    access_key: str
+    secret_key: str
+    environment: dict[str, str]
+
+    def client(self) -> Store:
+        return connect(self.url, self.access_key, self.secret_key)
+
+    def manta(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+        """Run the `manta` command against this store, as a user would."""
+        command = [sys.executable, "-m", "manta.cli.main", *arguments]
+        return subprocess.run(
+            command,
+            input=stdin,
+            capture_output=True,
+            env=self.environment,
+            timeout=120,
+            check=False,
+            cwd=self.data.parent,
+        )
+
+    def children(self) -> dict[str, int]:
+        """Process ids of the gateway and the nodes, by name."""
+        found: dict[str, int] = {}
+        listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
+        for pid in map(int, listing.split()):
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            for word in words:
+                if word.endswith(b".json"):
+                    found[Path(os.fsdecode(word)).stem] = pid
+        return found
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_TIMEOUT_S)
+
+
+@contextmanager
+def running_store(folder: Path, *options: str, data: Path | None = None) -> Iterator[RunningStore]:
+    """`manta serve` in `folder` with further options; its words go to serve.log there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    home = folder / "home"
+    home.mkdir(exist_ok=True)
+    where = data or folder / "data"
+    environment = clean_environment(home) | {
+        "MANTA_ROOT_ACCESS_KEY": "ROOTACCESSKEY",
+        "MANTA_ROOT_SECRET_KEY": "root-secret-for-tests",
+    }
+    with open(folder / "serve.log", "ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "manta.cli.main", "serve", "--data", str(where), "--port", "0", *options],
+            stdout=subprocess.PIPE,
+            stderr=log,
+            env=environment,
+            text=True,
+            start_new_session=True,
+        )
+    try:
+        url = _await_ready(process, folder)
+        environment |= {
+            "MANTA_URL": url,
+            "AWS_ACCESS_KEY_ID": "ROOTACCESSKEY",
+            "AWS_SECRET_ACCESS_KEY": "root-secret-for-tests",
+            "AWS_DEFAULT_REGION": "us-east-1",
+        }
+        yield RunningStore(process, url, where, "ROOTACCESSKEY", "root-secret-for-tests", environment)
+    finally:
+        _end(process)
+
+
+def _await_ready(process: subprocess.Popen[str], folder: Path) -> str:
+    """The URL of the `ready` line. A timer ends a store that never says it."""
+    timer = threading.Timer(START_TIMEOUT_S, process.kill)
+    timer.start()
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("ready "):
+                return line.split()[1]
+    finally:
+        timer.cancel()
+    words = (folder / "serve.log").read_text(errors="replace")[-2000:]
+    raise AssertionError(f"manta serve did not start:\n{words}")
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(STOP_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+    assert process.stdout is not None
+    process.stdout.close()
