@@ -4,7 +4,6 @@ The text is every `.py` file of the running Python's standard library. The store
 users have, and stopped; nothing stays.
 """
 
-import os
 import subprocess
 import sys
 import sysconfig
@@ -57,7 +56,8 @@ QUESTIONS = (
         "Lines by top-level package",
         'key=${MANTA_INPUT_OBJECT#*/}; echo "${key%%/*} $(wc -l)"',
         "awk '{n[$1]+=$2} END {for (p in n) print n[p], p}' | LC_ALL=C sort -k1,1nr -k2",
-        "find . -name '*.py' -type f -printf '%P\\n' | while IFS= read -r f; do echo \"${f%%/*} $(wc -l < \"$f\")\"; done"
+        "find . -name '*.py' -type f -printf '%P\\n'"
+        ' | while IFS= read -r f; do echo "${f%%/*} $(wc -l < "$f")"; done'
         " | awk '{n[$1]+=$2} END {for (p in n) print n[p], p}' | LC_ALL=C sort -k1,1nr -k2",
     ),
 )
@@ -136,7 +136,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="manta-demo-") as temporary:
         folder = Path(temporary)
         # The sandbox of an ordinary user enters this folder from another user namespace.
-        os.chmod(folder, 0o755)
+        folder.chmod(0o755)
         texts = folder / "texts"
         count = corpus(texts)
         console.print("Starting a store with 3 nodes and 2 copies of each object …")
