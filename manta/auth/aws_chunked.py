@@ -81,21 +81,13 @@ class ChunkedBody(BodyDecoder):
         self._trailer_bytes = 0
         self._trailers: dict[str, str] = {}
         self._trailer_signature = ""
-        self._steps: dict[_State, Callable[[memoryview, list[Event]], int]] = {
-            _State.HEADER: self._read_header,
-            _State.DATA: self._read_data,
-            _State.DATA_END: self._read_data_end,
-            _State.TRAILER: self._read_trailer,
-            _State.DONE: self._refuse_more,
-            _State.REFUSED: self._refuse_more,
-        }
 
     def feed(self, data: Buffer) -> list[Event]:
         events: list[Event] = []
         view = memoryview(data)
         try:
             while len(view):
-                view = view[self._steps[self._state](view, events) :]
+                view = view[_STEPS[self._state](self, view, events) :]
         except MantaError:
             self._state = _State.REFUSED
             raise
@@ -212,3 +204,14 @@ class ChunkedBody(BodyDecoder):
             raise BadRequest("The body is not a well-formed aws-chunked stream.")
         self._line = line
         return len(line) - held, None
+
+
+_STEPS: dict[_State, Callable[[ChunkedBody, memoryview, list[Event]], int]] = {
+    _State.HEADER: ChunkedBody._read_header,
+    _State.DATA: ChunkedBody._read_data,
+    _State.DATA_END: ChunkedBody._read_data_end,
+    _State.TRAILER: ChunkedBody._read_trailer,
+    _State.DONE: ChunkedBody._refuse_more,
+    _State.REFUSED: ChunkedBody._refuse_more,
+}
+"""Each step uses at least one of the bytes at hand, appends its events, and may change the state."""

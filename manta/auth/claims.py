@@ -57,7 +57,7 @@ class Claims:
     signed_text: str
     signature: str
     payload_hash: str
-    pairs: list[tuple[str, str]]
+    pairs: sigv4.Pairs
     """The query's undecoded pairs, without the signature itself."""
 
 
@@ -75,19 +75,26 @@ def read_claims(fields: Mapping[str, str], raw_query: str) -> Claims:
     return _header_claims(fields, pairs, header)
 
 
-def _auth_parameters(pairs: list[tuple[str, str]]) -> dict[str, str]:
-    """Decoded query parameters that speak of authentication, and all x-amz-*, by lower-case name; none twice."""
+def _auth_parameters(pairs: sigv4.Pairs) -> dict[str, str]:
+    """Decoded query parameters that speak of authentication, and all x-amz-*, by lower-case name.
+
+    No parameter may come twice: the signature fixes no order, so it could be replayed with another one first.
+    """
     found: dict[str, str] = {}
+    seen = set()
     for raw_name, raw_value in pairs:
-        name = (unquote(raw_name) if "%" in raw_name else raw_name).lower()
-        if name.startswith(AMZ) or name in _SIGV2_WORDS:
-            if name in found:
-                raise AuthorizationQueryParametersError(f"The query parameter {name[:80]!r} was sent twice.")
+        name = unquote(raw_name) if "%" in raw_name else raw_name
+        lower = name.lower()
+        if lower.startswith(AMZ) or lower in _SIGV2_WORDS:
+            name = lower
             found[name] = unquote(raw_value)
+        if name in seen:
+            raise AuthorizationQueryParametersError(f"The query parameter {name[:80]!r} was sent twice.")
+        seen.add(name)
     return found
 
 
-def _header_claims(fields: Mapping[str, str], pairs: list[tuple[str, str]], header: str) -> Claims:
+def _header_claims(fields: Mapping[str, str], pairs: sigv4.Pairs, header: str) -> Claims:
     scheme, _, rest = header.partition(" ")
     if scheme != sigv4.ALGORITHM:
         raise _unknown_scheme(scheme)
@@ -143,7 +150,7 @@ def _header_time(fields: Mapping[str, str]) -> tuple[str, float]:
         raise AccessDenied("A signed request needs a valid x-amz-date or Date header.") from None
 
 
-def _query_claims(fields: Mapping[str, str], pairs: list[tuple[str, str]], auth: Mapping[str, str]) -> Claims:
+def _query_claims(fields: Mapping[str, str], pairs: sigv4.Pairs, auth: Mapping[str, str]) -> Claims:
     if not auth.keys() & _QUERY_WORDS:
         if auth.keys() & _SIGV2_WORDS:
             raise BadRequest(SIGV2_MESSAGE)

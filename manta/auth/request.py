@@ -15,11 +15,6 @@ _ONCE = frozenset(
         "content-type",
         "date",
         "host",
-        "x-amz-content-sha256",
-        "x-amz-date",
-        "x-amz-decoded-content-length",
-        "x-amz-security-token",
-        "x-amz-trailer",
     }
 )
 
@@ -39,20 +34,25 @@ class SignedRequest:
 
 
 def canonical_fields(request: SignedRequest) -> dict[str, str]:
-    """Headers by lower-case name with canonical values; repeated ones joined by commas, as they are signed."""
+    """Headers by lower-case name with canonical values; a repeated one is left out, so that it counts as not sent.
+
+    A signature covers repeated headers joined by commas, so it could not tell two headers from one with a comma.
+    """
     fields = {"host": sigv4.canonical_value(request.host)}
-    seen_host = False
+    hosts = 0
+    repeated = set()
     for given, value in request.headers:
         name = given.lower()
-        value = sigv4.canonical_value(value)
         if name == "host":
-            if seen_host or value != fields["host"]:
+            hosts += 1
+            if hosts > 1 or sigv4.canonical_value(value) != fields["host"]:
                 raise BadRequest("The request has more than one Host.")
-            seen_host = True
         elif name not in fields:
-            fields[name] = value
-        elif name in _ONCE:
-            raise BadRequest(f"The header {name} was sent twice.")
+            fields[name] = sigv4.canonical_value(value)
+        elif name in _ONCE or name.startswith(AMZ):
+            raise BadRequest(f"The header {name[:80]} was sent twice.")
         else:
-            fields[name] = f"{fields[name]},{value}"
+            repeated.add(name)
+    for name in repeated:
+        del fields[name]
     return fields

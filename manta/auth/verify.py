@@ -110,16 +110,19 @@ def _check_signed(claims: Claims, fields: Mapping[str, str]) -> None:
         raise AccessDenied(f"Headers were sent that are not signed: {', '.join(sorted(unsigned))[:400]}.")
     missing = signed - fields.keys()
     if missing:
-        raise SignatureDoesNotMatch(f"The signed header {min(missing)[:80]} was not sent.")
+        raise SignatureDoesNotMatch(f"The signed header {min(missing)[:80]} was not sent, or more than once.")
 
 
 def _check_signature(request: SignedRequest, fields: Mapping[str, str], claims: Claims, signer: sigv4.Signer) -> None:
     """Clients sign path and query as sent or encoded anew: both name the same thing, so either is accepted."""
     headers = sigv4.canonical_headers(claims.signed_names, fields)
     rest = f"{claims.signed_text}\n{claims.payload_hash}"
+    lines = 5 + len(claims.signed_names)
     try:
         for path, query in _canonical_forms(request.raw_path, claims.pairs):
             canonical = sigv4.canonical_request(request.method, path, query, headers, rest)
+            if canonical.count(b"\n") != lines:
+                raise InvalidURI("A line break was smuggled into the request.")
             if sigv4.same(signer.sign_request(canonical), claims.signature):
                 return
     except UnicodeEncodeError:

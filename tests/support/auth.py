@@ -74,7 +74,9 @@ def boto_sign(
     payload_signing: bool = True,
 ) -> SignedRequest:
     """A request as botocore signs it: presigned when `expires` is given. `target` is the raw path and query."""
-    aws = AWSRequest(method=method, url=URL + target, headers=dict(headers or {}), data=body)
+    aws = AWSRequest(
+        method=method, url=URL + target, headers=dict(headers or {}), data=body if expires is None else b""
+    )
     aws.context["payload_signing_enabled"] = payload_signing
     aws.context["client_config"] = mock.Mock(s3={"payload_signing_enabled": payload_signing})
     credentials = BotoCredentials(access_key, secret_key, token)
