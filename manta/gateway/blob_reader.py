@@ -68,7 +68,10 @@ async def open_blob(cluster: Cluster, blob: Blob, start: int, length: int) -> "F
 
 
 class FailoverReader:
-    """A BlobReader over all copies. ServiceUnavailable or InternalError when none is left to go on from."""
+    """A BlobReader over all copies. ServiceUnavailable or InternalError when none is left to go on from.
+
+    `node_id` is the node that is being read, "" while a local file is.
+    """
 
     def __init__(self, cluster: Cluster, blob: Blob, start: int, length: int) -> None:
         self._cluster = cluster
@@ -76,7 +79,7 @@ class FailoverReader:
         self._at = start
         self._end = start + length
         self._reader: BlobReader | None = None
-        self._node_id = ""
+        self.node_id = ""
         self._untried = deque(cluster.reading_order(blob.nodes))
         self._locals = deque(node_id for node_id in self._untried if cluster.volume(node_id) is not None)
         self._unavailable = False
@@ -116,8 +119,8 @@ class FailoverReader:
                 return LocalReader(volume, self._blob.blob_id, self._at, self._end)
         if not self._untried:
             raise self._exhausted()
-        self._node_id = self._untried.popleft()
-        node = self._cluster.node(self._node_id)
+        self.node_id = self._untried.popleft()
+        node = self._cluster.node(self.node_id)
         return await node.open_get(self._blob.blob_id, self._at, self._end - self._at)
 
     async def _give_up(self, error: MantaError) -> None:
@@ -125,12 +128,12 @@ class FailoverReader:
             raise error
         if isinstance(error, NodeUnavailable):
             self._unavailable = True
-            if self._node_id:
-                self._cluster.failed(self._node_id, error)
+            if self.node_id:
+                self._cluster.failed(self.node_id, error)
         elif not isinstance(error, BlobDamaged | NoSuchBlob):
             self._unavailable = True
         await self.close()
-        self._node_id = ""
+        self.node_id = ""
 
     def _exhausted(self) -> MantaError:
         if self._unavailable:

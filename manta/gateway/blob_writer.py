@@ -99,6 +99,11 @@ class ReplicatedWriter:
         self._lost: list[str] = []
         self._size = 0
 
+    @property
+    def nodes(self) -> list[str]:
+        """Those that still take the stream."""
+        return list(self._replicas)
+
     async def write(self, data: Buffer) -> None:
         """NotEnoughNodes once no copy is left to continue."""
         self._size += len(data)

@@ -18,7 +18,7 @@ from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core import placement
 from manta.core.clock import Clock
-from manta.core.errors import MantaError, NodeUnavailable, NotEnoughNodes, SlowDown
+from manta.core.errors import InsufficientStorage, MantaError, NodeUnavailable, NotEnoughNodes, SlowDown, VolumeReadOnly
 from manta.core.limits import (
     DISCARDS_MAX,
     NODE_DEAD_AFTER_S,
@@ -165,7 +165,7 @@ class Cluster:
             return
         if isinstance(error, NodeUnavailable):
             member.alive = False
-        elif member.status is not None:
+        elif isinstance(error, InsufficientStorage | VolumeReadOnly) and member.status is not None:
             member.status = msgspec.structs.replace(member.status, writable=False)
         self._candidates = None
         member.wake.set()
@@ -208,6 +208,10 @@ class Cluster:
         self._candidates = None
         await _cancel([member.watch] if member.watch is not None else [])
         await member.client.close()
+
+    async def probe_now(self) -> None:
+        """Ask every node how it is."""
+        await asyncio.gather(*(self._probe(member) for member in self.members()))
 
     async def _refresh_for_ever(self) -> None:
         while True:
