@@ -26,6 +26,7 @@ class Broker:
         self._program = SealedFile("broker", Path(__file__).with_name("broker.py").read_bytes())
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: socket.socket | None = None
+        self._starting = asyncio.Lock()
         self._waiting: deque[asyncio.Future[int]] = deque()
 
     @property
@@ -50,7 +51,9 @@ class Broker:
     async def mount(self, blob: str) -> int:
         """A descriptor of a detached read-only mount of that blob; the caller closes it."""
         if self._channel is None:
-            await self.start()
+            async with self._starting:
+                if self._channel is None:
+                    await self.start()
         assert self._channel is not None
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)

@@ -3,24 +3,28 @@
 import os
 import platform
 import shutil
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from jobs.sandbox import seccomp
-from jobs.sandbox.api import Sandbox, ZoneSpec
+from jobs.sandbox.api import Sandbox, TaskSpec, ZoneSpec
 from jobs.sandbox.broker_client import Broker
-from jobs.sandbox.launch import Blueprint, Program, SealedFile, launch
+from jobs.sandbox.forkserver_build import fork_server
+from jobs.sandbox.launch import Blueprint, SealedFile, launch
+from jobs.sandbox.probe import bubblewrap, probe, refuse_if_missing
 from jobs.sandbox.protocol import Limits
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import NotImplementedHere, SandboxUnavailable
-from manta.core.limits import GIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
+from manta.core.limits import GIB, MIB, TASK_MEMORY_DEFAULT_BYTES, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
 
 _PAGE_BYTES: Final = 4096
 _SCRATCH_BYTES_PER_INODE: Final = 4096
 _SCRATCH_INODES_MIN: Final = 1024
 _ADDRESS_SPACE_FACTOR: Final = 4
+_SELF_TEST_TIMEOUT_S: Final = 30.0
 
 
 def open_sandbox(
@@ -29,14 +33,16 @@ def open_sandbox(
     *,
     store_uid: int | None = None,
     binds: Mapping[str, Path] | None = None,
-    fork_server: str | None = None,
+    fork_server_kind: str | None = None,
 ) -> Sandbox:
     """A driver over the volume whose blobs lie in `blobs_dir`; `state_dir` keeps the compiled fork server.
 
     `store_uid` owns the blobs, where the node runs as root and the store does not. `binds` maps paths in the zone to
-    the host's, read-only. `fork_server` forces "c" or "python"; by default C where a compiler is found.
+    the host's, read-only. `fork_server_kind` forces "c" or "python"; by default C where a compiler is found.
     """
-    return NamespaceSandbox(blobs_dir, state_dir, store_uid=store_uid, binds=binds or {}, fork_server=fork_server)
+    return NamespaceSandbox(
+        blobs_dir, state_dir, store_uid=store_uid, binds=binds or {}, fork_server_kind=fork_server_kind
+    )
 
 
 class NamespaceSandbox:
@@ -49,31 +55,36 @@ class NamespaceSandbox:
         *,
         store_uid: int | None,
         binds: Mapping[str, Path],
-        fork_server: str | None,
+        fork_server_kind: str | None,
     ) -> None:
         self._state_dir = state_dir
         self._binds = binds
-        self._wanted = fork_server
+        self._wanted = fork_server_kind
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
         self._broker = Broker(blobs_dir.resolve(), store_uid if self._is_root else None)
         self._blueprint: Blueprint | None = None
 
     async def start(self) -> None:
+        refuse_if_missing(probe())
         self._blueprint = self._build()
         await self._broker.start()
+        await self._self_test()
 
     async def open_zone(self, spec: ZoneSpec) -> ForkServerZone:
         if self._blueprint is None:
             raise SandboxUnavailable("The sandbox was not started.")
         if spec.assets:
             raise NotImplementedHere("Assets are not implemented yet: put what the task needs into its exec or input.")
+        return await self._open(self._blueprint, self._broker, spec)
+
+    async def _open(self, blueprint: Blueprint, broker: Broker, spec: ZoneSpec) -> ForkServerZone:
         uid = self._uids.uid(spec.tenant) if self._is_root else None
         try:
-            launched = launch(self._blueprint, uid)
+            launched = launch(blueprint, uid)
         except OSError as error:
             raise SandboxUnavailable(f"A zone cannot be started: {error}.") from None
-        zone = ForkServerZone(spec, launched, limits_of(spec), self._broker.mount, uid)
+        zone = ForkServerZone(spec, launched, limits_of(spec), broker.mount, uid)
         try:
             await zone.greet()
             await zone.initialize()
@@ -104,16 +115,43 @@ class NamespaceSandbox:
                 file.close()
             self._blueprint = None
 
+    async def _self_test(self) -> None:
+        """One task on one file, all the way: what the kernel refuses is found at the start, not by a user's task."""
+        assert self._blueprint is not None
+        self._state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix="self-test-", dir=self._state_dir))
+        broker = Broker(folder, None)
+        try:
+            file = folder / "probe"
+            file.write_bytes(b"probe\n")
+            file.chmod(0o444)
+            zone = await self._open(self._blueprint, broker, ZoneSpec("self-test", "", TASK_MEMORY_DEFAULT_BYTES, MIB))
+            try:
+                await _expect_probe(zone)
+            finally:
+                await zone.close()
+        finally:
+            await broker.close()
+            shutil.rmtree(folder)
+
     def _build(self) -> Blueprint:
-        bubblewrap = shutil.which("bwrap")
-        if bubblewrap is None:
-            raise SandboxUnavailable("bubblewrap is missing: install the package `bubblewrap`.")
         machine = platform.machine()
-        source = Path(__file__).with_name("forkserver.py").read_bytes()
-        program = Program("python", SealedFile("forkserver", source), ("/usr/bin/python3", "-I", "-S"))
+        program = fork_server(self._state_dir, self._wanted)
         zone_filter = SealedFile("zone.bpf", seccomp.zone_filter(machine))
         task_filter = SealedFile("task.bpf", seccomp.task_filter(machine))
-        return Blueprint(bubblewrap, program, zone_filter, task_filter, self._binds)
+        return Blueprint(bubblewrap(), program, zone_filter, task_filter, self._binds)
+
+
+async def _expect_probe(zone: ForkServerZone) -> None:
+    """The task reads its input and cannot write it."""
+    command = 'read -r line && test "$line" = probe && ! (: >> /input/probe) 2>/dev/null'
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        end = await zone.run(TaskSpec(command, {}, _SELF_TEST_TIMEOUT_S, nowhere, nowhere, "probe", "probe"))
+    finally:
+        os.close(nowhere)
+    if end.exit_status != 0:
+        raise SandboxUnavailable(f"The sandbox failed its test at start (exit status {end.exit_status}).")
 
 
 def limits_of(spec: ZoneSpec) -> Limits:

@@ -90,8 +90,9 @@ class Request:
     """One task as the agent asked for it."""
 
     def __init__(self, message: bytes, descriptors: list[int]) -> None:
-        (_, self.flags, self.scratch_bytes, self.scratch_inodes, self.data_bytes, self.address_bytes,
-         self.file_bytes, self.processes, self.open_files, name_size, command_size, environment_size) = REQUEST.unpack_from(message)  # fmt: skip
+        _, self.flags, *numbers, name_size, command_size, environment_size = REQUEST.unpack_from(message)
+        self.scratch_bytes, self.scratch_inodes, self.data_bytes, self.address_bytes, *more = numbers
+        self.file_bytes, self.processes, self.open_files = more
         start = REQUEST.size
         self.name = message[start : start + name_size]
         start += name_size

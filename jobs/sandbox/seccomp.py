@@ -1,7 +1,7 @@
 """The system call filters, as raw BPF. Pure: a machine's name in, bytes out.
 
-Two of them: the zone's (bubblewrap sets it before the fork server starts) refuses what neither fork server nor task ever
-needs; the task's refuses also what the fork server needs to build a task. A refused call fails with EPERM; clone3
+Two of them: the zone's (bubblewrap sets it before the fork server starts) refuses what neither fork server nor task
+ever needs; the task's refuses also what the fork server needs to build a task. A refused call fails with EPERM; clone3
 with ENOSYS, because its flags lie in memory that a filter cannot read and libraries then fall back to clone.
 """
 

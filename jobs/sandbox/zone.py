@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import socket
+import stat
 from collections.abc import Awaitable, Callable
 
 from jobs.sandbox import protocol
@@ -139,10 +140,11 @@ class ForkServerZone:
         return self._end(reply)
 
     def _own_pipes(self, task: TaskSpec) -> None:
-        """So that `> /dev/stdout`, which opens the pipe anew, is allowed."""
+        """So that `> /dev/stdout`, which opens the pipe anew, is allowed. Whatever is no pipe keeps its owner."""
         if self._uid is not None:
             for descriptor in {task.stdout_fd, task.stderr_fd}:
-                os.fchown(descriptor, self._uid, self._uid)
+                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                    os.fchown(descriptor, self._uid, self._uid)
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:
         try:

@@ -1,0 +1,377 @@
+/* The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
+ *
+ * Run as `forkserver SOCKET_FD FILTER_FD`; protocol.py has the messages, forkserver.py is the same program in Python. It
+ * trusts its agent and is not trusted by it. Written for one thread and no heap: every buffer has its size here.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/capability.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <linux/securebits.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef SYS_move_mount
+#define SYS_move_mount 429
+#endif
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+#ifndef SYS_close_range
+#define SYS_close_range 436
+#endif
+#ifndef SYS_mount_setattr
+#define SYS_mount_setattr 442
+#endif
+
+enum { VERSION = 1, MESSAGE_MAX = 1 << 18, ENVIRONMENT_MAX = 8192, DESCRIPTORS_MAX = 4, FILTER_MAX = 4096 };
+enum { TASK = 1, KILL = 2 };
+enum { HELLO = 0, ENDED = 1, BROKEN = 2 };
+enum { HAS_OBJECT = 1, HAS_STDIN = 2, IS_INIT = 4, SEES_ZONE = 8 };
+enum { NONE, CLONE, PROC, INPUT, SCRATCH, ZONE, STDIO, LIMITS, PRIVILEGES, FILTER, SHELL };
+enum { CANNOT_EXECUTE = 126 };
+
+struct request {
+    uint32_t kind, flags;
+    uint64_t scratch_bytes, scratch_inodes, data_bytes, address_bytes, file_bytes;
+    uint32_t processes, open_files, name_size, command_size, environment_size;
+} __attribute__((packed));
+
+struct reply {
+    uint32_t kind, first, second, third;
+    uint64_t wall_ns, cpu_ns, peak_kib, unused;
+} __attribute__((packed));
+
+/* What the task's first process says to the fork server: a page both see, so that no descriptor is needed. */
+struct shared {
+    volatile uint32_t step, error, status, scratch_full;
+};
+
+struct attributes {
+    uint64_t set, clear, propagation, userns;
+};
+
+static union {
+    struct request header;
+    char bytes[MESSAGE_MAX + 1];
+} message;
+static int descriptors[DESCRIPTORS_MAX];
+static int descriptor_count;
+static struct sock_filter filter_code[FILTER_MAX];
+static struct sock_fprog filter;
+static struct shared *shared;
+static const char *shell;
+
+/* In the task's first process: say where it failed, and end. */
+static void fail(int step) {
+    shared->error = (uint32_t)errno;
+    shared->step = (uint32_t)step;
+    _exit(0);
+}
+
+static void need(int step, long result) {
+    if (result < 0)
+        fail(step);
+}
+
+static long read_only(const char *path) {
+    struct attributes attributes = {.set = 1};
+    return syscall(SYS_mount_setattr, AT_FDCWD, path, 0, &attributes, sizeof attributes);
+}
+
+static int mount_tmpfs(const char *path, const char *mode) {
+    char options[128];
+    snprintf(options, sizeof options, "size=%llu,nr_inodes=%llu,mode=%s", (unsigned long long)message.header.scratch_bytes,
+             (unsigned long long)message.header.scratch_inodes, mode);
+    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options);
+}
+
+static void prefer_for_oom(void) {
+    int file = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+    need(PROC, file);
+    need(PROC, write(file, "800", 3));
+    close(file);
+}
+
+/* Mounts the object under its name and opens it through that mount; a descriptor from outside could be reopened writable. */
+static int attach_input(void) {
+    int next = 2, object = -1, standard_input = -1;
+    if (message.header.flags & HAS_OBJECT)
+        object = descriptors[next++];
+    if (message.header.flags & HAS_STDIN)
+        standard_input = descriptors[next];
+    if (message.header.name_size == 0)
+        return standard_input >= 0 ? standard_input : open("/dev/null", O_RDONLY);
+
+    char path[8 + 256] = "/input/";
+    if (message.header.name_size >= sizeof path - 8) {
+        errno = ENAMETOOLONG;
+        fail(INPUT);
+    }
+    memcpy(path + 7, message.bytes + sizeof message.header, message.header.name_size);
+    need(INPUT, mount("tmpfs", "/input", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=4,mode=0555"));
+    int file = open(path, O_CREAT | O_EXCL | O_RDONLY, 0444);
+    need(INPUT, file);
+    close(file);
+    if (object >= 0)
+        need(INPUT, syscall(SYS_move_mount, object, "", AT_FDCWD, path, 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+    need(INPUT, read_only("/input"));
+    return standard_input >= 0 ? standard_input : open(path, O_RDONLY);
+}
+
+static void take_streams(int standard_input) {
+    need(STDIO, standard_input);
+    need(STDIO, dup2(standard_input, 0));
+    need(STDIO, dup2(descriptors[0], 1));
+    need(STDIO, dup2(descriptors[1], 2));
+    need(STDIO, syscall(SYS_close_range, 3U, ~0U, 0));
+}
+
+static void limit(int resource, uint64_t value) {
+    struct rlimit both = {value, value};
+    need(LIMITS, setrlimit(resource, &both));
+}
+
+static void set_limits(void) {
+    limit(RLIMIT_NPROC, message.header.processes);
+    limit(RLIMIT_NOFILE, message.header.open_files);
+    limit(RLIMIT_FSIZE, message.header.file_bytes);
+    limit(RLIMIT_CORE, 1); /* not 0: with 0 a core_pattern that is a pipe still starts the host's handler */
+    limit(RLIMIT_MEMLOCK, 65536);
+    limit(RLIMIT_MSGQUEUE, 65536);
+    limit(RLIMIT_DATA, message.header.data_bytes);
+    limit(RLIMIT_AS, message.header.address_bytes);
+}
+
+static void drop_privileges(void) {
+    struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
+    struct __user_cap_data_struct none[2] = {{0}};
+    need(PRIVILEGES, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
+    for (int capability = 0; capability < 64; capability++)
+        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
+            break;
+    need(PRIVILEGES, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
+    need(PRIVILEGES, prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
+                                                  SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED, 0, 0, 0));
+    need(PRIVILEGES, syscall(SYS_capset, &header, none));
+    need(PRIVILEGES, prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+}
+
+static char *command_and_environment(char *environment[]) {
+    char *command = message.bytes + sizeof message.header + message.header.name_size;
+    char *next = command + message.header.command_size + 1;
+    char *end = next + message.header.environment_size;
+    int count = 0;
+    while (next < end && count < ENVIRONMENT_MAX) {
+        environment[count++] = next;
+        next += strlen(next) + 1;
+    }
+    environment[count] = NULL;
+    command[message.header.command_size] = '\0';
+    return command;
+}
+
+/* The environment follows the command without a gap: move it up by one byte, so that the command can be ended. */
+static void make_room(void) {
+    char *environment = message.bytes + sizeof message.header + message.header.name_size + message.header.command_size;
+    memmove(environment + 1, environment, message.header.environment_size);
+}
+
+static pid_t spawn_shell(void) {
+    static char *environment[ENVIRONMENT_MAX + 1];
+    char *command = command_and_environment(environment);
+    char *arguments[] = {(char *)shell, "-c", command, NULL};
+    pid_t pid = vfork();
+    if (pid == 0) {
+        setsid();
+        execve(shell, arguments, environment);
+        static const char excuse[] = "the command cannot be executed: it and its environment may be too long\n";
+        (void)!write(2, excuse, sizeof excuse - 1);
+        _exit(CANNOT_EXECUTE);
+    }
+    return pid;
+}
+
+/* Process 1 of the task. When it ends, the kernel has killed everything of the task. */
+static void first_process(void) {
+    need(PROC, mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
+    prefer_for_oom();
+    int standard_input = attach_input();
+    need(SCRATCH, mount_tmpfs("/scratch", "0700"));
+    need(SCRATCH, chdir("/scratch"));
+    if (message.header.flags & IS_INIT)
+        need(ZONE, chdir("/zone"));
+    else if (message.header.flags & SEES_ZONE)
+        need(ZONE, read_only("/zone"));
+    take_streams(standard_input);
+    set_limits();
+    drop_privileges();
+    need(FILTER, prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter, 0, 0));
+    pid_t pid = spawn_shell();
+    need(SHELL, pid);
+    int status;
+    for (pid_t ended = 0; ended != pid;) /* orphans of the task are reaped on the way */
+        need(SHELL, ended = waitpid(-1, &status, 0));
+    struct statfs scratch;
+    if (status != 0 && statfs("/scratch", &scratch) == 0)
+        shared->scratch_full = scratch.f_bfree == 0 || scratch.f_ffree == 0;
+    shared->status = (uint32_t)status;
+    _exit(0);
+}
+
+static void reply(int channel, struct reply *answer) {
+    if (send(channel, answer, sizeof *answer, MSG_NOSIGNAL) < 0)
+        exit(0);
+}
+
+static int open_process(pid_t pid) { return (int)syscall(SYS_pidfd_open, pid, 0); }
+
+/* Waits for the task's process 1, or kills it when told to; says whether it was told. */
+static int await(int channel, pid_t pid) {
+    int killed = 0, end = open_process(pid);
+    if (end < 0)
+        exit(1);
+    struct pollfd watched[] = {{.fd = end, .events = POLLIN}, {.fd = channel, .events = POLLIN}};
+    while (watched[0].revents == 0) {
+        if (poll(watched, 2, -1) < 0 && errno != EINTR)
+            exit(1);
+        if (watched[0].revents == 0 && watched[1].revents != 0) {
+            uint32_t order;
+            if (recv(channel, &order, sizeof order, 0) <= 0)
+                exit(0); /* the agent is gone: the zone ends with this process, and the task with the zone */
+            kill(pid, SIGKILL);
+            killed = 1;
+        }
+    }
+    close(end);
+    return killed;
+}
+
+static uint64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000U + (uint64_t)now.tv_nsec;
+}
+
+static uint64_t of_timeval(struct timeval time) {
+    return (uint64_t)time.tv_sec * 1000000000U + (uint64_t)time.tv_usec * 1000U;
+}
+
+static pid_t clone_task(void) {
+    if (message.header.flags & IS_INIT && mount_tmpfs("/zone", "0755") < 0)
+        return -1;
+    pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0)
+        first_process();
+    return pid;
+}
+
+static void run(int channel) {
+    struct reply answer = {.kind = BROKEN, .first = CLONE};
+    uint64_t started = nanoseconds();
+    memset((void *)shared, 0, sizeof *shared);
+    make_room();
+    pid_t pid = clone_task();
+    answer.second = (uint32_t)errno;
+    for (int i = 0; i < descriptor_count; i++)
+        close(descriptors[i]);
+    if (pid < 0) {
+        reply(channel, &answer);
+        return;
+    }
+    int killed = await(channel, pid), status;
+    struct rusage usage;
+    if (wait4(pid, &status, 0, &usage) != pid)
+        exit(1);
+    if (shared->step != NONE) {
+        answer.first = shared->step;
+        answer.second = shared->error;
+    } else {
+        answer.kind = ENDED;
+        answer.first = status == 0 ? shared->status : (uint32_t)status;
+        answer.second = (uint32_t)killed;
+        answer.third = shared->scratch_full;
+        answer.wall_ns = nanoseconds() - started;
+        answer.cpu_ns = of_timeval(usage.ru_utime) + of_timeval(usage.ru_stime);
+        answer.peak_kib = (uint64_t)usage.ru_maxrss;
+    }
+    reply(channel, &answer);
+}
+
+/* Takes the next message and its descriptors; ends the zone when the agent is gone or talks nonsense. */
+static void receive(int channel) {
+    union {
+        struct cmsghdr header;
+        char bytes[CMSG_SPACE(sizeof descriptors)];
+    } control;
+    struct iovec part = {message.bytes, MESSAGE_MAX};
+    struct msghdr envelope = {
+        .msg_iov = &part, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
+    ssize_t size = recvmsg(channel, &envelope, MSG_CMSG_CLOEXEC);
+    if (size < (ssize_t)sizeof message.header.kind)
+        exit(0);
+    descriptor_count = 0;
+    struct cmsghdr *entry = CMSG_FIRSTHDR(&envelope);
+    if (entry != NULL && entry->cmsg_type == SCM_RIGHTS) {
+        descriptor_count = (int)((entry->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+        memcpy(descriptors, CMSG_DATA(entry), (size_t)descriptor_count * sizeof(int));
+    }
+    const struct request *header = &message.header;
+    if (header->kind == TASK && (size < (ssize_t)sizeof *header || descriptor_count < 2 ||
+                                 sizeof *header + (uint64_t)header->name_size + header->command_size +
+                                         header->environment_size != (uint64_t)size))
+        exit(1);
+}
+
+static void load_filter(int file) {
+    ssize_t size = read(file, filter_code, sizeof filter_code);
+    if (size <= 0)
+        exit(1);
+    close(file);
+    filter.len = (unsigned short)((size_t)size / sizeof filter_code[0]);
+    filter.filter = filter_code;
+}
+
+int main(int count, char *arguments[]) {
+    if (count != 3)
+        return 2;
+    int channel = atoi(arguments[1]);
+    load_filter(atoi(arguments[2]));
+    for (int number = 1; number < NSIG; number++)
+        signal(number, SIG_DFL);
+    sigset_t none;
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
+    shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (shared == MAP_FAILED || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+        perror("fork server");
+        return 1;
+    }
+    struct reply hello = {.kind = HELLO, .first = VERSION};
+    reply(channel, &hello);
+    for (;;) {
+        receive(channel);
+        if (message.header.kind == TASK)
+            run(channel);
+    }
+}

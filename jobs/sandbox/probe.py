@@ -1,0 +1,116 @@
+"""What the sandbox needs of this machine, each with its remedy: for `manta doctor`, and for the refusal to start."""
+
+import os
+import platform
+import re
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jobs.sandbox.syscalls import MACHINES
+from jobs.sandbox.tenants import UID_BASE
+from manta.core.errors import SandboxUnavailable
+
+_KERNEL_MIN: Final = (5, 14)
+"""mount_setattr came with 5.12; from 5.14 RLIMIT_NPROC counts per user namespace."""
+_TRIAL_TIMEOUT_S: Final = 20.0
+_APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
+_CLONE_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
+_COUNT_SWITCH: Final = Path("/proc/sys/user/max_user_namespaces")
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """`what` was looked at, whether it is as needed, what was seen, and what to do when it is not."""
+
+    what: str
+    ok: bool
+    seen: str
+    remedy: str = ""
+    required: bool = True
+
+
+def probe() -> list[Finding]:
+    """Every finding, good and bad; takes some 10 ms, since it starts bubblewrap once."""
+    findings = [_machine(), _kernel(platform.release()), _seccomp(), _bubblewrap_found()]
+    if all(finding.ok for finding in findings):
+        findings.append(_namespaces())
+    return [*findings, _compiler()]
+
+
+def refuse_if_missing(findings: list[Finding]) -> None:
+    """SandboxUnavailable with the reason and the remedy of the first required finding that failed."""
+    for finding in findings:
+        if finding.required and not finding.ok:
+            raise SandboxUnavailable(f"No sandbox can be built: {finding.what}: {finding.seen}. {finding.remedy}")
+
+
+def bubblewrap() -> str:
+    path = shutil.which("bwrap")
+    if path is None:
+        refuse_if_missing([_bubblewrap_found()])
+    return path or ""
+
+
+def _machine() -> Finding:
+    machine = platform.machine()
+    remedy = f"Run the node on one of: {', '.join(MACHINES)}."
+    return Finding("processor with a system call filter", machine in MACHINES, machine, remedy)
+
+
+def _kernel(release: str) -> Finding:
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    version = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+    wanted = ".".join(map(str, _KERNEL_MIN))
+    return Finding("Linux kernel", version >= _KERNEL_MIN, release, f"Linux {wanted} or later is needed: upgrade it.")
+
+
+def _seccomp() -> Finding:
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    present = actions.exists() and "errno" in actions.read_text()
+    remedy = "Use a kernel with CONFIG_SECCOMP_FILTER."
+    return Finding("seccomp filters", present, "present" if present else "absent", remedy)
+
+
+def _bubblewrap_found() -> Finding:
+    path = shutil.which("bwrap")
+    return Finding("bubblewrap", path is not None, path or "not on PATH", "Install the package `bubblewrap`.")
+
+
+def _namespaces() -> Finding:
+    """Tries what a zone needs, as the user a zone would have."""
+    what = "user namespaces"
+    uid = UID_BASE if os.geteuid() == 0 else None
+    command = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-cgroup"]
+    command += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--ro-bind", "/", "/", "--proc", "/proc"]
+    try:
+        done = subprocess.run(
+            [*command, "--", "/usr/bin/env", "true"],
+            capture_output=True,
+            timeout=_TRIAL_TIMEOUT_S,
+            cwd="/",
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else (),
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Finding(what, False, str(error), _namespace_remedy())
+    said = done.stderr.decode(errors="replace").strip() or f"bwrap ended with {done.returncode}"
+    return Finding(what, done.returncode == 0, "allowed" if done.returncode == 0 else said, _namespace_remedy())
+
+
+def _namespace_remedy() -> str:
+    for switch, bad, good in ((_APPARMOR_SWITCH, "1", "0"), (_CLONE_SWITCH, "0", "1"), (_COUNT_SWITCH, "0", "65536")):
+        if switch.exists() and switch.read_text().strip() == bad:
+            name = str(switch).removeprefix("/proc/sys/").replace("/", ".")
+            return f"Allow user namespaces: sysctl -w {name}={good}."
+    return "Allow user namespaces; in a container, run it with a seccomp profile that permits unshare, mount and /proc."
+
+
+def _compiler() -> Finding:
+    path = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    remedy = "Install `gcc` to have tasks started about twice as fast."
+    return Finding("C compiler for the fork server", path is not None, path or "not on PATH", remedy, required=False)
