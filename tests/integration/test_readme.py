@@ -1,0 +1,39 @@
+"""The README's examples do what it says."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.conftest import Serve
+from tests.support.store import RunningStore
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def _block(language: str) -> str:
+    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert len(found) == 1, f"one {language} example is expected"
+    return str(found[0])
+
+
+def _run(store: RunningStore, *command: str) -> subprocess.CompletedProcess[str]:
+    path = f"{Path(sys.executable).parent}:{store.environment['PATH']}"
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=100, env=store.environment | {"PATH": path}, check=False
+    )
+
+
+def test_the_shell_example(serve: Serve) -> None:
+    result = _run(serve(), "bash", "-euo", "pipefail", "-c", _block("bash"))
+    assert result.returncode == 0, result.stderr
+    listing, job, cat = result.stdout.splitlines()[:2], result.stdout.splitlines()[2:5], result.stdout.splitlines()[5:]
+    assert [line.split()[-1] for line in listing] == ["s3://books/cities.txt", "s3://books/moby.txt"]
+    assert job == ["2 it", "2 of", "2 the"]
+    assert cat == ["call me ishmael", "some years ago"]
+
+
+def test_the_python_example(serve: Serve) -> None:
+    result = _run(serve(), sys.executable, "-c", _block("python"))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout == "4\n"

@@ -1,0 +1,150 @@
+"""`manta serve` as an operator sees it: it starts, survives, replaces its gateway, keeps evidence, and ends."""
+
+import json
+import os
+import signal
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from benchmarks.load import Target
+from tests.conftest import Serve
+from tests.support.load import Load
+from tests.support.store import RunningStore, running_store
+
+
+def await_condition(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
+        time.sleep(0.02)
+
+
+def descendants(pid: int) -> set[int]:
+    """Every live process below `pid`."""
+    found: set[int] = set()
+    pending = [pid]
+    while pending:
+        parent = pending.pop()
+        for task in Path(f"/proc/{parent}/task").glob("*/children"):
+            children = {int(text) for text in task.read_text().split()}
+            pending.extend(children - found)
+            found |= children
+    return found
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def test_starts_answers_and_ends_without_leaving_a_process(serve: Serve) -> None:
+    store = serve("--nodes", "2", "--copies", "2")
+    with store.client() as client:
+        client.make_bucket("first")
+        client.write("s3://first/a", b"hello")
+        assert client.read("s3://first/a") == b"hello"
+    processes = descendants(store.process.pid)
+    assert len(processes) >= 3
+    assert store.stop() == 0
+    await_condition(lambda: not any(alive(pid) for pid in processes), "all processes to end")
+
+
+def test_a_second_serve_on_the_same_folder_is_refused(serve: Serve) -> None:
+    store = serve()
+    again = store.manta("serve", "--data", str(store.data), "--port", "0")
+    assert again.returncode == 1
+    assert b"Another `manta serve` uses" in again.stderr
+
+
+def test_objects_and_keys_survive_a_restart(tmp_path: Path) -> None:
+    with running_store(tmp_path) as store, store.client() as client:
+        client.make_bucket("kept")
+        client.write("s3://kept/a", b"still here")
+        credentials = (store.data / "credentials").read_text()
+        assert (store.data / "credentials").stat().st_mode & 0o777 == 0o600
+    with running_store(tmp_path, "--nodes", "2") as store, store.client() as client:
+        assert client.read("s3://kept/a") == b"still here"
+        assert (store.data / "credentials").read_text() == credentials
+
+
+def test_taking_nodes_away_is_refused_with_the_reason(tmp_path: Path) -> None:
+    with running_store(tmp_path, "--nodes", "2") as store:
+        data = store.data
+    again = store.manta("serve", "--data", str(data), "--nodes", "1", "--port", "0")
+    assert again.returncode == 1
+    assert b"removing nodes is not supported" in again.stderr
+
+
+@pytest.mark.invariant("O3")
+@pytest.mark.parametrize("name", ["gateway", "node-1"])
+def test_a_killed_process_comes_back_and_leaves_evidence(serve: Serve, name: str) -> None:
+    store = serve()
+    with store.client() as client:
+        client.make_bucket("kept")
+        client.write("s3://kept/a", b"x")
+    old = store.children()[name]
+    os.kill(old, signal.SIGKILL)
+    await_condition(lambda: store.children().get(name, old) != old, f"{name} to come back")
+    await_condition(lambda: _evidence(store) != [], "a post-mortem")
+    record = _evidence(store)[0]
+    assert record["process"] == name
+    assert record["cause"] == "ended by SIGKILL"
+    with store.client() as client:
+        await_condition(lambda: client.exists("s3://kept/a"), "the object to be served again")
+
+
+@pytest.mark.invariant("O3")
+def test_a_fatal_signal_leaves_the_stacks(serve: Serve) -> None:
+    store = serve()
+    os.kill(store.children()["gateway"], signal.SIGABRT)
+    await_condition(lambda: _evidence(store) != [], "a post-mortem")
+    assert "run_gateway" in str(_evidence(store)[0]["log"]) or "Fatal Python error" in str(_evidence(store)[0]["log"])
+
+
+def _evidence(store: RunningStore) -> list[dict[str, object]]:
+    found = []
+    for path in sorted((store.data / "evidence").glob("*.json")):
+        text = path.read_text()
+        if text.endswith("}"):
+            found.append(json.loads(text))
+    return found
+
+
+@pytest.mark.invariant("O1")
+def test_the_gateway_is_replaced_under_load_without_one_failed_request(serve: Serve) -> None:
+    store = serve()
+    with store.client() as client:
+        client.make_bucket("load")
+    target = Target(store.url, store.access_key, store.secret_key)
+    with Load(target, "load") as load:
+        for _ in range(3):
+            load.await_progress(50)
+            old = store.children()["gateway"]
+            store.process.send_signal(signal.SIGHUP)
+            await_condition(lambda old=old: not alive(old), "the old gateway to finish")  # type: ignore[misc]
+        load.await_progress(50)
+    assert load.failures == []
+
+
+@pytest.mark.invariant("S7")
+def test_no_secret_is_in_a_log_or_a_command_line(serve: Serve) -> None:
+    store = serve()
+    with store.client() as client:
+        client.make_bucket("secret")
+        client.write("s3://secret/a", b"x")
+        signed = client.sign("s3://secret/a")
+    signature = signed.partition("X-Amz-Signature=")[2].partition("&")[0]
+    with urllib.request.urlopen(signed) as answer:
+        assert answer.read() == b"x"
+    keys = [store.secret_key, signature, *json.loads((store.data / "store.json").read_text())["nodes"].values()]
+    lines = [Path(f"/proc/{pid}/cmdline").read_bytes() for pid in descendants(store.process.pid)]
+    store.stop()
+    written = [path.read_bytes() for path in (store.data / "logs").rglob("*") if path.is_file()]
+    for key in keys:
+        assert not any(key.encode() in text for text in lines + written)
