@@ -150,6 +150,7 @@ DRAIN_IDLE_S: Final = 3.0
 """While draining, an idle connection is closed only after this much silence."""
 READ_WHOLE_BYTES: Final = 64 * KIB
 """Up to this much of an object is read at once and sent in one write with its head."""
+KEYS_PER_ACCOUNT: Final = 100
 ACCESS_LOG_BUFFER_MAX: Final = 20_000
 """Lines that wait for the log's thread; what comes beyond is counted, not kept."""
 NODE_CONNECTIONS_MAX: Final = 256
@@ -161,3 +162,8 @@ BATCH_MAX_BLOBS: Final = 256
 # the catalog's writer
 CATALOG_QUEUE_MAX: Final = 16_384
 CATALOG_BATCH_MAX: Final = 256
+JOURNAL_SEGMENT_BYTES: Final = 16 * MIB
+JOURNAL_SEGMENTS_MAX: Final = 8
+"""A node's journal of small blobs has this many segments at most; on a small volume they are smaller."""
+JOURNAL_VOLUME_FRACTION: Final = 1 / 256
+"""A segment's largest share of the volume."""

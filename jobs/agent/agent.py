@@ -1,0 +1,144 @@
+"""The agent of a node, composed: leases come in, tasks run in the sandbox, results go out."""
+
+import asyncio
+import logging
+import secrets
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.counters import Counters
+from jobs.agent.inputs import ReduceInputs
+from jobs.agent.lanes import Lanes
+from jobs.agent.link import Gateways, Link
+from jobs.agent.outputs import Outputs
+from jobs.agent.ports import Gateway, LocalStore, Peers
+from jobs.agent.reports import Reports
+from jobs.agent.runner import Runner
+from jobs.agent.stderr import StderrStore
+from jobs.model.wire import TaskResult
+from jobs.sandbox.api import Sandbox
+from manta.core.clock import Clock, SystemClock
+from manta.core.errors import SandboxUnavailable
+
+_LOG = logging.getLogger("manta.agent")
+_SANDBOX_RETRY_S = 30.0
+_EXPIRE_EVERY_S = 3600.0
+
+
+class Agent:
+    """Runs from `start` to `close`, which gives back what runs. `epoch` is new at every start."""
+
+    def __init__(
+        self,
+        node_id: str,
+        lanes: int,
+        store: LocalStore,
+        peers: Peers,
+        gateways: Sequence[Gateway],
+        sandbox: Sandbox,
+        stderr_folder: Path,
+        clock: Clock | None = None,
+    ) -> None:
+        clock = clock or SystemClock()
+        self.counters = Counters()
+        self.stderr = StderrStore(stderr_folder, clock)
+        self._sandbox = sandbox
+        self._gateways = gateways
+        self._peers = peers
+        caller = Gateways(gateways)
+        self._outputs = Outputs(node_id, store, peers, caller)
+        inputs = ReduceInputs(node_id, store, peers, caller)
+        runner = Runner(store, inputs, self._outputs, self.stderr, clock, self.counters)
+        self._lanes = Lanes(lanes, sandbox, runner, clock, self.counters, self._on_result, self._on_change)
+        epoch = secrets.token_hex(8)
+        self._reports = Reports(node_id, epoch, caller, self._is_hungry, self._discard, self._on_change)
+        self._link = Link(node_id, epoch, gateways, self._lanes, self._reports, clock)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    async def start(self) -> None:
+        """Ask for work. Without a sandbox the agent refuses every task with the reason, and tries again at times."""
+        await asyncio.to_thread(self.stderr.load)
+        if not await self._start_sandbox():
+            self._spawn(self._retry_sandbox())
+        self._spawn(self._expire())
+        self._spawn(self._link.run())
+
+    async def failed(self) -> None:
+        """Never returns; raises what broke the agent, so that its process ends and is started anew."""
+        await asyncio.shield(self._failed)
+
+    async def close(self) -> None:
+        """Kill what runs, report what is done, give the rest back."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._failed.cancel()
+        await self._lanes.close()
+        await self._link.give_back()
+        await self._sandbox.close()
+        await self._peers.close()
+        for gateway in self._gateways:
+            await gateway.close()
+
+    def status(self) -> dict[str, object]:
+        """The agent's part of the node's status."""
+        return {
+            "lanes": self._lanes.count,
+            "running": self._lanes.running,
+            "waiting": self._lanes.waiting,
+            "zones": self._lanes.zones,
+            "unreported": len(self._reports),
+            "gateway_reachable": self._link.reachable,
+            "refusing": self._lanes.unavailable or "",
+            "sandbox": self._sandbox.describe(),
+            "stderr_bytes": self.stderr.total_bytes,
+            "stderr_dropped": self.stderr.dropped,
+            **self.counters.as_dict(),
+        }
+
+    def _on_result(self, _attempt: Attempt, result: TaskResult) -> None:
+        self._reports.add(result)
+
+    def _on_change(self) -> None:
+        self._link.changed()
+
+    def _is_hungry(self) -> bool:
+        return self._lanes.hungry
+
+    def _discard(self, result: TaskResult) -> None:
+        for output in result.outputs:
+            if output.blob_id is not None:
+                self._spawn(self._outputs.discard(output.blob_id))
+
+    async def _start_sandbox(self) -> bool:
+        try:
+            await self._sandbox.start()
+        except SandboxUnavailable as error:
+            self._lanes.unavailable = error.message
+            _LOG.error("Tasks are refused: %s", error.message)
+            return False
+        self._lanes.unavailable = None
+        return True
+
+    async def _retry_sandbox(self) -> None:
+        while True:
+            await asyncio.sleep(_SANDBOX_RETRY_S)
+            if await self._start_sandbox():
+                return
+
+    async def _expire(self) -> None:
+        while True:
+            self.stderr.expire()
+            await asyncio.sleep(_EXPIRE_EVERY_S)
+
+    def _spawn(self, work: Coroutine[object, object, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None and not self._failed.done():
+            self._failed.set_exception(error)

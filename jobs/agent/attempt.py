@@ -1,0 +1,45 @@
+"""One attempt of one task, from its lease to the gateway's acknowledgement of its result."""
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Final
+
+from jobs.model.wire import AttemptRef, PhaseSpec, TaskLease
+from jobs.sandbox.api import Zone
+
+_KILL_AGAIN_S: Final = 0.2
+
+
+class Stage(Enum):
+    WAITING = auto()
+    RUNNING = auto()
+    FINISHING = auto()
+    UNREPORTED = auto()
+
+
+@dataclass(slots=True, eq=False)
+class Attempt:
+    """`lost`: the lease is no longer this node's. What runs is killed, and nothing is reported."""
+
+    lease: TaskLease
+    spec: PhaseSpec
+    ref: AttemptRef = field(init=False)
+    stage: Stage = Stage.WAITING
+    lost: bool = False
+    zone: Zone | None = None
+    worker: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.ref = AttemptRef(self.lease.job_id, self.lease.task_id, self.lease.attempt)
+
+    @property
+    def group(self) -> tuple[str, int]:
+        """Tasks of one group share their zones."""
+        return self.lease.job_id, self.lease.phase
+
+    async def kill(self) -> None:
+        """End the task, asking until it is dead: a zone that is about to start one has nothing to kill yet."""
+        while self.zone is not None:
+            await self.zone.kill()
+            await asyncio.sleep(_KILL_AGAIN_S)

@@ -1,0 +1,29 @@
+"""What the agent has done since it started, for the node's status."""
+
+from dataclasses import asdict, dataclass
+
+
+@dataclass(slots=True)
+class Counters:
+    """Bytes are of input: read in place, moved to a map task (J5: none), or shuffled to a reducer."""
+
+    tasks_done: int = 0
+    tasks_failed: int = 0
+    tasks_lost: int = 0
+    zones_built: int = 0
+    zones_broken: int = 0
+    in_place_bytes: int = 0
+    moved_bytes: int = 0
+    shuffled_bytes: int = 0
+    output_bytes: int = 0
+
+    def as_dict(self) -> dict[str, int]:
+        return asdict(self)
+
+
+@dataclass(slots=True)
+class InputBytes:
+    """Input bytes of one attempt that its task was given."""
+
+    in_place: int = 0
+    shuffled: int = 0

@@ -1,0 +1,58 @@
+"""What a task finds in its environment (docs/jobs.md). Pure."""
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
+from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER
+from manta.core.names import job_bucket
+
+NAME_MAX_BYTES: Final = 255
+"""The longest file name that Linux takes."""
+_UNNAMED: Final = "object"
+_UNFIT: Final = re.compile(r"[\x00/]")
+
+_BASE: Final = {
+    "HOME": SCRATCH_FOLDER,
+    "TMPDIR": SCRATCH_FOLDER,
+    "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    "LANG": "C.UTF-8",
+}
+
+
+def input_name(key: str) -> str:
+    """The file name an input appears under: the key's last component that is one, fit for a folder.
+
+    Spaces, newlines and other alphabets stay as they are; a name over 255 bytes keeps its end, where the extension is.
+    """
+    components = [part for part in key.split("/") if part not in ("", ".", "..")]
+    name = _UNFIT.sub("_", components[-1]) if components else _UNNAMED
+    encoded = name.encode("utf-8", "surrogateescape")
+    if len(encoded) <= NAME_MAX_BYTES:
+        return name
+    return encoded[-NAME_MAX_BYTES:].decode("utf-8", "ignore")
+
+
+def zone_environment(spec: PhaseSpec) -> dict[str, str]:
+    """What holds for every task of the zone, and for its init: the user's `env` may replace PATH, never MANTA_*."""
+    return {
+        **_BASE,
+        **{name: value for name, value in spec.env.items() if not name.startswith("MANTA_")},
+        "MANTA_JOB_ID": spec.job_id,
+        "MANTA_PHASE": str(spec.phase),
+    }
+
+
+def task_environment(zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease) -> dict[str, str]:
+    """The zone's environment and what is this attempt's own."""
+    environment = dict(zone)
+    environment["MANTA_ATTEMPT"] = str(lease.attempt)
+    environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{lease.phase}/{lease.task_id}/"
+    if spec.kind is TaskKind.REDUCE:
+        environment["MANTA_REDUCER"] = str(lease.reducer)
+        environment["MANTA_REDUCERS"] = str(spec.reducers)
+    elif lease.input is not None:
+        environment["MANTA_INPUT_OBJECT"] = f"{lease.input.bucket}/{lease.input.key}"
+        environment["MANTA_INPUT_FILE"] = f"{INPUT_FOLDER}/{input_name(lease.input.key)}"
+    return environment

@@ -1,0 +1,310 @@
+"""Lanes: which waiting task runs next, in which zone. Jobs take turns, and a slow zone build holds nobody else up."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Protocol
+
+from jobs.agent.attempt import Attempt, Stage
+from jobs.agent.counters import Counters
+from jobs.agent.outcome import infrastructure_failure, init_failure
+from jobs.agent.runner import Ended, ZoneBroken
+from jobs.agent.zones import Group, IdleZone, excess_idle
+from jobs.model.wire import AttemptRef, Failure, TaskResult, Usage
+from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
+from manta.core.clock import Clock
+from manta.core.errors import MantaError, SandboxUnavailable
+from manta.core.limits import (
+    FINISHING_MAX,
+    LEASE_BATCH_MAX,
+    PREFETCH_S,
+    ZONE_BUILDS_MAX,
+    ZONE_IDLE_S,
+    ZONE_RETRY_S,
+    ZONES_IDLE_MAX,
+)
+
+_SMOOTHING = 0.2
+
+
+class TaskRunner(Protocol):
+    async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended: ...
+
+    async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult: ...
+
+    async def abandon(self, attempt: Attempt, ended: Ended) -> None: ...
+
+
+class Lanes:
+    """Up to `count` tasks side by side. `on_result` takes each result, `on_change` hears that there may be room."""
+
+    def __init__(
+        self,
+        count: int,
+        sandbox: Sandbox,
+        runner: TaskRunner,
+        clock: Clock,
+        counters: Counters,
+        on_result: Callable[[Attempt, TaskResult], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self.count = count
+        self._sandbox = sandbox
+        self._runner = runner
+        self._clock = clock
+        self._counters = counters
+        self._on_result = on_result
+        self._on_change = on_change
+        self._groups: dict[tuple[str, int], Group] = {}
+        self._attempts: dict[AttemptRef, Attempt] = {}
+        self._running = 0
+        self._waiting = 0
+        self._finishing = 0
+        self._building = 0
+        self._task_s: float | None = None
+        self._jobs: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self.unavailable: str | None = None
+        """Why no sandbox can be built on this node at all; every task is refused with it then."""
+
+    # -- what the link asks ------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> int:
+        return self._running
+
+    @property
+    def waiting(self) -> int:
+        return self._waiting
+
+    @property
+    def zones(self) -> int:
+        return sum(group.zones for group in self._groups.values())
+
+    @property
+    def prefetch(self) -> int:
+        """Tasks to hold beyond the running ones: work for about PREFETCH_S; none when tasks take longer than that."""
+        if self._task_s is None:
+            return self.count
+        return min(LEASE_BATCH_MAX, int(self.count * PREFETCH_S / max(self._task_s, 0.001)))
+
+    def room(self) -> int:
+        """How many more tasks are welcome now."""
+        if self._closing or self._finishing >= FINISHING_MAX:
+            return 0
+        return max(0, min(LEASE_BATCH_MAX, self.count + self.prefetch - self._running - self._waiting))
+
+    @property
+    def hungry(self) -> bool:
+        """Whether a lane has nothing to do."""
+        return self._running + self._waiting < self.count
+
+    def attempts(self) -> list[Attempt]:
+        """Every attempt from its lease to the handing over of its result."""
+        return list(self._attempts.values())
+
+    def add(self, attempt: Attempt) -> None:
+        if attempt.ref in self._attempts:
+            return
+        group = self._groups.get(attempt.group)
+        if group is None:
+            group = self._groups[attempt.group] = Group(attempt.spec)
+        self._attempts[attempt.ref] = attempt
+        group.waiting.append(attempt)
+        self._waiting += 1
+        if self.unavailable is not None:
+            self._refuse_waiting(group, infrastructure_failure(self.unavailable))
+        elif group.refusal is not None and self._clock.monotonic_s() < group.retry_at_s and not group.zones:
+            self._refuse_waiting(group, group.refusal)
+
+    def lose(self, ref: AttemptRef) -> None:
+        """The lease is gone: end the attempt and forget it."""
+        attempt = self._attempts.get(ref)
+        if attempt is None or attempt.lost:
+            return
+        attempt.lost = True
+        self._counters.tasks_lost += 1
+        if attempt.stage is Stage.WAITING:
+            self._groups[attempt.group].waiting.remove(attempt)
+            self._waiting -= 1
+            del self._attempts[ref]
+        elif attempt.stage is Stage.RUNNING:
+            self._start(attempt.kill())
+        elif attempt.stage is Stage.FINISHING and attempt.worker is not None:
+            attempt.worker.cancel()
+
+    def forget_job(self, job_id: str) -> None:
+        """The job has ended: nothing of it will be leased again."""
+        for key in [key for key in self._groups if key[0] == job_id]:
+            self._close_idle(self._groups[key])
+            self._drop_if_empty(key)
+
+    def trim(self) -> None:
+        """Close zones that idle too long, and groups without zones and tasks."""
+        for zone in excess_idle(self._groups.values(), self._clock.monotonic_s(), ZONES_IDLE_MAX, ZONE_IDLE_S):
+            self._close(zone)
+        for key in list(self._groups):
+            self._drop_if_empty(key)
+
+    # -- running -----------------------------------------------------------------------------------------------------
+
+    def dispatch(self) -> None:
+        """Start whatever can be started."""
+        if not self._closing:
+            self._build_zones()
+        while self._running < self.count and self._finishing < FINISHING_MAX and not self._closing:
+            group_or_none = self._next_group()
+            if group_or_none is None:
+                return
+            self._start_task(group_or_none)
+
+    async def close(self) -> None:
+        """Kill what runs and end every zone."""
+        self._closing = True
+        for attempt in self.attempts():
+            self.lose(attempt.ref)
+        for group in self._groups.values():
+            self._close_idle(group)
+        while self._jobs:
+            await asyncio.gather(*self._jobs, return_exceptions=True)
+        self._groups.clear()
+
+    def _build_zones(self) -> None:
+        for group in self._groups.values():
+            if group.wants_zone(self.count) and self._clock.monotonic_s() >= group.retry_at_s:
+                while self._building < ZONE_BUILDS_MAX and group.wants_zone(self.count):
+                    self._start_build(group)
+
+    def _next_group(self) -> Group | None:
+        """The first phase in turn that has a task and a zone for it; it goes to the end of the row."""
+        for key, group in self._groups.items():
+            if group.waiting and group.idle:
+                del self._groups[key]
+                self._groups[key] = group
+                return group
+        return None
+
+    def _start_task(self, group: Group) -> None:
+        attempt = group.waiting.popleft()
+        zone = group.idle.pop().zone
+        self._waiting -= 1
+        self._running += 1
+        group.busy += 1
+        attempt.stage = Stage.RUNNING
+        attempt.worker = self._start(self._run(group, zone, attempt))
+
+    async def _run(self, group: Group, zone: Zone, attempt: Attempt) -> None:
+        ended: Ended | None = None
+        try:
+            ended = await self._runner.run(attempt, zone, group.environment)
+        except ZoneBroken as error:
+            self._counters.zones_broken += 1
+            self._refuse(attempt, infrastructure_failure(f"The sandbox broke while the task ran: {error}"))
+        finally:
+            self._running -= 1
+            group.busy -= 1
+            if ended is None or self._closing:
+                self._close(zone)
+            else:
+                group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
+                self._learn(ended)
+            self._finishing += 1
+            attempt.stage = Stage.FINISHING
+            self.dispatch()
+            self._on_change()
+        try:
+            if ended is not None:
+                await self._finish(attempt, ended)
+        finally:
+            self._finishing -= 1
+            self._attempts.pop(attempt.ref, None)
+            if self._waiting and self._running < self.count:
+                self.dispatch()
+
+    async def _finish(self, attempt: Attempt, ended: Ended) -> None:
+        if not attempt.lost:
+            try:
+                result = await self._runner.finish(attempt, ended)
+            except asyncio.CancelledError:
+                if not attempt.lost:
+                    raise
+        if attempt.lost:
+            await self._runner.abandon(attempt, ended)
+        else:
+            self._hand_over(attempt, result)
+
+    def _hand_over(self, attempt: Attempt, result: TaskResult) -> None:
+        self._attempts.pop(attempt.ref, None)
+        attempt.stage = Stage.UNREPORTED
+        self._on_result(attempt, result)
+
+    def _refuse(self, attempt: Attempt, failure: Failure) -> None:
+        """A result for an attempt that did not run."""
+        now_ms = int(self._clock.wall_s() * 1000)
+        if not attempt.lost:
+            usage = Usage(started_ms=now_ms, ended_ms=now_ms, task_seconds=0.0)
+            self._hand_over(attempt, TaskResult(attempt.ref, usage, failure=failure))
+
+    def _learn(self, ended: Ended) -> None:
+        if ended.end is not None:
+            known = self._task_s if self._task_s is not None else ended.end.wall_s
+            self._task_s = known + _SMOOTHING * (ended.end.wall_s - known)
+
+    # -- zones -------------------------------------------------------------------------------------------------------
+
+    def _start_build(self, group: Group) -> None:
+        group.building += 1
+        self._building += 1
+        self._start(self._build(group))
+
+    async def _build(self, group: Group) -> None:
+        try:
+            zone = await self._sandbox.open_zone(group.zone_spec())
+        except ZoneInitError as error:
+            self._build_failed(group, init_failure(f"The init of phase {group.spec.phase} failed: {error}"))
+        except SandboxUnavailable as error:
+            self._build_failed(group, infrastructure_failure(error.message))
+        except (OSError, MantaError) as error:
+            self._build_failed(group, infrastructure_failure(f"The sandbox could not be built: {error}"))
+        else:
+            self._counters.zones_built += 1
+            group.refusal = None
+            group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
+        finally:
+            group.building -= 1
+            self._building -= 1
+            if self._closing:
+                self._close_idle(group)
+            self.dispatch()
+            self._on_change()
+
+    def _build_failed(self, group: Group, failure: Failure) -> None:
+        """Without any zone, every waiting task of the phase fails; with one, the others' zones go on."""
+        group.refusal = failure
+        group.retry_at_s = self._clock.monotonic_s() + ZONE_RETRY_S
+        if not group.idle and not group.busy:
+            self._refuse_waiting(group, failure)
+
+    def _refuse_waiting(self, group: Group, failure: Failure) -> None:
+        while group.waiting:
+            attempt = group.waiting.popleft()
+            self._waiting -= 1
+            self._refuse(attempt, failure)
+
+    def _close(self, zone: Zone) -> None:
+        self._start(zone.close())
+
+    def _close_idle(self, group: Group) -> None:
+        for entry in group.idle:
+            self._close(entry.zone)
+        group.idle.clear()
+
+    def _drop_if_empty(self, key: tuple[str, int]) -> None:
+        group = self._groups[key]
+        if not group.waiting and not group.zones and self._clock.monotonic_s() >= group.retry_at_s:
+            del self._groups[key]
+
+    def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._jobs.add(task)
+        task.add_done_callback(self._jobs.discard)
+        return task

@@ -1,0 +1,68 @@
+"""How an attempt ended, in the words of its error record (docs/jobs.md). Pure."""
+
+import signal
+from typing import Final
+
+from jobs.model.wire import Failure, PhaseSpec
+from jobs.sandbox.api import Overrun, TaskEnd
+from manta.core.limits import MIB, TASK_OUTPUT_MAX_BYTES, TASK_PIDS_MAX
+
+USER_TASK_ERROR: Final = "UserTaskError"
+TASK_INIT_ERROR: Final = "TaskInitError"
+INTERNAL_ERROR: Final = "InternalError"
+
+
+def failure_of(end: TaskEnd, spec: PhaseSpec, *, output_exceeded: bool = False) -> Failure | None:
+    """None for success: exit status 0 of the first process, within every limit."""
+    if output_exceeded:
+        return _user_error(end, f"The task wrote more than {_size(TASK_OUTPUT_MAX_BYTES)} to stdout and was ended.")
+    if end.overrun is not None:
+        return _user_error(end, _overrun_message(end.overrun, spec))
+    if end.signal is not None:
+        core = " and dumped core" if end.core_dumped else ""
+        return _user_error(end, f"The task was ended by signal {_signal_name(end.signal)}{core}.")
+    if end.exit_status != 0:
+        return _user_error(end, f"The task ended with exit status {end.exit_status}{_hint(end.exit_status)}.")
+    return None
+
+
+def infrastructure_failure(message: str) -> Failure:
+    """The store's own fault: the task is tried again, on another holder if there is one."""
+    return Failure(code=INTERNAL_ERROR, message=message, retryable=True)
+
+
+def init_failure(message: str) -> Failure:
+    return Failure(code=TASK_INIT_ERROR, message=message)
+
+
+def _user_error(end: TaskEnd, message: str) -> Failure:
+    return Failure(code=USER_TASK_ERROR, message=message, exit_status=end.exit_status, signal=end.signal)
+
+
+def _overrun_message(overrun: Overrun, spec: PhaseSpec) -> str:
+    match overrun:
+        case Overrun.TIMEOUT:
+            return f"The task ran longer than its timeout of {spec.timeout_s:g} s and was ended."
+        case Overrun.MEMORY:
+            return f"The task needed more than its memory limit of {_size(spec.memory_bytes)} and was ended."
+        case Overrun.PIDS:
+            return f"The task started more than its limit of {TASK_PIDS_MAX} processes and failed."
+        case Overrun.SCRATCH:
+            return f"The task filled its scratch limit of {_size(spec.scratch_bytes)} and failed."
+        case Overrun.KILLED:
+            return "The task was killed."
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return f"{number} ({signal.Signals(number).name})"
+    except ValueError:
+        return str(number)
+
+
+def _hint(status: int | None) -> str:
+    return {126: " (command not executable)", 127: " (command not found)"}.get(status or 0, "")
+
+
+def _size(size_bytes: int) -> str:
+    return f"{size_bytes // MIB} MiB" if size_bytes >= MIB else f"{size_bytes} bytes"

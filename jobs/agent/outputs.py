@@ -1,0 +1,97 @@
+"""An output made durable: here first, then on its further copies, before its task is reported."""
+
+import asyncio
+import contextlib
+from typing import Final
+
+from jobs.agent.capture import Captured
+from jobs.agent.ports import Caller, LocalStore, Peers
+from jobs.model.wire import AttemptRef, Output, OutputSlot, SlotsReply, SlotsRequest
+from manta.core.errors import AccessDenied, MantaError, NotEnoughNodes
+from manta.core.limits import STREAM_CHUNK_BYTES
+from manta.core.peers import PeerSource
+
+_SLOTS_TRIES: Final = 3
+
+
+class Outputs:
+    """Stores what tasks made. Errors are the store's own (retryable), never the user's."""
+
+    def __init__(self, node_id: str, store: LocalStore, peers: Peers, caller: Caller) -> None:
+        self._node_id = node_id
+        self._store = store
+        self._peers = peers
+        self._caller = caller
+
+    async def store(self, attempt: AttemptRef, slot: OutputSlot, captured: Captured) -> Output:
+        """The durable output. A peer that does not take its copy is replaced by another, under a new blob id."""
+        output = Output(blob_id=None, size=captured.size, md5=captured.md5, crc64nvme=captured.crc64nvme)
+        if captured.size == 0:
+            return output
+        if captured.data is not None:
+            await self._store.put(slot.blob_id, captured.data)
+        slot = await self._copy_everywhere(attempt, slot, captured)
+        nodes = (self._node_id, *(copy.node_id for copy in slot.copies))
+        return Output(slot.blob_id, output.size, output.md5, output.crc64nvme, nodes)
+
+    async def discard(self, blob_id: str) -> None:
+        """Remove what an attempt that lost its lease wrote here; the sweeper would, later."""
+        with contextlib.suppress(MantaError):
+            await self._store.delete([blob_id])
+
+    async def _copy_everywhere(self, attempt: AttemptRef, slot: OutputSlot, captured: Captured) -> OutputSlot:
+        avoid: set[str] = set()
+        for _ in range(_SLOTS_TRIES):
+            failed = await self._copy(slot, captured)
+            if not failed:
+                return slot
+            avoid |= {node_id for node_id, error in failed.items() if not isinstance(error, AccessDenied)}
+            slot = await self._move_to_new_slot(attempt, slot, captured, avoid)
+        raise NotEnoughNodes(f"The further copies of an output could not be written to {', '.join(sorted(avoid))}.")
+
+    async def _copy(self, slot: OutputSlot, captured: Captured) -> dict[str, MantaError]:
+        """Node id → error, of the copies that failed."""
+        if not slot.copies:
+            return {}
+        ends = await asyncio.gather(*(self._copy_to(copy, slot.blob_id, captured) for copy in slot.copies))
+        return {copy.node_id: error for copy, error in zip(slot.copies, ends, strict=True) if error is not None}
+
+    async def _copy_to(self, copy: PeerSource, blob_id: str, captured: Captured) -> MantaError | None:
+        try:
+            if captured.data is not None:
+                await self._peers.put(copy, blob_id, captured.data)
+            else:
+                await self._stream_to(copy, blob_id, captured.size)
+        except MantaError as error:
+            return error
+        return None
+
+    async def _stream_to(self, copy: PeerSource, blob_id: str, size: int) -> None:
+        writer = await self._peers.open_put(copy, blob_id, size)
+        try:
+            reader = await self._store.open_get(blob_id, 0, size)
+            try:
+                while data := await reader.read():
+                    for start in range(0, len(data), STREAM_CHUNK_BYTES):
+                        await writer.write(data[start : start + STREAM_CHUNK_BYTES])
+            finally:
+                await reader.close()
+        except BaseException:
+            await writer.abort()
+            raise
+        await writer.commit()
+
+    async def _move_to_new_slot(
+        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, avoid: set[str]
+    ) -> OutputSlot:
+        request = SlotsRequest(self._node_id, attempt, count=1, avoid=tuple(sorted(avoid)))
+        reply = await self._caller.call("slots", request, SlotsReply)
+        if not reply.slots:
+            raise NotEnoughNodes
+        new = reply.slots[0]
+        if captured.data is not None:
+            await self._store.put(new.blob_id, captured.data)
+        else:
+            await self._store.copy(slot.blob_id, new.blob_id, captured.size)
+        await self.discard(slot.blob_id)
+        return new

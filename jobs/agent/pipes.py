@@ -1,0 +1,156 @@
+"""Pipes between the agent and a task: read without threads, and, for tasks that end at once, without the event loop."""
+
+import asyncio
+import contextlib
+import os
+from typing import Final
+
+WATCH_AFTER_S: Final = 0.005
+"""A task that ends sooner costs no registration with the event loop: its pipe is read once, after the end."""
+READ_BYTES: Final = 256 * 1024
+
+
+class OutPipe:
+    """A pipe that a task writes and the agent reads. Subclasses say what becomes of the bytes."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._read_fd, False)
+        self._watched = False
+        self._timer: asyncio.TimerHandle | None = loop.call_later(WATCH_AFTER_S, self._watch)
+
+    def take(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def drain(self) -> None:
+        """Every process that wrote is dead: take what is left in the pipe."""
+        self._unwatch()
+        while data := self._read():
+            self.take(data)
+
+    def close(self) -> None:
+        self._unwatch()
+        if self._read_fd >= 0:
+            os.close(self._read_fd)
+            os.close(self.write_fd)
+            self._read_fd = self.write_fd = -1
+
+    def _watch(self) -> None:
+        self._timer = None
+        self._watched = True
+        self._loop.add_reader(self._read_fd, self._on_readable)
+
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._watched:
+            self._loop.remove_reader(self._read_fd)
+            self._watched = False
+
+    def _on_readable(self) -> None:
+        if data := self._read():
+            self.take(data)
+        else:
+            self._unwatch()
+
+    def _read(self) -> bytes:
+        """What is there now; b"" when that is nothing."""
+        try:
+            return os.read(self._read_fd, READ_BYTES)
+        except BlockingIOError:
+            return b""
+
+
+class TailPipe(OutPipe):
+    """Keeps the last `limit` bytes of what a task wrote."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        super().__init__(loop)
+        self._limit = limit
+        self._kept = bytearray()
+
+    def take(self, data: bytes) -> None:
+        self._kept += data
+        if len(self._kept) > 2 * self._limit:
+            del self._kept[: -self._limit]
+
+    def finish(self) -> bytes:
+        """The tail, once every writer is dead."""
+        self.drain()
+        self.close()
+        return self.tail()
+
+    def tail(self) -> bytes:
+        """What is kept so far: a running task's stderr can be watched."""
+        return bytes(self._kept[-self._limit :])
+
+
+class InPipe:
+    """A pipe that the agent writes and a task reads, at the pace of the task."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._write_fd, False)
+        self._pending: asyncio.Future[None] | None = None
+
+    async def write(self, data: bytes | memoryview) -> int:
+        """Bytes taken by the pipe: all of `data`, or fewer when the task closed its end."""
+        view = memoryview(data)
+        written = 0
+        while written < len(view):
+            try:
+                written += os.write(self._write_fd, view[written:])
+            except BlockingIOError:
+                await self._writable()
+            except BrokenPipeError:
+                break
+        return written
+
+    def end(self) -> None:
+        """No more input: the task sees the end of its stdin."""
+        if self._write_fd >= 0:
+            self._loop.remove_writer(self._write_fd)
+            os.close(self._write_fd)
+            self._write_fd = -1
+
+    def hand_over(self) -> None:
+        """The task has the read end: close ours, so that a task that closes its own is noticed."""
+        if self.read_fd >= 0:
+            os.close(self.read_fd)
+            self.read_fd = -1
+
+    def close(self) -> None:
+        self.end()
+        self.hand_over()
+
+    async def _writable(self) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_writer(self._write_fd, _resolve, ready)
+        try:
+            await ready
+        finally:
+            if self._write_fd >= 0:
+                self._loop.remove_writer(self._write_fd)
+
+
+async def readable(loop: asyncio.AbstractEventLoop, descriptor: int, ended: asyncio.Event) -> None:
+    """Until `descriptor` has bytes or its end, or `ended` is set."""
+    ready = loop.create_future()
+    loop.add_reader(descriptor, _resolve, ready)
+    stop = loop.create_task(ended.wait())
+    stop.add_done_callback(lambda _: _resolve(ready))
+    try:
+        await ready
+    finally:
+        loop.remove_reader(descriptor)
+        stop.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await stop
+
+
+def _resolve(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,109 @@
+"""Results on their way to a gateway: kept until acknowledged, sent together, at once when a lane has nothing to do."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from jobs.agent.ports import Caller
+from jobs.agent.transport import GatewayUnreachable
+from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, TaskResult
+from manta.core.errors import MantaError
+from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S
+
+_LOG = logging.getLogger("manta.agent")
+
+
+class Reports:
+    """One call at a time: what ends meanwhile goes with the next. `discard` removes outputs that were not committed."""
+
+    def __init__(
+        self,
+        node_id: str,
+        epoch: str,
+        caller: Caller,
+        hungry: Callable[[], bool],
+        discard: Callable[[TaskResult], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._node_id = node_id
+        self._epoch = epoch
+        self._caller = caller
+        self._hungry = hungry
+        self._discard = discard
+        self._on_change = on_change
+        self._pending: dict[AttemptRef, TaskResult] = {}
+        self._sent: set[AttemptRef] = set()
+        self._wake = asyncio.Event()
+        self._one_by_one = False
+
+    def __len__(self) -> int:
+        return len(self._pending)
+
+    def add(self, result: TaskResult) -> None:
+        self._pending[result.attempt] = result
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Look again whether it is time to send."""
+        self._wake.set()
+
+    def refs(self) -> list[AttemptRef]:
+        return list(self._pending)
+
+    def lose(self, ref: AttemptRef) -> bool:
+        """Forget the result of a lost attempt. It may have been committed unheard, so its output is left alone."""
+        self._sent.discard(ref)
+        return self._pending.pop(ref, None) is not None
+
+    async def run(self) -> None:
+        """Send what is added, for ever."""
+        while True:
+            await self._until_due()
+            await self.flush()
+
+    async def flush(self) -> None:
+        """One call with what is pending. When no gateway takes it, everything stays for the next call."""
+        size = 1 if self._one_by_one else REPORT_BATCH_MAX
+        batch = tuple(self._pending.values())[:size]
+        if not batch:
+            return
+        again = {result.attempt for result in batch} & self._sent
+        self._sent.update(result.attempt for result in batch)
+        try:
+            reply = await self._caller.call("report", ReportRequest(self._node_id, self._epoch, batch), ReportReply)
+        except GatewayUnreachable:
+            return
+        except MantaError as error:
+            self._refused(batch, error)
+            return
+        self._one_by_one = False
+        self._acknowledged(batch, set(reply.stale) - again)
+
+    async def _until_due(self) -> None:
+        while not self._pending:
+            self._wake.clear()
+            await self._wake.wait()
+        loop = asyncio.get_running_loop()
+        due = loop.time() + REPORT_DELAY_S
+        while not self._hungry() and len(self._pending) < REPORT_BATCH_MAX:
+            self._wake.clear()
+            try:
+                async with asyncio.timeout_at(due):
+                    await self._wake.wait()
+            except TimeoutError:
+                return
+
+    def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef]) -> None:
+        for result in batch:
+            self._sent.discard(result.attempt)
+            if self._pending.pop(result.attempt, None) is not None and result.attempt in stale:
+                self._discard(result)
+        self._on_change()
+
+    def _refused(self, batch: tuple[TaskResult, ...], error: MantaError) -> None:
+        """A batch that the gateway cannot read goes one by one; what is refused alone would be refused for ever."""
+        if len(batch) > 1:
+            self._one_by_one = True
+            return
+        _LOG.error("The gateway refused the result of %s: %s", batch[0].attempt, error.message)
+        self.lose(batch[0].attempt)

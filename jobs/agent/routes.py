@@ -1,0 +1,25 @@
+"""The agent's part of the node's listener: what tasks said on stderr."""
+
+import re
+
+from aiohttp import web
+
+from jobs.agent.agent import Agent
+from manta.core.errors import NotFound
+
+_STDERR = re.compile(r"/agent/stderr/([0-9a-f]{20})/([0-9]{1,18})")
+
+
+class AgentRoutes:
+    """Handles `/agent/…`; the node's server has verified the token. Answers nothing until `agent` is set."""
+
+    def __init__(self) -> None:
+        self.agent: Agent | None = None
+
+    async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        named = _STDERR.fullmatch(request.raw_path)
+        if named is None or request.method != "GET" or self.agent is None:
+            raise NotFound("The node's agent has no such call.")
+        job_id, task_id = named.groups()
+        data = self.agent.stderr.read(job_id, int(task_id))
+        return web.Response(body=data, content_type="application/octet-stream")

@@ -1,0 +1,195 @@
+"""Runs one attempt in a zone: its input checked, its pipes watched, its end put into words, its output stored."""
+
+import asyncio
+import contextlib
+from dataclasses import dataclass
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.capture import Captured, Stdout
+from jobs.agent.counters import Counters, InputBytes
+from jobs.agent.environment import input_name, task_environment
+from jobs.agent.inputs import ReduceInputs
+from jobs.agent.outcome import failure_of, infrastructure_failure
+from jobs.agent.outputs import Outputs
+from jobs.agent.pipes import InPipe, TailPipe
+from jobs.agent.ports import LocalStore
+from jobs.agent.stderr import StderrStore
+from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
+from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
+from manta.core.clock import Clock
+from manta.core.errors import MantaError, SandboxUnavailable
+from manta.core.limits import STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+
+
+class ZoneBroken(Exception):
+    """The zone cannot run tasks any more: the attempt was not the task's fault."""
+
+
+@dataclass(slots=True)
+class Ended:
+    """An attempt whose processes are dead; its output may still have to be stored."""
+
+    started_ms: int
+    counted: InputBytes
+    stdout: Stdout | None = None
+    stderr: bytes = b""
+    end: TaskEnd | None = None
+    failure: Failure | None = None
+
+
+class Runner:
+    """`run` holds a lane, `finish` does not."""
+
+    def __init__(
+        self,
+        store: LocalStore,
+        inputs: ReduceInputs,
+        outputs: Outputs,
+        stderr: StderrStore,
+        clock: Clock,
+        counters: Counters,
+    ) -> None:
+        self._store = store
+        self._inputs = inputs
+        self._outputs = outputs
+        self._stderr = stderr
+        self._clock = clock
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._kills: set[asyncio.Task[None]] = set()
+
+    async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
+        """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`."""
+        ended = Ended(self._now_ms(), InputBytes())
+        blob = None
+        if attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
+            try:
+                blob = await self._verified(attempt.lease.input)
+            except MantaError as error:
+                ended.failure = infrastructure_failure(f"The input could not be read on this node: {error.message}")
+                return ended
+        if attempt.lost:
+            return ended
+        stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
+        stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
+        stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
+        self._stderr.watch(attempt.ref.job_id, attempt.ref.task_id, stderr.tail)
+        task = TaskSpec(
+            command=attempt.spec.exec,
+            env=task_environment(environment, attempt.spec, attempt.lease),
+            timeout_s=attempt.spec.timeout_s,
+            stdout_fd=stdout.write_fd,
+            stderr_fd=stderr.write_fd,
+            blob=blob,
+            input_name=input_name(attempt.lease.input.key) if attempt.lease.input is not None else None,
+            stdin_fd=stdin.read_fd if stdin is not None else None,
+        )
+        try:
+            ended.end = await self._run_fed(attempt, zone, task, stdin, ended)
+        except BaseException as error:
+            await stdout.discard()
+            stderr.close()
+            self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
+            if isinstance(error, SandboxUnavailable):
+                raise ZoneBroken(error.message) from error
+            raise
+        ended.stdout = stdout
+        ended.stderr = stderr.finish()
+        return ended
+
+    async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
+        """The result to report, once the output is durable everywhere it has to be."""
+        if ended.end is not None:
+            first = attempt.lease.attempt <= 1
+            self._stderr.keep(attempt.ref.job_id, attempt.ref.task_id, ended.stderr, first_attempt=first)
+        failure = _failure(attempt, ended)
+        outputs: tuple[Output, ...] = ()
+        if ended.stdout is not None and failure is None:
+            try:
+                captured = await ended.stdout.finish()
+                failure = _failure(attempt, ended)
+                if failure is None:
+                    outputs = (await self._store_output(attempt, captured),)
+            except MantaError as error:
+                failure = infrastructure_failure(f"The output could not be stored: {error.message}")
+        elif ended.stdout is not None:
+            await ended.stdout.discard()
+        return self._result(attempt, ended, outputs, failure)
+
+    async def abandon(self, attempt: Attempt, ended: Ended) -> None:
+        """Forget an attempt whose lease was lost, with what it wrote."""
+        self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
+        if ended.stdout is not None:
+            await ended.stdout.discard()
+        await self._outputs.discard(attempt.lease.slot.blob_id)
+
+    async def _verified(self, ref: InputRef) -> str | None:
+        return None if ref.blob_id is None else await self._store.checked(ref.blob_id, ref.size)
+
+    async def _run_fed(
+        self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
+    ) -> TaskEnd:
+        feeder = self._loop.create_task(self._feed(attempt, stdin, ended)) if stdin is not None else None
+        attempt.zone = zone
+        try:
+            return await zone.run(task)
+        finally:
+            attempt.zone = None
+            if feeder is not None and stdin is not None:
+                feeder.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await feeder
+                stdin.close()
+
+    async def _feed(self, attempt: Attempt, stdin: InPipe, ended: Ended) -> None:
+        try:
+            await self._inputs.stream(attempt.ref, stdin, ended.counted)
+        except MantaError as error:
+            ended.failure = infrastructure_failure(f"An input of the reducer could not be read: {error.message}")
+            self._kill(attempt)
+
+    def _kill(self, attempt: Attempt) -> None:
+        kill = self._loop.create_task(attempt.kill())
+        self._kills.add(kill)
+        kill.add_done_callback(self._kills.discard)
+
+    async def _store_output(self, attempt: Attempt, captured: Captured) -> Output:
+        output = await self._outputs.store(attempt.ref, attempt.lease.slot, captured)
+        self._counters.output_bytes += output.size
+        return output
+
+    def _result(
+        self, attempt: Attempt, ended: Ended, outputs: tuple[Output, ...], failure: Failure | None
+    ) -> TaskResult:
+        counted = ended.counted
+        if ended.end is not None and attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
+            counted.in_place = attempt.lease.input.size
+        self._count(counted, failure)
+        usage = Usage(
+            started_ms=ended.started_ms,
+            ended_ms=self._now_ms(),
+            task_seconds=ended.end.wall_s if ended.end is not None else 0.0,
+            in_place_bytes=counted.in_place,
+            shuffled_bytes=counted.shuffled,
+        )
+        stderr = ended.stderr[-STDERR_IN_ERROR_BYTES:] if failure is not None else b""
+        return TaskResult(attempt.ref, usage, outputs, failure, stderr)
+
+    def _count(self, counted: InputBytes, failure: Failure | None) -> None:
+        self._counters.tasks_done += 1
+        self._counters.tasks_failed += failure is not None
+        self._counters.in_place_bytes += counted.in_place
+        self._counters.shuffled_bytes += counted.shuffled
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall_s() * 1000)
+
+
+def _failure(attempt: Attempt, ended: Ended) -> Failure | None:
+    """The agent's own troubles first: they are what ended the task then."""
+    if ended.failure is not None or ended.end is None:
+        return ended.failure
+    if ended.stdout is not None and ended.stdout.failure is not None:
+        return infrastructure_failure(f"The output could not be stored: {ended.stdout.failure.message}")
+    exceeded = ended.stdout is not None and ended.stdout.exceeded
+    return failure_of(ended.end, attempt.spec, output_exceeded=exceeded)

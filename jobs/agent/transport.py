@@ -1,0 +1,90 @@
+"""A gateway's calls for nodes over HTTP/1.1: signed, over TCP or a Unix socket, on kept connections."""
+
+import asyncio
+from typing import TypeVar
+
+import msgspec
+
+from jobs.model.wire import pack, unpack
+from manta.core.clock import Clock
+from manta.core.errors import AccessDenied, BadRequest, Conflict, MantaError, NodeUnavailable, ServiceUnavailable
+from manta.core.limits import NODE_TOKEN_TTL_S
+from storage_nodes import token
+from storage_nodes.connection import Connection, Head, connect
+
+Reply = TypeVar("Reply", bound=msgspec.Struct)
+NODE_HEADER = "x-manta-node"
+
+
+class GatewayUnreachable(ServiceUnavailable):
+    """No answer, or one that says that a later try may do."""
+
+
+class HttpGateway:
+    """The gateway at `http://host:port` or `unix:/path`."""
+
+    def __init__(self, url: str, node_id: str, key: bytes, clock: Clock) -> None:
+        self._url = url
+        self._node_id = node_id
+        self._key = key
+        self._clock = clock
+        self._idle: list[Connection] = []
+
+    @property
+    def url(self) -> str:
+        return self._url
+
+    async def call(self, name: str, message: msgspec.Struct, kind: type[Reply], timeout_s: float) -> Reply:
+        """The reply to `message`. GatewayUnreachable when trying again may help, another error when not."""
+        path = f"/_manta/node/v1/{name}"
+        body = pack(message)
+        headers = {
+            token.HEADER: token.sign(self._key, "POST", path, self._clock.wall_s() + NODE_TOKEN_TTL_S),
+            NODE_HEADER: self._node_id,
+            "content-type": "application/msgpack",
+            "content-length": str(len(body)),
+        }
+        try:
+            async with asyncio.timeout(timeout_s):
+                head, reply = await self._exchange(path, headers, body)
+        except (OSError, EOFError, TimeoutError, NodeUnavailable) as error:
+            raise GatewayUnreachable(f"The gateway at {self._url} does not answer: {error or 'timed out'}.") from None
+        if head.status == 200:
+            return unpack(reply, kind)
+        raise self._refusal(head.status, reply)
+
+    async def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+    async def _exchange(self, path: str, headers: dict[str, str], body: bytes) -> tuple[Head, bytes]:
+        connection = await self._connection()
+        try:
+            await connection.send_head("POST", path, headers, body)
+            head = await connection.read_head()
+            reply = await connection.read_body(head)
+        except BaseException:
+            connection.close()
+            raise
+        if connection.reusable:
+            self._idle.append(connection)
+        else:
+            connection.close()
+        return head, reply
+
+    async def _connection(self) -> Connection:
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.idle_and_alive():
+                return connection
+            connection.close()
+        return await connect(self._url, timeout_s=5.0)
+
+    def _refusal(self, status: int, reply: bytes) -> MantaError:
+        said = reply[:500].decode("utf-8", "replace")
+        message = f"The gateway at {self._url} answered {status}: {said}"
+        if status >= 500 or status in (404, 429):
+            return GatewayUnreachable(message)
+        if status in (401, 403):
+            return AccessDenied(message)
+        return Conflict(message) if status == 409 else BadRequest(message)

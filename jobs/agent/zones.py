@@ -1,0 +1,67 @@
+"""The zones of one (job, phase): built in the background, each running one task at a time, closed when long idle."""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.environment import zone_environment
+from jobs.model.wire import Failure, PhaseSpec
+from jobs.sandbox.api import Zone, ZoneSpec
+
+
+@dataclass(slots=True)
+class IdleZone:
+    zone: Zone
+    since_s: float
+
+
+@dataclass(slots=True, eq=False)
+class Group:
+    """The waiting tasks of one phase of one job, and its zones. `refusal` answers tasks while no zone can be built."""
+
+    spec: PhaseSpec
+    environment: dict[str, str] = field(init=False)
+    waiting: deque[Attempt] = field(default_factory=deque)
+    idle: list[IdleZone] = field(default_factory=list)
+    busy: int = 0
+    building: int = 0
+    refusal: Failure | None = None
+    retry_at_s: float = 0.0
+    numbers: "itertools.count[int]" = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.environment = zone_environment(self.spec)
+
+    @property
+    def zones(self) -> int:
+        return len(self.idle) + self.busy + self.building
+
+    def wants_zone(self, lanes: int) -> bool:
+        """Whether one more zone would have something to do."""
+        return self.zones < min(lanes, len(self.waiting) + self.busy)
+
+    def zone_spec(self) -> ZoneSpec:
+        spec = self.spec
+        return ZoneSpec(
+            name=f"{spec.job_id}-{spec.phase}-{next(self.numbers)}",
+            tenant=spec.tenant,
+            memory_bytes=spec.memory_bytes,
+            scratch_bytes=spec.scratch_bytes,
+            init=spec.init,
+            env=self.environment,
+        )
+
+
+def excess_idle(groups: Iterable[Group], now_s: float, keep: int, idle_s: float) -> list[Zone]:
+    """Idle zones to close, taken out of their groups: those unused for `idle_s`, and the longest idle beyond `keep`."""
+    idle = sorted(
+        ((group, entry) for group in groups for entry in group.idle), key=lambda pair: pair[1].since_s, reverse=True
+    )
+    closing = []
+    for position, (group, entry) in enumerate(idle):
+        if position >= keep or now_s - entry.since_s > idle_s:
+            group.idle.remove(entry)
+            closing.append(entry.zone)
+    return closing

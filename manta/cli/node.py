@@ -1,0 +1,94 @@
+"""`manta node`: object files and the agent that runs tasks on them, in one process and one event loop."""
+
+import asyncio
+import contextlib
+import logging
+import signal
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import typer
+
+from jobs.agent.agent import Agent
+from jobs.agent.local_store import VolumeStore
+from jobs.agent.peer_store import PeerStore
+from jobs.agent.routes import AgentRoutes
+from jobs.agent.transport import HttpGateway
+from jobs.sandbox.driver import open_sandbox
+from manta.core.clock import SystemClock
+from manta.core.config import NodeConfig, load
+from manta.core.process import attach_to_supervisor
+from storage_nodes.daemon import StorageServer, serve_storage, tell_ready
+
+
+async def run_node(config: NodeConfig) -> None:
+    """Serve until SIGTERM or SIGINT: then running tasks are given back, zones ended, open calls finished."""
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    routes = AgentRoutes()
+    storage = await serve_storage(config, {"/agent/": routes})
+    try:
+        if config.lanes == 0:
+            tell_ready(config.ready_fd)
+            await stop.wait()
+        else:
+            await _run_with_agent(config, storage, routes, stop)
+    finally:
+        await storage.close()
+
+
+async def _run_with_agent(config: NodeConfig, storage: StorageServer, routes: AgentRoutes, stop: asyncio.Event) -> None:
+    agent = _build_agent(config, storage)
+    await agent.start()
+    try:
+        routes.agent = agent
+        storage.board.agent = agent.status
+        tell_ready(config.ready_fd)
+        await _first_of(stop, agent)
+    finally:
+        await agent.close()
+
+
+def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
+    clock = SystemClock()
+    data = Path(config.data_dir)
+    key = bytes.fromhex(config.key)
+    return Agent(
+        config.node_id,
+        config.lanes,
+        VolumeStore(storage.volume, storage.workers),
+        PeerStore(),
+        [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
+        open_sandbox(storage.volume.layout.blobs, data / "sandbox"),
+        data / "stderr",
+        clock,
+    )
+
+
+async def _first_of(stop: asyncio.Event, agent: Agent) -> None:
+    """Until `stop` is set, or the agent broke: that is raised."""
+    stopping = asyncio.create_task(stop.wait())
+    failing = asyncio.create_task(agent.failed())
+    try:
+        done, _ = await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+        if failing in done:
+            failing.result()
+    finally:
+        for task in (stopping, failing):
+            task.cancel()
+            with contextlib.suppress(BaseException):
+                await task
+
+
+def node(config: Annotated[Path, typer.Option(help="JSON file, see docs/operations.md.", exists=True)]) -> None:
+    """Run one storage node, and its agent, until SIGTERM."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    ready_fd = attach_to_supervisor()
+    settings = load(config, NodeConfig)
+    asyncio.run(run_node(msgspec.structs.replace(settings, ready_fd=ready_fd or settings.ready_fd)))
+
+
+if __name__ == "__main__":
+    typer.run(node)
