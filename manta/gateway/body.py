@@ -5,57 +5,50 @@ a length or a hash does not fit, so that whoever reads to the end has verified b
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import StreamReader
 
-from manta.core.errors import BadRequest, EntityTooLarge, IncompleteBody
+from manta.auth.body import BodyDecoder, Data, Trailers
+from manta.core.checksums import Buffer
+from manta.core.errors import EntityTooLarge, IncompleteBody, MantaError
 from manta.core.limits import BODY_IDLE_TIMEOUT_S
 
 
-class BodyDecoder(Protocol):
-    """Bytes off the wire in, bytes of the object out; raises when anything about them is not as signed."""
-
-    @property
-    def trailers(self) -> Mapping[str, str]: ...
-
-    def feed(self, data: bytes) -> Iterable[bytes]: ...
-
-    def finish(self) -> Iterable[bytes]:
-        """The last bytes, once the wire has ended."""
-        ...
-
-
 class Body:
-    """`length` is what will come in bytes after decoding, or None when the client did not say. To be read once."""
+    """`length` is what will come in bytes after decoding, or None when the client did not say. To be read once.
 
-    __slots__ = ("_decoder", "_stream", "length")
+    `invite` is called before the first byte is asked for: a client that sent `Expect: 100-continue` waits for it.
+    """
 
-    def __init__(self, stream: StreamReader, decoder: BodyDecoder | None, length: int | None) -> None:
+    __slots__ = ("_decoder", "_invite", "_stream", "length", "trailers")
+
+    def __init__(
+        self,
+        stream: StreamReader,
+        decoder: BodyDecoder,
+        length: int | None,
+        invite: Callable[[], None] | None = None,
+    ) -> None:
         self._stream = stream
         self._decoder = decoder
+        self._invite = invite
         self.length = length
-
-    @property
-    def trailers(self) -> Mapping[str, str]:
+        self.trailers: Mapping[str, str] = {}
         """Verified trailers by lower-case name; complete once the body has been read."""
-        return self._decoder.trailers if self._decoder is not None else {}
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncIterator[Buffer]:
         """Pieces as they arrive; IncompleteBody when the client stops or stalls, the verifier's errors at the end."""
-        decoder = self._decoder
         received = 0
         while data := await self._next():
-            for piece in (data,) if decoder is None else decoder.feed(data):
+            for piece in self._decode(data):
                 received += len(piece)
                 if self.length is not None and received > self.length:
                     raise IncompleteBody("The body is longer than its declared length.")
                 yield piece
-        if decoder is not None:
-            for piece in decoder.finish():
-                received += len(piece)
-                yield piece
+        for piece in self._decode(None):
+            received += len(piece)
+            yield piece
         if self.length is not None and received != self.length:
             raise IncompleteBody(f"The body has {received} bytes; {self.length} were declared.")
 
@@ -63,31 +56,40 @@ class Body:
         """The whole body; EntityTooLarge when it has more than `limit` bytes."""
         if self.length is not None and self.length > limit:
             raise EntityTooLarge
-        pieces: list[bytes] = []
+        pieces: list[Buffer] = []
         size = 0
         async for piece in self:
             size += len(piece)
             if size > limit:
                 raise EntityTooLarge
             pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        return b"".join(pieces)
+
+    def _decode(self, data: bytes | None) -> list[Buffer]:
+        """The object's bytes among the next ones off the wire, or (None) what remains at their end."""
+        pieces: list[Buffer] = []
+        for event in self._decoder.feed(data) if data is not None else self._decoder.finish():
+            if isinstance(event, Data):
+                pieces.append(event.data)
+            elif isinstance(event, Trailers):
+                self.trailers = dict(event.fields)
+        return pieces
 
     async def _next(self) -> bytes:
         stream = self._stream
+        if self._invite is not None:
+            self._invite()
+            self._invite = None
         try:
-            if stream.is_eof() or stream.total_bytes > 0:
-                data = stream.read_nowait()
-                if data:
-                    return data
-                if stream.at_eof():
-                    return b""
+            if data := stream.read_nowait():
+                return data
+            if stream.at_eof():
+                return b""
             async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
                 return await stream.readany()
         except TimeoutError:
             raise IncompleteBody(f"No byte of the body came for {BODY_IDLE_TIMEOUT_S:.0f} s.") from None
-        except ConnectionError:
-            raise IncompleteBody from None
-        except BadRequest:
+        except MantaError:
             raise
         except Exception as error:
-            raise IncompleteBody(f"The body could not be read: {type(error).__name__}.") from None
+            raise IncompleteBody(f"The body broke off: {type(error).__name__}.") from None

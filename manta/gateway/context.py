@@ -1,5 +1,6 @@
 """What every handler may use: the catalog, the blobs, time, and the configuration."""
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -8,6 +9,7 @@ from manta.catalog.store import Catalog
 from manta.core.checksums import Buffer
 from manta.core.clock import Clock
 from manta.core.config import GatewayConfig
+from manta.gateway.metrics import Metrics
 from storage_nodes.api import BlobReader
 
 
@@ -46,15 +48,24 @@ class Blobs(Protocol):
         """A descriptor of the checked local file for sendfile, owned by the caller; None when none may be read here."""
         ...
 
+    def discard(self, blob: Blob | None) -> None:
+        """A blob that was refused a place in the catalog may go."""
+        ...
+
 
 @dataclass(slots=True)
 class Context:
-    """One per gateway process. `extras` holds what a room composes for its own handlers, by type."""
+    """One per gateway process. `extras` holds what a room composes for its own handlers, by type.
+
+    `draining` is set once the process is to end: long polls and streams then answer with what they have.
+    """
 
     config: GatewayConfig
     catalog: Catalog
     blobs: Blobs
     clock: Clock
+    metrics: Metrics = field(default_factory=Metrics)
+    draining: asyncio.Event = field(default_factory=asyncio.Event)
     extras: dict[type, object] = field(default_factory=dict)
 
     def now_ms(self) -> int:

@@ -6,10 +6,12 @@ The path is taken as it was sent and decoded exactly once; `..`, `//` and `%2F` 
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import unquote_to_bytes
 
-from manta.core.errors import BadRequest, InvalidArgument, InvalidURI
+from manta.auth.policy import Principal
+from manta.auth.verify import Identity
+from manta.catalog.records import ROOT_ACCOUNT
+from manta.core.errors import AccessDenied, BadRequest, InvalidArgument, InvalidURI
 from manta.gateway.body import Body
 
 REPEATABLE_HEADERS = frozenset(
@@ -31,21 +33,12 @@ REPEATABLE_HEADERS = frozenset(
 )
 
 
-class Identity(Protocol):
-    """Who signed the request, as the verifier found out (`manta.auth`)."""
-
-    @property
-    def account_id(self) -> str: ...
-
-    @property
-    def is_root(self) -> bool: ...
-
-
 @dataclass(slots=True)
 class Request:
     """`bucket` and `key` are "" where the path has none. `headers` have lower-case names; `query` is decoded.
 
-    `params` are the variable parts of a `/_manta/` path. `raw_path` and `raw_query` are as sent, for signatures.
+    `identity` is None for calls that bear no account's signature (health, nodes' calls). `params` are the variable
+    parts of a `/_manta/` path. `raw_path` and `raw_query` are as sent, for signatures.
     """
 
     id: str
@@ -56,11 +49,23 @@ class Request:
     key: str
     query: Mapping[str, str]
     headers: Mapping[str, str]
-    identity: Identity
+    identity: Identity | None
     body: Body
     peer: str
     secure: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def account_id(self) -> str:
+        """The sender's account; AccessDenied where there is none."""
+        if self.identity is None:
+            raise AccessDenied
+        return self.identity.account_id
+
+    @property
+    def principal(self) -> Principal:
+        account_id = self.account_id
+        return Principal(account_id, is_root=account_id == ROOT_ACCOUNT)
 
     @property
     def resource(self) -> str:

@@ -1,0 +1,153 @@
+"""`manta gateway`: composes catalog, nodes, verifier, handlers and server, and runs until SIGTERM."""
+
+import asyncio
+import contextlib
+import os
+import resource
+import signal
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from manta.auth.verify import Credentials, Verifier
+from manta.catalog.open import open_catalog
+from manta.catalog.records import Node
+from manta.catalog.store import AccountStore, Catalog
+from manta.core.clock import Clock, SystemClock
+from manta.core.config import GatewayConfig
+from manta.core.errors import InvalidArgument
+from manta.core.limits import CONNECTIONS_MAX
+from manta.core.peers import NodeAddress
+from manta.gateway.access_log import AccessLog
+from manta.gateway.admin import serve_admin
+from manta.gateway.app import App
+from manta.gateway.blobs import ClusterBlobs
+from manta.gateway.cluster import Cluster
+from manta.gateway.context import Blobs, Context
+from manta.gateway.routes import build_router
+from manta.gateway.server import HttpServer
+from storage_nodes.api import BlobNode
+from storage_nodes.client import NodeClient
+from storage_nodes.reader import VolumeReader
+
+REGION_ALIASES = ("us-east-1", "auto")
+"""What clients sign for when nobody told them a region."""
+
+
+async def run_gateway(config: GatewayConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain: nobody's request is dropped (promise O1)."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    _raise_descriptor_limit()
+    clock = SystemClock()
+    catalog = await open_catalog(config.catalog, clock)
+    try:
+        async with _cluster(config, catalog, clock) as blobs:
+            context = Context(config, catalog, blobs, clock)
+            async with serving(context):
+                await stop.wait()
+    finally:
+        await catalog.close()
+
+
+@contextlib.asynccontextmanager
+async def serving(context: Context) -> AsyncIterator[HttpServer]:
+    """A server that accepts while the block runs, and drains when it ends."""
+    config = context.config
+    access_log = AccessLog(Path(config.log_dir) / "access.log" if config.log_dir else None)
+    access_log.start()
+    app = App(context, build_router(), make_verifier(context.catalog, context.clock, config.region), access_log)
+    server = HttpServer(app.handle)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(access_log.close)
+        stack.push_async_callback(server.close)
+        if config.control_fd is not None:
+            await server.listen(_inherited(config.control_fd))
+        if config.admin_port is not None:
+            await stack.enter_async_context(serve_admin(context, server, config.admin_port))
+        await server.listen(_listening_socket(config), _tls(config))
+        _say_ready(config.ready_fd)
+        try:
+            yield server
+        finally:
+            context.draining.set()
+            await server.drain()
+
+
+@contextlib.asynccontextmanager
+async def _cluster(config: GatewayConfig, catalog: Catalog, clock: Clock) -> AsyncIterator[Blobs]:
+    cluster = Cluster(
+        catalog,
+        clock,
+        _connect,
+        machine_id=config.machine_id,
+        open_volume=VolumeReader if config.direct_reads else None,
+    )
+    await cluster.start()
+    try:
+        yield ClusterBlobs(cluster, config.copies)
+    finally:
+        await cluster.close()
+
+
+def _connect(node: Node) -> BlobNode:
+    return NodeClient(NodeAddress(node.node_id, node.url, node.key))
+
+
+def make_verifier(catalog: AccountStore, clock: Clock, region: str) -> Verifier:
+    async def find_key(access_key: str) -> Credentials | None:
+        found = await catalog.find_key(access_key)
+        return Credentials(found[0].access_key, found[0].secret_key, found[0].account_id) if found else None
+
+    return Verifier(find_key, clock, tuple(dict.fromkeys((region, *REGION_ALIASES))))
+
+
+def _inherited(descriptor: int) -> socket.socket:
+    listening = socket.socket(fileno=descriptor)
+    listening.setblocking(False)
+    os.set_inheritable(descriptor, False)
+    return listening
+
+
+def _listening_socket(config: GatewayConfig) -> socket.socket:
+    if config.listen_fd is not None:
+        return _inherited(config.listen_fd)
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind((config.host, config.port))
+    except OSError as error:
+        listening.close()
+        raise InvalidArgument(f"Cannot listen on {config.host}:{config.port}: {error.strerror}.") from None
+    return listening
+
+
+def _tls(config: GatewayConfig) -> ssl.SSLContext | None:
+    if config.tls is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(config.tls.certificate, config.tls.private_key)
+    except (OSError, ssl.SSLError) as error:
+        raise InvalidArgument(f"The TLS certificate {config.tls.certificate} cannot be used: {error}.") from None
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _say_ready(descriptor: int | None) -> None:
+    if descriptor is not None:
+        os.write(descriptor, b"ready\n")
+        os.close(descriptor)
+
+
+def _raise_descriptor_limit() -> None:
+    """Each connection may hold a socket to the client, one to a node, and a file."""
+    wanted = CONNECTIONS_MAX * 3 + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))

@@ -1,0 +1,14 @@
+"""Every operation of this gateway: the tables of all modules in `manta.gateway.ops`, put together."""
+
+from manta.gateway.ops import accounts, buckets, delete_objects, health, objects, reads
+from manta.gateway.ops import list as listing
+from manta.gateway.router import Router
+
+_S3 = (buckets, delete_objects, listing, objects, reads)
+_API = (accounts, health)
+
+
+def build_router() -> Router:
+    routes = [route for module in _S3 for route in module.ROUTES]
+    api_routes = [route for module in _API for route in module.API_ROUTES]
+    return Router(routes, api_routes)

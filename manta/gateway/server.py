@@ -1,0 +1,299 @@
+"""The HTTP shell: aiohttp's parser and connection loop, without its application, routing and replies.
+
+aiohttp decides where a request begins and ends (and refuses smuggling); everything after that is ours. A handler
+writes to the transport itself and returns only whether the connection may be kept.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import Awaitable, Callable
+from typing import Any, BinaryIO, cast
+
+from aiohttp import StreamReader, web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion10, RawRequestMessage
+from aiohttp.web_protocol import RequestHandler
+
+from manta.core.limits import (
+    BODY_IDLE_TIMEOUT_S,
+    CONNECTIONS_MAX,
+    DRAIN_IDLE_S,
+    DRAIN_S,
+    HEADER_MAX_BYTES,
+    HEADERS_DEADLINE_S,
+    HEADERS_MAX,
+    KEEPALIVE_S,
+    LINGER_S,
+    MIB,
+    REQUEST_LINE_MAX_BYTES,
+    STREAM_CHUNK_BYTES,
+)
+
+SENDFILE_PIECE_BYTES = 4 * MIB
+"""A client that takes less than this in BODY_IDLE_TIMEOUT_S is cut off."""
+
+SWEEP_INTERVAL_S = 1.0
+
+_TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+class Sent:
+    """What aiohttp takes for the reply: it is written already, and says only whether the connection lives on."""
+
+    __slots__ = ("keep_alive",)
+
+    def __init__(self, keep_alive: bool) -> None:
+        self.keep_alive = keep_alive
+
+    async def prepare(self, _request: object) -> None:
+        return None
+
+    async def write_eof(self) -> None:
+        return None
+
+
+KEEP = Sent(True)
+CLOSE = Sent(False)
+
+
+class Exchange:
+    """One request on the wire, with what aiohttp's RequestHandler touches of a request, and the sink of its reply."""
+
+    __slots__ = ("_task", "invited", "malformed", "message", "payload", "protocol", "written")
+
+    def __init__(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: "Connection",
+        _writer: AbstractStreamWriter,
+        task: "asyncio.Task[None]",
+    ) -> None:
+        self.message = message
+        self.payload = payload
+        self.protocol = protocol
+        self._task = task
+        self.malformed = ""
+        self.written = False
+        self.invited = False
+
+    def _finish(self) -> None:
+        """Called by aiohttp when the handler is done."""
+
+    def _cancel(self, error: BaseException) -> None:
+        """Called by aiohttp when the connection is lost."""
+        self.payload.set_exception(error)
+
+    @property
+    def keep_alive(self) -> bool:
+        """What the client asked for, and the server's own state allows."""
+        return not self.message.should_close and not self.protocol.server.draining
+
+    @property
+    def http10(self) -> bool:
+        return self.message.version <= HttpVersion10
+
+    @property
+    def expects_continue(self) -> bool:
+        return self.message.headers.get("Expect", "").lower() == "100-continue" and not self.http10
+
+    def send_continue(self) -> None:
+        self.invited = True
+        self._transport().write(_CONTINUE)
+
+    def refuse_rest(self) -> None:
+        """The client waits for `100 Continue` and will not get it: nothing is to be read from it any more."""
+        self.protocol.linger_not()
+
+    def write(self, data: bytes) -> None:
+        self.written = True
+        self._transport().write(data)
+
+    async def drain(self) -> None:
+        protocol = self.protocol
+        if protocol.transport is None:
+            raise ConnectionResetError("The client closed the connection.")
+        if not protocol.writing_paused:
+            return
+        try:
+            async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
+                await protocol._drain_helper()
+        except TimeoutError:
+            raise ConnectionAbortedError("The client takes no bytes.") from None
+
+    async def sendfile(self, file: BinaryIO, offset: int, count: int) -> None:
+        loop = asyncio.get_running_loop()
+        self.written = True
+        while count:
+            piece = min(count, SENDFILE_PIECE_BYTES)
+            try:
+                async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
+                    sent = await loop.sendfile(self._transport(), file, offset, piece)
+            except TimeoutError:
+                raise ConnectionAbortedError("The client takes no bytes.") from None
+            except RuntimeError as error:
+                raise ConnectionResetError(str(error)) from None
+            if not sent:
+                raise ConnectionAbortedError("The file ended early.")
+            offset += sent
+            count -= sent
+
+    def abort(self) -> None:
+        """Break the connection, so that nobody takes a cut-off reply for a whole one."""
+        if self.protocol.transport is not None:
+            self.protocol.transport.abort()
+
+    def _transport(self) -> asyncio.Transport:
+        transport = self.protocol.transport
+        if transport is None or transport.is_closing():
+            raise ConnectionResetError("The client closed the connection.")
+        return transport
+
+
+Handler = Callable[[Exchange], Awaitable[Sent]]
+
+
+class Connection(RequestHandler):
+    """One client connection: aiohttp's, with a deadline for the head of a request and a place in the count."""
+
+    __slots__ = ("active_at", "head_began", "server")
+
+    def __init__(self, server: "HttpServer", loop: asyncio.AbstractEventLoop, **options: Any) -> None:
+        super().__init__(server, loop=loop, **options)
+        self.server = server
+        self.active_at = loop.time()
+        self.head_began: float | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        if len(self.server.connections) >= CONNECTIONS_MAX:
+            cast(asyncio.Transport, transport).write(_TOO_MANY)
+            transport.close()
+            self._manager = None
+            return
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._waiter is not None and not self._waiter.done():
+            if self.head_began is None and data:
+                self.head_began = self._loop.time()
+        else:
+            self.head_began = None
+        self.active_at = self._loop.time()
+
+    @property
+    def idle(self) -> bool:
+        """Between requests, with nothing of the next one here."""
+        return self._waiter is not None and not self._waiter.done() and self.head_began is None and not self._messages
+
+    def linger_not(self) -> None:
+        self._lingering_time = 0.0
+
+    def _make_error_handler(self, err_info: Any) -> Any:
+        """A request that aiohttp's parser refused is answered by us too, in S3's form."""
+
+        async def handler(exchange: Any) -> Sent:
+            exchange.malformed = str(err_info.message) or "The request is malformed."
+            return await self.server.handler(exchange)
+
+        return handler
+
+
+class HttpServer(web.Server):
+    """All connections of this process, and the way to end them without breaking one."""
+
+    def __init__(self, handler: Handler) -> None:
+        super().__init__(cast(Any, handler), request_factory=cast(Any, Exchange))
+        self.handler = handler
+        self.draining = False
+        self._listeners: list[asyncio.Server] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    def __call__(self) -> RequestHandler:
+        return Connection(
+            self,
+            self._loop,
+            access_log=None,
+            auto_decompress=False,
+            keepalive_timeout=KEEPALIVE_S,
+            lingering_time=LINGER_S,
+            max_line_size=REQUEST_LINE_MAX_BYTES,
+            max_field_size=HEADER_MAX_BYTES,
+            max_headers=HEADERS_MAX,
+            read_bufsize=STREAM_CHUNK_BYTES,
+        )
+
+    async def listen(self, listening: socket.socket, ssl_context: Any = None) -> None:
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(self, sock=listening, ssl=ssl_context, backlog=1024)
+        self._listeners.append(listener)
+        if self._sweeper is None:
+            self._sweeper = loop.create_task(self._sweep(), name="connection-sweeper")
+
+    @property
+    def port(self) -> int:
+        """The port of the listener that was added last (0 for a Unix socket)."""
+        name = self._listeners[-1].sockets[0].getsockname()
+        return int(name[1]) if isinstance(name, tuple) else 0
+
+    async def drain(self, idle_s: float = DRAIN_IDLE_S, deadline_s: float = DRAIN_S) -> None:
+        """Accept no more; answer what is asked on open connections, each time with `Connection: close`; then end.
+
+        A client may be sending just as we close an idle connection, and could not know whether its request was
+        carried out. So an idle connection is left open until it has been quiet for `idle_s` (clients in the middle of
+        work ask sooner than that, and are told to close), and even then only if no byte of it waits in the kernel.
+        """
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while self.connections and loop.time() < began + deadline_s:
+            now = loop.time()
+            for connection in self.connections:
+                quiet_s = now - max(began, connection.active_at)
+                if connection.idle and quiet_s > idle_s and _nothing_waits(connection):
+                    connection.close()
+                    connection.force_close()
+            await asyncio.sleep(0.02)
+        await self.close()
+
+    async def close(self) -> None:
+        """End everything now."""
+        for listener in self._listeners:
+            listener.close()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeper
+            self._sweeper = None
+        await self.shutdown(1.0)
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(SWEEP_INTERVAL_S)
+            overdue = loop.time() - HEADERS_DEADLINE_S
+            for connection in self.connections:
+                if connection.head_began is not None and connection.head_began < overdue and connection.transport:
+                    connection.transport.abort()
+
+    @property
+    def connections(self) -> "list[Connection]":  # type: ignore[override]
+        return cast("list[Connection]", list(self._connections))
+
+
+def _nothing_waits(connection: Connection) -> bool:
+    """Whether the kernel holds no unread byte of that connection."""
+    transport = connection.transport
+    wire = transport.get_extra_info("socket") if transport is not None else None
+    if wire is None:
+        return True
+    with socket.socket(fileno=os.dup(wire.fileno())) as peek:
+        try:
+            return not peek.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except OSError:
+            return True

@@ -1,0 +1,167 @@
+"""A real gateway on a free port, in the test's own event loop or in a thread, over a memory catalog and blobs in memory."""
+
+import asyncio
+import os
+import threading
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import boto3
+import msgspec
+from botocore.config import Config
+
+from manta.catalog.memory import MemoryCatalog
+from manta.catalog.records import Blob
+from manta.core.checksums import Buffer
+from manta.core.clock import SystemClock
+from manta.core.config import GatewayConfig
+from manta.core.names import new_id
+from manta.gateway.bootstrap import ensure_root
+from manta.gateway.context import Context
+from manta.gateway.main import serving
+
+ACCESS_KEY = "ROOTKEY"
+SECRET_KEY = "root-secret-key"
+REGION = "us-east-1"
+
+
+class MemoryReader:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._at = 0
+
+    async def read(self) -> bytes:
+        piece = self._data[self._at : self._at + 65536]
+        self._at += len(piece)
+        return piece
+
+    async def close(self) -> None:
+        return
+
+
+@dataclass
+class MemoryBlobs:
+    """`context.Blobs` in memory. With `files`, large reads come as file descriptors, as from this machine's nodes."""
+
+    clock: SystemClock = field(default_factory=SystemClock)
+    data: dict[str, bytes] = field(default_factory=dict)
+    files: bool = False
+
+    async def put_small(self, data: Buffer) -> Blob:
+        blob_id = new_id(int(self.clock.wall_s() * 1000))
+        self.data[blob_id] = bytes(data)
+        return Blob(blob_id, len(data), ("n1",))
+
+    async def open_put(self, size: int | None) -> "MemorySink":
+        return MemorySink(self)
+
+    async def open_get(self, blob: Blob, start: int, length: int) -> MemoryReader:
+        return MemoryReader(self.data[blob.blob_id][start : start + length])
+
+    async def read_small(self, blob: Blob, start: int, length: int) -> bytes:
+        return self.data[blob.blob_id][start : start + length]
+
+    async def open_file(self, blob: Blob, start: int, length: int) -> int | None:
+        if not self.files:
+            return None
+        descriptor = os.memfd_create("blob")
+        with os.fdopen(os.dup(descriptor), "wb") as file:
+            file.write(self.data[blob.blob_id])
+        return descriptor
+
+    def discard(self, blob: Blob | None) -> None:
+        if blob is not None:
+            self.data.pop(blob.blob_id, None)
+
+
+class MemorySink:
+    def __init__(self, blobs: MemoryBlobs) -> None:
+        self._blobs = blobs
+        self._data = bytearray()
+
+    async def write(self, data: Buffer) -> None:
+        self._data += data
+
+    async def commit(self) -> Blob:
+        return await self._blobs.put_small(self._data)
+
+    async def abort(self) -> None:
+        self._data.clear()
+
+
+@dataclass
+class RunningGateway:
+    """`context` may be touched from the gateway's own loop only."""
+
+    context: Context
+    host: str
+    port: int
+    loop: asyncio.AbstractEventLoop | None = None
+
+    @property
+    def url(self) -> str:
+        scheme = "https" if self.context.config.tls else "http"
+        return f"{scheme}://{self.host}:{self.port}"
+
+    def boto3(self, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, **options: Any) -> Any:
+        settings = {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 1}} | options.pop("config", {})
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            region_name=REGION,
+            config=Config(**settings),
+            **options,
+        )
+
+
+@asynccontextmanager
+async def running_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> AsyncIterator[RunningGateway]:
+    """In this loop: for raw sockets and asyncio clients."""
+    clock = SystemClock()
+    catalog = MemoryCatalog(clock)
+    await ensure_root(catalog, ACCESS_KEY, SECRET_KEY)
+    config = msgspec.structs.replace(GatewayConfig(catalog="memory:", port=0, region=REGION), **options)
+    context = Context(config, catalog, blobs or MemoryBlobs(), clock)
+    async with serving(context) as server:
+        yield RunningGateway(context, config.host, server.port, asyncio.get_running_loop())
+
+
+@contextmanager
+def threaded_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> Iterator[RunningGateway]:
+    """In a thread with a loop of its own: for clients that block, such as boto3."""
+    started: list[RunningGateway] = []
+    failures: list[BaseException] = []
+    ready = threading.Event()
+    stop: list[asyncio.Event] = []
+
+    async def run() -> None:
+        async with running_gateway(blobs, **options) as gateway:
+            stop.append(asyncio.Event())
+            started.append(gateway)
+            ready.set()
+            await stop[0].wait()
+
+    def body() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    ready.wait(30)
+    try:
+        if started:
+            yield started[0]
+    finally:
+        if started and started[0].loop is not None:
+            started[0].loop.call_soon_threadsafe(stop[0].set)
+        thread.join(90)
+    if failures:
+        raise failures[0]
