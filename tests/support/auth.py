@@ -1,6 +1,7 @@
 """What the tests of manta.auth share: one key, one clock, and botocore as the oracle that signs."""
 
 import datetime
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from unittest import mock
@@ -11,6 +12,9 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials as BotoCredentials
 
+from manta.auth import sigv4
+from manta.auth.aws_chunked import CHUNK_KIND, TRAILER_KIND
+from manta.auth.payload import PayloadKind
 from manta.auth.verify import Credentials, Identity, SignedRequest, Verifier
 
 ACCESS_KEY = "AKIAIOSFODNN7EXAMPLE"
@@ -92,3 +96,52 @@ def from_boto(aws: AWSRequest) -> SignedRequest:
     parts = urlsplit(aws.url)
     items = tuple((name, value.decode() if isinstance(value, bytes) else value) for name, value in aws.headers.items())
     return SignedRequest(aws.method, parts.path or "/", parts.query, (("Host", HOST), *items), HOST)
+
+
+def sign_for(
+    method: str = "GET",
+    path: str = "/b/k",
+    pairs: sigv4.Pairs = (),
+    headers: dict[str, str] | None = None,
+    scope: sigv4.Scope | None = None,
+    timestamp: str = "20261122T120000Z",
+    payload: str = sigv4.EMPTY_SHA256,
+) -> SignedRequest:
+    """A request signed by `sigv4` itself, for forms that botocore never makes."""
+    fields = {"host": HOST, "x-amz-content-sha256": payload, "x-amz-date": timestamp, **(headers or {})}
+    names = ";".join(sorted(fields))
+    query = sigv4.encoded_query(pairs)
+    scope = scope or sigv4.Scope(timestamp[:8], "us-east-1", "s3")
+    canonical = sigv4.canonical_request(
+        method, path, query, sigv4.canonical_headers(sorted(fields), fields), f"{names}\n{payload}"
+    )
+    signature = sigv4.signer(SECRET_KEY, scope, timestamp).sign_request(canonical)
+    authorization = f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope},SignedHeaders={names},Signature={signature}"
+    return SignedRequest(method, path, query, (*fields.items(), ("Authorization", authorization)), HOST)
+
+
+def signed_chunks(pieces: list[bytes], signer: sigv4.Signer, seed: str) -> list[bytes]:
+    """Each piece as a signed chunk, and the empty last one, without the line that ends the body."""
+    wire = []
+    previous = seed
+    for piece in [*pieces, b""]:
+        digest = hashlib.sha256(piece).hexdigest()
+        previous = signer.sign(CHUNK_KIND, previous, sigv4.EMPTY_SHA256, digest)
+        wire.append(b"%x;chunk-signature=%s\r\n%s" % (len(piece), previous.encode(), piece + b"\r\n" if piece else b""))
+    return wire
+
+
+def chunked_wire(
+    pieces: list[bytes], signer: sigv4.Signer | None, seed: str, trailers: dict[str, str], kind: PayloadKind
+) -> bytes:
+    """A whole aws-chunked body of that kind."""
+    lines = [f"{name}:{value}" for name, value in trailers.items()]
+    if signer is None:
+        chunks = [b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces] + [b"0\r\n"]
+    else:
+        chunks = signed_chunks(pieces, signer, seed)
+        if kind is PayloadKind.SIGNED_CHUNKS_TRAILER:
+            last = chunks[-1].partition(b"chunk-signature=")[2].strip().decode()
+            digest = hashlib.sha256("".join(f"{line}\n" for line in sorted(lines)).encode()).hexdigest()
+            lines.append(f"x-amz-trailer-signature:{signer.sign(TRAILER_KIND, last, digest)}")
+    return b"".join(chunks) + "".join(f"{line}\r\n" for line in lines).encode() + b"\r\n"

@@ -14,6 +14,7 @@ from manta.auth.verify import Credentials, SignedRequest
 from manta.core import errors
 from manta.core.errors import MantaError
 from tests.support.auth import ACCESS_KEY, HOST, NOW, SECRET_KEY, boto_sign, verifier, verify_now
+from tests.support.auth import sign_for as sign
 
 MINUTE = datetime.timedelta(minutes=1)
 EMPTY = sigv4.EMPTY_SHA256
@@ -40,28 +41,6 @@ def with_authorization(request: SignedRequest, old: str, new: str) -> SignedRequ
     value = header(request, "authorization")
     assert old in value
     return with_headers(request, ("Authorization", value.replace(old, new)), without=("authorization",))
-
-
-def sign(
-    method: str = "GET",
-    path: str = "/b/k",
-    pairs: sigv4.Pairs = (),
-    headers: dict[str, str] | None = None,
-    scope: sigv4.Scope | None = None,
-    timestamp: str = "20261122T120000Z",
-    payload: str = EMPTY,
-) -> SignedRequest:
-    """A request signed by `sigv4` itself, for forms that botocore never makes."""
-    fields = {"host": HOST, "x-amz-content-sha256": payload, "x-amz-date": timestamp, **(headers or {})}
-    names = ";".join(sorted(fields))
-    query = sigv4.encoded_query(pairs)
-    scope = scope or sigv4.Scope(timestamp[:8], "us-east-1", "s3")
-    canonical = sigv4.canonical_request(
-        method, path, query, sigv4.canonical_headers(sorted(fields), fields), f"{names}\n{payload}"
-    )
-    signature = sigv4.signer(SECRET_KEY, scope, timestamp).sign_request(canonical)
-    authorization = f"AWS4-HMAC-SHA256 Credential={ACCESS_KEY}/{scope},SignedHeaders={names},Signature={signature}"
-    return SignedRequest(method, path, query, (*fields.items(), ("Authorization", authorization)), HOST)
 
 
 def forged(request: SignedRequest) -> SignedRequest:
