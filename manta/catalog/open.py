@@ -1,14 +1,24 @@
 """Opening a catalog by its URL.
 
 An opened catalog is one object. Its own methods are `store.Catalog`; the jobs part is its attribute `jobs`
-(`job_store.JobStore`), which each engine's catalog makes in its constructor from the same shared state:
+(`job_store.JobStore`):
 
-    MemoryCatalog    jobs = MemoryJobs(self.state)      manta/catalog/memory/jobs.py
-    SqliteCatalog    jobs = SqliteJobs(self.shared)     manta/catalog/sqlite/jobs.py
-    PostgresCatalog  jobs = PostgresJobs(self.shared)   manta/catalog/postgres/jobs.py
+    MemoryCatalog(clock)        jobs made from its `state`
+    RelationalCatalog(shared)   jobs made from its `shared`: scripts (manta/catalog/ops.py) over `shared.engine`,
+                                the same for SQLite and PostgreSQL, their SQL in each engine's sql/jobs.sql,
+                                their tables in each engine's migrations/0002_jobs.sql
+
+Scripts of jobs change objects and blobs with `yield from` what relational/objects.py (put_version, remove_object)
+and relational/blobs.py (add_blob, retain_blob, release_blob) offer, inside their own transaction.
 """
 
+from pathlib import Path
+
 from manta.catalog.memory import MemoryCatalog
+from manta.catalog.relational.catalog import RelationalCatalog
+from manta.catalog.relational.shared import Shared
+from manta.catalog.rules import now_ms
+from manta.catalog.sqlite.engine import SqliteEngine
 from manta.catalog.store import Catalog
 from manta.core.clock import Clock
 from manta.core.errors import InvalidArgument
@@ -16,7 +26,9 @@ from manta.core.errors import InvalidArgument
 
 async def open_catalog(url: str, clock: Clock) -> Catalog:
     """`memory:`, `sqlite:/path/catalog.db` or `postgresql://…`; the schema is brought up to date first."""
-    scheme = url.partition(":")[0]
+    scheme, _, rest = url.partition(":")
     if scheme == "memory":
         return MemoryCatalog(clock)
+    if scheme == "sqlite" and rest:
+        return RelationalCatalog(Shared(SqliteEngine(Path(rest), now_ms(clock)), clock))
     raise InvalidArgument(f"A catalog is named memory:, sqlite:/path or postgresql://…, not {scheme!r}:….")

@@ -11,11 +11,16 @@ _HEAD = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_(\w+)\.sql")
 
 
-def load(package: str, name: str) -> Mapping[str, str]:
-    """The statements of `<package>/sql/<name>.sql` by name."""
-    text = files(package).joinpath("sql", f"{name}.sql").read_text("utf-8")
-    pieces = _HEAD.split(text)[1:]
-    return {pieces[i]: pieces[i + 1].strip().removesuffix(";") for i in range(0, len(pieces), 2)}
+def load(package: str) -> Mapping[str, str]:
+    """Every statement of `<package>/sql/*.sql` by its name, which is unique among all of them."""
+    statements: dict[str, str] = {}
+    for entry in sorted(files(package).joinpath("sql").iterdir(), key=lambda entry: entry.name):
+        pieces = _HEAD.split(entry.read_text("utf-8"))[1:]
+        for name, text in zip(pieces[::2], pieces[1::2], strict=True):
+            if name in statements:
+                raise ValueError(f"two statements are named {name}, one of them in {entry.name}")
+            statements[name] = text.strip().removesuffix(";")
+    return statements
 
 
 @dataclass(frozen=True, slots=True)

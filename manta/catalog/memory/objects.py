@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from itertools import islice
 
 from manta.catalog.memory.state import MemoryState
+from manta.catalog.packing import pack_algorithms, unpack_algorithms
 from manta.catalog.records import ListedObject, Located, ObjectPage, ObjectVersion, WriteCondition
 from manta.catalog.rules import check_condition, check_delete_condition
 from manta.core.names import check_id
@@ -96,5 +97,5 @@ def _entries(
 
 
 def _listed(version: ObjectVersion) -> ListedObject:
-    algorithms = tuple(checksum.algorithm for checksum in version.attributes.checksums)
+    algorithms = unpack_algorithms(pack_algorithms(version.attributes.checksums))
     return ListedObject(version.key, version.size, version.etag, version.modified_ms, algorithms)

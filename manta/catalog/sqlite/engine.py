@@ -16,15 +16,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import apsw
 
+from manta.catalog.ops import Op, Script
 from manta.catalog.sqlite.schema import connect, migrate
+from manta.catalog.statements import load
 from manta.core.errors import InsufficientStorage, InternalError, MantaError, ServiceUnavailable, SlowDown
 from manta.core.limits import CATALOG_BATCH_MAX, CATALOG_QUEUE_MAX
 
 T = TypeVar("T")
+_SQL = load("manta.catalog.sqlite")
 Operation = Callable[[apsw.Cursor], T]
 
 
@@ -79,6 +82,12 @@ class SqliteEngine:
             return operation(self._reader.cursor())
         except apsw.Error as error:
             raise translate(error) from error
+
+    async def change(self, script: Callable[[], Script[T]]) -> T:
+        return await self.write(lambda cursor: run(cursor, script()))
+
+    async def look(self, script: Callable[[], Script[T]]) -> T:
+        return self.read(lambda cursor: run(cursor, script()))
 
     async def close(self) -> None:
         """Operations already given are committed first."""
@@ -151,6 +160,20 @@ class SqliteEngine:
                 waiting.future.set_result(waiting.value)
             else:
                 waiting.future.set_exception(waiting.error)
+
+
+def run(cursor: apsw.Cursor, script: Script[T]) -> T:
+    """Execute what the script yields; its result."""
+    try:
+        op = next(script)
+        while True:
+            if isinstance(op, Op):
+                op = script.send(cursor.execute(_SQL[op.name], op.args).fetchall())
+            else:
+                cursor.executemany(_SQL[op.name], op.rows)
+                op = script.send([])
+    except StopIteration as stop:
+        return cast(T, stop.value)
 
 
 def translate(error: apsw.Error) -> MantaError:

@@ -1,0 +1,1 @@
+"""The catalog over tables: scripts and methods shared by SQLite and PostgreSQL."""

@@ -1,0 +1,11 @@
+"""The whole catalog over tables, on an engine: SQLite's or PostgreSQL's."""
+
+from manta.catalog.relational.accounts import Accounts
+from manta.catalog.relational.buckets import Buckets
+from manta.catalog.relational.nodes import Nodes
+from manta.catalog.relational.objects import Objects
+from manta.catalog.relational.uploads import Uploads
+
+
+class RelationalCatalog(Accounts, Buckets, Objects, Uploads, Nodes):
+    """Made with a `Shared`; closing it closes its engine."""
