@@ -13,6 +13,8 @@ from manta.core.errors import InvalidArgument
 from manta.core.limits import CONNECTIONS_MAX, DRAIN_S
 from storage_nodes.handlers import Handlers
 from storage_nodes.server import Route, build_server
+from storage_nodes.simple_puts import SimplePuts
+from storage_nodes.small_puts import Puts, SmallPuts
 from storage_nodes.status import StatusBoard
 from storage_nodes.volume import Volume, open_volume
 from storage_nodes.workers import Workers
@@ -23,7 +25,10 @@ _THREADS = 4
 class StorageServer:
     """The node's storage, accepting calls since `serve_storage` returned it. `close` drains and ends it."""
 
-    def __init__(self, volume: Volume, workers: Workers, board: StatusBoard, runner: web.ServerRunner) -> None:
+    def __init__(
+        self, volume: Volume, small_puts: Puts, workers: Workers, board: StatusBoard, runner: web.ServerRunner
+    ) -> None:
+        self._small_puts = small_puts
         self.volume = volume
         self.workers = workers
         self.board = board
@@ -32,6 +37,7 @@ class StorageServer:
     async def close(self) -> None:
         """Finish what is under way, then give up the volume."""
         await self._runner.cleanup()
+        await asyncio.to_thread(self._small_puts.close)
         self.workers.close()
         self.volume.close()
 
@@ -43,17 +49,20 @@ async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | 
     """
     volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
     workers = Workers(_THREADS)
+    small_puts: Puts = SmallPuts(volume) if config.journal else SimplePuts(volume, workers)
     try:
+        await asyncio.to_thread(small_puts.start)
         board = StatusBoard(volume)
-        server = build_server(Handlers(volume, workers, board), bytes.fromhex(config.key), extra_routes)
+        server = build_server(Handlers(volume, small_puts, workers, board), bytes.fromhex(config.key), extra_routes)
         runner = web.ServerRunner(server, shutdown_timeout=DRAIN_S)
         await runner.setup()
         await _listen(runner, config.listen)
     except BaseException:
+        small_puts.close()
         workers.close()
         volume.close()
         raise
-    return StorageServer(volume, workers, board, runner)
+    return StorageServer(volume, small_puts, workers, board, runner)
 
 
 def tell_ready(ready_fd: int | None) -> None:

@@ -10,9 +10,11 @@ from aiohttp import web
 
 from manta.core.errors import BlobDamaged, EntityTooLarge, InvalidArgument, MantaError, NotImplementedHere
 from manta.core.limits import DELETE_BATCH_MAX, LIST_PAGE_MAX, NODE_MESSAGE_MAX_BYTES, SMALL_BLOB_BYTES
+from manta.core.names import check_id
 from storage_nodes import durable, messages, uploads
 from storage_nodes.api import Stored
 from storage_nodes.messages import DeleteRequest, Message, PutBatch, PutBatchReply, Refusal
+from storage_nodes.small_puts import Outcome, Puts
 from storage_nodes.status import StatusBoard
 from storage_nodes.volume import Volume
 from storage_nodes.workers import Workers
@@ -43,8 +45,9 @@ Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 class Handlers:
     """All calls of a storage node."""
 
-    def __init__(self, volume: Volume, workers: Workers, board: StatusBoard) -> None:
+    def __init__(self, volume: Volume, small_puts: Puts, workers: Workers, board: StatusBoard) -> None:
         self._volume = volume
+        self._small_puts = small_puts
         self._workers = workers
         self._board = board
         self._table: dict[tuple[str, str], Handler] = {
@@ -83,17 +86,12 @@ class Handlers:
 
     async def put_batch(self, call: Call) -> web.StreamResponse:
         batch = messages.decode(await read_message(call.request), PutBatch)
-        results = await self._workers.run(lambda: [self._put_small(blob_id, data) for blob_id, data in batch.blobs])
-        durable.step("before-reply")
-        return reply(PutBatchReply(results))
-
-    def _put_small(self, blob_id: str, data: memoryview) -> int | Refusal:
-        if len(data) > SMALL_BLOB_BYTES:
-            return messages.refusal(EntityTooLarge("The blob is too large to be sent in a batch."))
-        try:
-            return self._volume.put(blob_id, data).crc32c
-        except MantaError as error:
-            return messages.refusal(error)
+        for blob_id, data in batch.blobs:
+            check_id(blob_id)
+            if len(data) > SMALL_BLOB_BYTES:
+                raise EntityTooLarge("A blob of the batch is too large to be sent in one.")
+        outcomes = await self._small_puts.put(batch.blobs)
+        return reply(PutBatchReply([_on_wire(outcome) for outcome in outcomes]))
 
     async def get_blob(self, call: Call) -> web.StreamResponse:
         start, length = _range(call.request)
@@ -158,10 +156,15 @@ class Handlers:
         if len(wanted.blob_ids) > max(DELETE_BATCH_MAX, LIST_PAGE_MAX):
             raise InvalidArgument(f"At most {DELETE_BATCH_MAX} blobs are deleted in one call.")
         await self._workers.run(lambda: self._volume.delete(wanted.blob_ids))
+        await self._small_puts.forget(wanted.blob_ids)
         return web.Response()
 
     async def status(self, _call: Call) -> web.StreamResponse:
         return reply(self._board.read())
+
+
+def _on_wire(outcome: Outcome) -> int | Refusal:
+    return messages.refusal(outcome) if isinstance(outcome, MantaError) else outcome
 
 
 def reply(message: Message) -> web.Response:

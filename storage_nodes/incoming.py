@@ -15,7 +15,7 @@ from storage_nodes.sums import Summer, Sums
 from storage_nodes.verify import load_sums
 
 _WRITEBACK_BYTES = 8 * MIB
-_FILE_MODE = 0o444
+FILE_MODE = 0o444
 
 
 def write_all(descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
@@ -44,9 +44,9 @@ class IncomingBlob:
         self._summer = Summer()
         self._flushed = 0
         self._descriptor = os.open(
-            self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, _FILE_MODE
+            self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE
         )
-        os.fchmod(self._descriptor, _FILE_MODE)
+        os.fchmod(self._descriptor, FILE_MODE)
         durable.step("temporary-opened")
         if size:
             self._or_abort(lambda: durable.preallocate(self._descriptor, size))
@@ -104,7 +104,7 @@ def attach_sums(descriptor: int, path: str, written: Sums, *, xattrs: bool) -> N
     if xattrs and len(written.blocks) <= 1:
         os.setxattr(descriptor, sums.XATTR, written.encode())
         return
-    sidecar = os.open(sums_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, _FILE_MODE)
+    sidecar = os.open(sums_of(path), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, FILE_MODE)
     try:
         write_all(sidecar, [written.encode()], 0)
         durable.sync_file(sidecar)

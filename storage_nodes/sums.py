@@ -1,6 +1,6 @@
 """A blob's checksums: CRC-32C of each 1 MiB block and of the whole, and how they are written down. Pure.
 
-Written form, little endian: magic, id (16 raw bytes), size u64, CRC of the whole u32, one u32 per block, then the CRC-32C
+Written, little endian: magic, id (16 raw bytes), size u64, CRC of the whole u32, one u32 per block, then the CRC-32C
 of all before it. One block fits an extended attribute; more go to a sidecar file.
 """
 

@@ -9,9 +9,11 @@ import fcntl
 import itertools
 import os
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -23,7 +25,7 @@ from storage_nodes import durable, space
 from storage_nodes.api import BlobInfo, Stored
 from storage_nodes.durable import SyncFailed
 from storage_nodes.folders import Folders
-from storage_nodes.incoming import IncomingBlob
+from storage_nodes.incoming import FILE_MODE, IncomingBlob
 from storage_nodes.layout import Layout, sums_of
 from storage_nodes.reader import VolumeReader
 from storage_nodes.sums import XATTR
@@ -40,19 +42,37 @@ class Identity(msgspec.Struct, frozen=True):
     version: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What this file system and process do: keep attributes; give new files another mode than asked (the umask)."""
+
+    xattrs: bool
+    needs_chmod: bool
+
+
 class Volume:
     """The blobs of one node. `open_volume` makes one; `close` gives up the lock."""
 
-    def __init__(self, layout: Layout, identity: Identity, lock: int, *, xattrs: bool) -> None:
+    def __init__(self, layout: Layout, identity: Identity, lock: int, abilities: Abilities) -> None:
         self.layout = layout
         self.identity = identity
         self.reader = VolumeReader(layout.root)
         self.folders = Folders(layout)
-        self.xattrs = xattrs
+        self.xattrs = abilities.xattrs
+        self.chmod = abilities.needs_chmod
         self._lock = lock
         self._numbers = itertools.count()
         self._broken = ""
         self._quarantined = sum(1 for name in os.listdir(layout.quarantine) if not name.endswith(".sum"))
+
+    @property
+    def broken(self) -> bool:
+        """Whether an fsync failed since the start (D5)."""
+        return bool(self._broken)
+
+    def sync_all(self) -> None:
+        """Everything written to the volume so far reaches the disk. SyncFailed."""
+        durable.sync_filesystem(self._lock)
 
     @property
     def quarantined(self) -> int:
@@ -182,7 +202,7 @@ def open_volume(root: Path, node_id: str) -> Volume:
         durable.sync_folder(str(root))
         for name in os.listdir(layout.tmp):
             os.unlink(layout.tmp / name)
-        return Volume(layout, identity, lock, xattrs=_takes_attributes(lock))
+        return Volume(layout, identity, lock, _probe(layout))
     except BaseException:
         os.close(lock)
         raise
@@ -213,10 +233,23 @@ def _identify(layout: Layout, node_id: str) -> Identity:
     return identity
 
 
-def _takes_attributes(descriptor: int) -> bool:
+def _probe(layout: Layout) -> Abilities:
+    path = str(layout.tmp / "probe")
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, FILE_MODE)
     try:
-        os.setxattr(descriptor, XATTR, b"probe")
-        os.removexattr(descriptor, XATTR)
+        with suppress(OSError):
+            os.setxattr(descriptor, XATTR, b"probe")
+        return Abilities(
+            xattrs=XATTR in _attributes(descriptor),
+            needs_chmod=stat.S_IMODE(os.fstat(descriptor).st_mode) != FILE_MODE,
+        )
+    finally:
+        os.close(descriptor)
+        os.unlink(path)
+
+
+def _attributes(descriptor: int) -> list[str]:
+    try:
+        return os.listxattr(descriptor)
     except OSError:
-        return False
-    return True
+        return []

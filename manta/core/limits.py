@@ -69,6 +69,12 @@ COMPLETED_UPLOAD_KEEP_S: Final = 24 * 3600.0
 """How long a repeated CompleteMultipartUpload gets the first one's answer (C5)."""
 GARBAGE_BATCH: Final = 500
 GARBAGE_INTERVAL_S: Final = 5.0
+ASSEMBLY_TOKEN_TTL_S: Final = 2 * 3600.0
+"""A peer may read a blob for as long as the longest assembly from it takes."""
+COMPLETE_XML_MAX_BYTES: Final = 4 * MIB
+"""A CompleteMultipartUpload may name PARTS_MAX parts with a checksum each."""
+REPLY_QUIET_S: Final = 10.0
+"""A reply that takes longer than this to become known is kept alive by blanks meanwhile."""
 DISCARDS_MAX: Final = 256
 """Deletions of useless copies under way at once; what is beyond is left to the sweeper."""
 SWEEP_BATCH: Final = 1000
