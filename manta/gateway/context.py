@@ -2,15 +2,18 @@
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from manta.catalog.records import Blob
 from manta.catalog.store import Catalog
 from manta.core.checksums import Buffer
 from manta.core.clock import Clock
 from manta.core.config import GatewayConfig
+from manta.core.errors import NotImplementedHere
 from manta.gateway.metrics import Metrics
 from storage_nodes.api import BlobReader
+
+Part = TypeVar("Part")
 
 
 class BlobSink(Protocol):
@@ -67,6 +70,18 @@ class Context:
     metrics: Metrics = field(default_factory=Metrics)
     draining: asyncio.Event = field(default_factory=asyncio.Event)
     extras: dict[type, object] = field(default_factory=dict)
+
+    def provide(self, *parts: object) -> None:
+        """Make these available to handlers, each by its own type."""
+        for part in parts:
+            self.extras[type(part)] = part
+
+    def extra(self, kind: type[Part]) -> Part:
+        """What was provided under that type; NotImplementedHere when this gateway was composed without it."""
+        found = self.extras.get(kind)
+        if not isinstance(found, kind):
+            raise NotImplementedHere(f"This gateway runs without {kind.__name__}.")
+        return found
 
     def now_ms(self) -> int:
         return int(self.clock.wall_s() * 1000)

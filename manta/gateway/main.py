@@ -12,24 +12,18 @@ from pathlib import Path
 
 from manta.auth.verify import Credentials, Verifier
 from manta.catalog.open import open_catalog
-from manta.catalog.records import Node
-from manta.catalog.store import AccountStore, Catalog
+from manta.catalog.store import AccountStore
 from manta.core.clock import Clock, SystemClock
 from manta.core.config import GatewayConfig
 from manta.core.errors import InvalidArgument
 from manta.core.limits import CONNECTIONS_MAX
-from manta.core.peers import NodeAddress
 from manta.gateway.access_log import AccessLog
 from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
-from manta.gateway.blobs import ClusterBlobs
-from manta.gateway.cluster import Cluster
-from manta.gateway.context import Blobs, Context
+from manta.gateway.context import Context
+from manta.gateway.datapath import start_datapath
 from manta.gateway.routes import build_router
 from manta.gateway.server import HttpServer
-from storage_nodes.api import BlobNode
-from storage_nodes.client import NodeClient
-from storage_nodes.reader import VolumeReader
 
 REGION_ALIASES = ("us-east-1", "auto")
 """What clients sign for when nobody told them a region."""
@@ -45,10 +39,14 @@ async def run_gateway(config: GatewayConfig) -> None:
     clock = SystemClock()
     catalog = await open_catalog(config.catalog, clock)
     try:
-        async with _cluster(config, catalog, clock) as blobs:
-            context = Context(config, catalog, blobs, clock)
+        datapath = await start_datapath(config, catalog, clock)
+        try:
+            context = Context(config, catalog, datapath.blobs, clock)
+            context.provide(datapath, datapath.blobs)
             async with serving(context):
                 await stop.wait()
+        finally:
+            await datapath.close()
     finally:
         await catalog.close()
 
@@ -75,26 +73,6 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
         finally:
             context.draining.set()
             await server.drain()
-
-
-@contextlib.asynccontextmanager
-async def _cluster(config: GatewayConfig, catalog: Catalog, clock: Clock) -> AsyncIterator[Blobs]:
-    cluster = Cluster(
-        catalog,
-        clock,
-        _connect,
-        machine_id=config.machine_id,
-        open_volume=VolumeReader if config.direct_reads else None,
-    )
-    await cluster.start()
-    try:
-        yield ClusterBlobs(cluster, config.copies)
-    finally:
-        await cluster.close()
-
-
-def _connect(node: Node) -> BlobNode:
-    return NodeClient(NodeAddress(node.node_id, node.url, node.key))
 
 
 def make_verifier(catalog: AccountStore, clock: Clock, region: str) -> Verifier:
