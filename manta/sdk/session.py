@@ -9,7 +9,7 @@ from pathlib import Path
 import botocore.session
 from botocore.credentials import Credentials
 
-from manta.core.errors import AccessDenied, ServiceUnavailable
+from manta.core.errors import AccessDenied, InvalidArgument, ServiceUnavailable
 
 DEFAULT_REGION = "us-east-1"
 
@@ -45,6 +45,8 @@ def find_session(
     endpoint = url or from_environment or last.get("url")
     if endpoint is None:
         raise ServiceUnavailable("No store is known: start one with `manta serve`, or set MANTA_URL.")
+    if not endpoint.startswith(("http://", "https://")):
+        raise InvalidArgument(f"An endpoint begins with http:// or https://, not {endpoint!r}.")
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or last.get("region")
     keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint)
     if keys is None:

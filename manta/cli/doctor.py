@@ -1,0 +1,132 @@
+"""`manta doctor`: is this machine fit for a store, and is the store here well? Each finding with its remedy."""
+
+import errno
+import os
+import shutil
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Annotated
+
+import apsw
+import typer
+
+from jobs.sandbox import Finding, probe
+from manta.cli import output
+from manta.cli.exit_codes import FAILED
+from manta.core.errors import MantaError
+from manta.core.limits import CLOCK_SKEW_S, RESERVE_FRACTION, RESERVE_MIN_BYTES
+from manta.sdk import find_session
+
+_CLOCK_WARN_S = 60.0
+
+
+def doctor(
+    data: Annotated[Path, typer.Option(help="The store's data folder.")] = Path("manta-data"),
+    json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+) -> None:
+    """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
+    findings = [*probe(), *_disk(data), *_catalog(data), *_running_store()]
+    for finding in findings:
+        if json:
+            output.json_line({"what": finding.what, "ok": finding.ok, "seen": finding.seen, "remedy": _remedy(finding)})
+        else:
+            _print(finding)
+    if any(finding.required and not finding.ok for finding in findings):
+        raise typer.Exit(FAILED)
+
+
+def _remedy(finding: Finding) -> str:
+    return "" if finding.ok else finding.remedy
+
+
+def _print(finding: Finding) -> None:
+    mark = "ok  " if finding.ok else "FAIL" if finding.required else "note"
+    output.line(f"{mark}  {finding.what}: {finding.seen}")
+    if not finding.ok and finding.remedy:
+        output.line(f"      {finding.remedy}")
+
+
+def _disk(data: Path) -> list[Finding]:
+    """Looked at where the volumes lie or will lie."""
+    folder = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+    usage = shutil.disk_usage(folder)
+    reserve = max(int(usage.total * RESERVE_FRACTION), RESERVE_MIN_BYTES)
+    return [
+        Finding(
+            "free space",
+            usage.free > reserve,
+            f"{output.size_text(usage.free)} of {output.size_text(usage.total)} at {folder}",
+            f"Nodes refuse writes below {output.size_text(reserve)}: free space or use another disk.",
+        ),
+        _extended_attributes(folder),
+        _sync_time(folder),
+    ]
+
+
+def _extended_attributes(folder: Path) -> Finding:
+    remedy = "Use ext4, XFS or btrfs for the data folder: checksums of small objects are kept in extended attributes."
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".manta-doctor-") as file:
+            os.setxattr(file.fileno(), "user.manta", b"x" * 64)
+    except OSError as error:
+        return Finding("extended attributes", False, errno.errorcode.get(error.errno or 0, str(error)), remedy)
+    return Finding("extended attributes", True, "kept")
+
+
+def _sync_time(folder: Path) -> Finding:
+    """Median of a few small fsyncs. It is a note, since a slow disk is still a correct one."""
+    times = []
+    try:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=".manta-doctor-") as file:
+            for _ in range(9):
+                started = time.perf_counter()
+                file.write(b"x" * 4096)
+                file.flush()
+                os.fsync(file.fileno())
+                times.append((time.perf_counter() - started) * 1000)
+    except OSError as error:
+        return Finding("fsync", False, str(error), "The data folder must be writable and honour fsync.")
+    median_ms = sorted(times)[len(times) // 2]
+    remedy = "Each PUT waits for syncs: a disk with a power-safe cache makes them faster."
+    return Finding("fsync", median_ms < 50, f"{median_ms:.1f} ms", remedy, required=False)
+
+
+def _catalog(data: Path) -> list[Finding]:
+    """SQLite's own check of the embedded catalog, read-only, also while the store runs."""
+    path = data / "catalog.db"
+    if not path.exists():
+        return []
+    remedy = "Stop the store and restore the last backup: see docs/operations.md."
+    try:
+        connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
+        try:
+            answer = str(next(iter(connection.execute("PRAGMA quick_check(1)")))[0])
+        finally:
+            connection.close()
+    except apsw.Error as error:
+        answer = str(error)
+    return [Finding("catalog", answer == "ok", answer, remedy)]
+
+
+def _running_store() -> list[Finding]:
+    """Whether the store that commands would talk to answers, and agrees with this clock."""
+    try:
+        url = find_session().url
+    except MantaError:
+        return []
+    remedy = "Start it with `manta serve`, or set MANTA_URL to one that runs."
+    try:
+        with urllib.request.urlopen(f"{url}/_manta/ready", timeout=5) as answer:  # noqa: S310 - find_session allows http(s) only
+            date = answer.headers["Date"]
+    except (OSError, urllib.error.URLError) as error:
+        return [Finding("running store", False, f"{url} does not answer ({error})", remedy, required=False)]
+    findings = [Finding("running store", True, url)]
+    if date:
+        skew_s = abs(time.time() - parsedate_to_datetime(date).timestamp())
+        remedy = f"Signatures are refused from {CLOCK_SKEW_S // 60} minutes on: synchronise the clocks."
+        findings.append(Finding("clock", skew_s < _CLOCK_WARN_S, f"{skew_s:.0f} s apart from the store's", remedy))
+    return findings
