@@ -86,11 +86,10 @@ def as_sent_query(pairs: Pairs) -> str:
 def encoded_query(pairs: Pairs) -> str:
     """The canonical query of a client that encodes anew what it signs (the rule S3 documents).
 
-    A bare `+` is left as it is, so that no reading of it as a space can differ from what was signed.
+    A bare `+` stays one and `%2B` stays apart from it: the one may be read as a space, the other never.
     """
-    return "&".join(
-        [f"{name}={value}" for name, value in sorted((_encode(n, "+"), _encode(v, "+")) for n, v in pairs if n or v)]
-    )
+    encoded = sorted((_encode_word(name), _encode_word(value)) for name, value in pairs if name or value)
+    return "&".join([f"{name}={value}" for name, value in encoded])
 
 
 def encoded_path(raw_path: str) -> str:
@@ -119,6 +118,10 @@ def canonical_request(method: str, path: str, query: str, headers: str, rest: st
 def same(expected: str, given: str) -> bool:
     """Whether two signatures are equal, in constant time."""
     return hmac.compare_digest(expected.encode("ascii"), given.encode("ascii", "replace"))
+
+
+def _encode_word(text: str) -> str:
+    return "+".join([_encode(piece, "") for piece in text.split("+")])
 
 
 def _encode(text: str, safe: str) -> str:

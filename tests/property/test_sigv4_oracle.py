@@ -5,7 +5,7 @@ import hashlib
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from manta.auth import sigv4
@@ -61,9 +61,13 @@ def test_what_botocore_signs_is_accepted(signed: tuple[SignedRequest, bytes]) ->
 
 def meaning(request: SignedRequest) -> object:
     """What a gateway may read out of a request: equal meanings need no different signature."""
-    pairs = [(unquote_to_bytes(n), unquote_to_bytes(v)) for n, v in sigv4.split_query(request.raw_query) if n or v]
     headers = sorted((name.lower(), header_meaning(name, value)) for name, value in request.headers)
-    return request.method, unquote_to_bytes(request.raw_path), sorted(pairs), headers, request.host
+    return request.method, unquote_to_bytes(request.raw_path), query_meaning(request.raw_query), headers, request.host
+
+
+def query_meaning(raw_query: str) -> list[tuple[bytes, bytes]]:
+    pairs = sigv4.split_query(raw_query.replace("+", " "))
+    return sorted((unquote_to_bytes(name), unquote_to_bytes(value)) for name, value in pairs if name or value)
 
 
 def header_meaning(name: str, value: str) -> str:
@@ -75,7 +79,7 @@ def changed_text(draw: st.DrawFn, text: str) -> str:
     """One character more, less or other."""
     at = draw(st.integers(0, len(text)))
     end = draw(st.integers(at, min(len(text), at + 1)))
-    return text[:at] + draw(st.sampled_from(["", "a", "/", ".", "%41", "0", "&", "=", " "])) + text[end:]
+    return text[:at] + draw(st.sampled_from(["", "a", "/", ".", "%41", "0", "&", "=", " ", "+", "%2B"])) + text[end:]
 
 
 @st.composite
@@ -158,6 +162,37 @@ def test_garbage_raises_only_our_errors(
 ) -> None:
     with pytest.raises(MantaError):
         verify_now(SignedRequest(method, path, query, headers, host))
+
+
+TRICKY = st.lists(
+    st.sampled_from(
+        ["a", "b", "%41", "%61", "+", "%2B", "%2b", "%20", "%25", "41", "/", "%2F", "%3D", "%26", "ü", "%ff"]
+    ),
+    max_size=4,
+).map("".join)
+TRICKY_QUERIES = st.lists(TRICKY | st.tuples(TRICKY, TRICKY).map("=".join), max_size=3).map("&".join)
+
+
+def query_forms(raw_query: str) -> set[str]:
+    pairs = sigv4.split_query(raw_query)
+    return {sigv4.as_sent_query(pairs), sigv4.encoded_query(pairs)}
+
+
+@pytest.mark.invariant("S1")
+@given(TRICKY_QUERIES, TRICKY_QUERIES)
+@example("a=%2B", "a=+")
+@example("a=%20", "a=+")
+def test_queries_that_mean_different_things_share_no_canonical_form(one: str, other: str) -> None:
+    if query_forms(one) & query_forms(other):
+        assert query_meaning(one) == query_meaning(other)
+
+
+@pytest.mark.invariant("S1")
+@given(TRICKY, TRICKY)
+@example("a%2Bb", "a+b")
+def test_paths_that_mean_different_things_share_no_canonical_form(one: str, other: str) -> None:
+    if {one, sigv4.encoded_path(one)} & {other, sigv4.encoded_path(other)}:
+        assert unquote_to_bytes(one) == unquote_to_bytes(other)
 
 
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=4, unique_by=lambda pair: pair[0]))
