@@ -15,6 +15,8 @@ and relational/blobs.py (add_blob, retain_blob, release_blob) offer, inside thei
 from pathlib import Path
 
 from manta.catalog.memory import MemoryCatalog
+from manta.catalog.postgres.catalog import PostgresCatalog
+from manta.catalog.postgres.engine import PostgresEngine
 from manta.catalog.relational.catalog import RelationalCatalog
 from manta.catalog.relational.shared import Shared
 from manta.catalog.rules import now_ms
@@ -31,4 +33,6 @@ async def open_catalog(url: str, clock: Clock) -> Catalog:
         return MemoryCatalog(clock)
     if scheme == "sqlite" and rest:
         return RelationalCatalog(Shared(SqliteEngine(Path(rest), now_ms(clock)), clock))
+    if scheme in ("postgresql", "postgres"):
+        return PostgresCatalog(Shared(await PostgresEngine.open(url, now_ms(clock)), clock))
     raise InvalidArgument(f"A catalog is named memory:, sqlite:/path or postgresql://…, not {scheme!r}:….")

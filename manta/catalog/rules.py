@@ -47,9 +47,14 @@ def _names(wanted: tuple[str, ...], etag: str) -> bool:
     return "*" in wanted or etag in wanted
 
 
+def is_young(blob_id: str, catalog_now_ms: int) -> bool:
+    """Whether a blob of that id may still be committed as new."""
+    return birth_ms(check_id(blob_id)) >= catalog_now_ms - _BLOB_AGE_MAX_MS
+
+
 def check_birth(blob_id: str, catalog_now_ms: int) -> None:
     """Conflict when the sweeper may already have taken the new blob's file for an orphan."""
-    if birth_ms(check_id(blob_id)) < catalog_now_ms - _BLOB_AGE_MAX_MS:
+    if not is_young(blob_id, catalog_now_ms):
         raise Conflict("The upload took longer than the store keeps unfinished data; please send it again.")
 
 

@@ -104,6 +104,10 @@ HOLDER_WAIT_S: Final = 600.0
 """A task waits this long for a living node that holds its input, then fails with InternalError."""
 REDUCER_PATIENCE_S: Final = 3.0
 """A reducer is kept this long for the node where most of its input lies; then any node may take it."""
+SWEEP_S: Final = 1.0
+"""How often the scheduler looks for what no wake-up told it."""
+TENDING_MAX: Final = 4
+"""Jobs whose pages of work (resolving, cancelling, cleaning) one gateway runs side by side."""
 FAIR_JOBS_MAX: Final = 256
 """Jobs looked at when a node's lanes are shared out, the oldest first."""
 JOB_WAIT_MAX_S: Final = 60.0
@@ -173,3 +177,10 @@ JOURNAL_SEGMENTS_MAX: Final = 8
 """A node's journal of small blobs has this many segments at most; on a small volume they are smaller."""
 JOURNAL_VOLUME_FRACTION: Final = 1 / 256
 """A segment's largest share of the volume."""
+LISTING_MAX_AGE_S: Final = 300.0
+"""A node's listing of its blobs is read anew after this."""
+POSTGRES_CONNECTIONS: Final = 16
+POSTGRES_LOCK_TIMEOUT_S: Final = 5.0
+POSTGRES_STATEMENT_TIMEOUT_S: Final = 30.0
+POSTGRES_RETRIES: Final = 10
+"""A transaction that lost against another one (40001, deadlock) or found its connection dead is tried this often."""

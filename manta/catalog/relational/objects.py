@@ -77,7 +77,7 @@ def set_current(
     bucket_id: int, version: ObjectVersion, condition: WriteCondition | None
 ) -> Script[tuple[bool, bytes | None]]:
     """The key's row alone, without its blobs: whether `version` was not current before, and the replaced blob's id."""
-    row = _row(bucket_id, version)
+    row = object_row(bucket_id, version)
     while True:
         found = yield Op("current_object", row[:2])
         if not found:
@@ -106,7 +106,7 @@ def remove_object(shared: Shared, bucket_id: int, key: str, condition: WriteCond
     return True
 
 
-def _row(bucket_id: int, version: ObjectVersion) -> tuple[object, ...]:
+def object_row(bucket_id: int, version: ObjectVersion) -> tuple[object, ...]:
     return (
         bucket_id,
         version.key.encode(),

@@ -48,11 +48,14 @@ class Shared:
         known = self._numbers.get(node)
         if known is not None:
             return known
-        rows = yield Op("node_number", (node,))
-        if not rows:
-            yield Op("number_node", (node,))
-            rows = yield Op("node_number", (node,))
+        while not (rows := (yield Op("node_number", (node,)))):
+            yield Op("number_node", (node,))  # gives none when another gateway takes the number first
         return int(rows[0][0])
+
+    def remembered(self, nodes: Sequence[str]) -> list[int] | None:
+        """Their numbers, if all of them are remembered."""
+        numbers = [self._numbers.get(node) for node in nodes]
+        return None if None in numbers else [number for number in numbers if number is not None]
 
     def pack_nodes(self, nodes: Sequence[str]) -> Script[bytes]:
         numbers = []

@@ -1,0 +1,163 @@
+"""The PostgreSQL engine: scripts over a pool of connections, run again when they lost against another transaction.
+
+READ COMMITTED with row locks: a script locks what it decides on (SELECT … FOR UPDATE) or inserts with ON CONFLICT DO
+NOTHING and looks again. The SQL stays in what YugabyteDB and CockroachDB share with PostgreSQL.
+"""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any, TypeVar, cast
+
+import asyncpg
+
+from manta.catalog.ops import Op, Script
+from manta.catalog.postgres.schema import migrate
+from manta.catalog.statements import load
+from manta.core.errors import InsufficientStorage, InternalError, InvalidArgument, MantaError, ServiceUnavailable
+from manta.core.limits import (
+    POSTGRES_CONNECTIONS,
+    POSTGRES_LOCK_TIMEOUT_S,
+    POSTGRES_RETRIES,
+    POSTGRES_STATEMENT_TIMEOUT_S,
+)
+
+T = TypeVar("T")
+Connection = Any
+"""An asyncpg connection, or the pool's proxy of one."""
+
+_SQL = load("manta.catalog.postgres")
+_LOST = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError)
+_UNREACHABLE = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,
+    OSError,
+)
+_BUSY = (*_LOST, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
+_BACKOFF_S = 0.01
+_BACKOFF_MAX_S = 1.0
+
+
+class OutcomeUnknown(ServiceUnavailable):
+    """The connection broke during COMMIT: the change may have happened. Doing it again is safe, guessing is not."""
+
+
+class Clash(InternalError):
+    """A constraint of the schema refused a change."""
+
+
+class PostgresEngine:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    async def open(cls, url: str, now_ms: int) -> "PostgresEngine":
+        """ServiceUnavailable when no server answers there; the schema is brought up to date."""
+        try:
+            pool = await asyncpg.create_pool(
+                url,
+                min_size=1,
+                max_size=POSTGRES_CONNECTIONS,
+                reset=_keep,
+                statement_cache_size=512,
+                server_settings=_SETTINGS,
+            )
+        except (*_UNREACHABLE, asyncpg.PostgresError) as error:
+            raise ServiceUnavailable(f"The catalog's PostgreSQL cannot be opened: {error}.") from error
+        except ValueError as error:
+            raise InvalidArgument(f"The catalog's URL is not valid: {error}.") from None
+        try:
+            async with pool.acquire() as connection:
+                await migrate(connection, url.rpartition("@")[2], now_ms)
+        except BaseException:
+            await pool.close()
+            raise
+        return cls(pool)
+
+    async def change(self, script: Callable[[], Script[T]]) -> T:
+        return await self._retrying(lambda connection: _transaction(connection, script()))
+
+    async def look(self, script: Callable[[], Script[T]]) -> T:
+        return await self._retrying(lambda connection: run(connection, script()))
+
+    async def _retrying(self, work: Callable[[Connection], Awaitable[T]]) -> T:
+        for attempt in range(POSTGRES_RETRIES):
+            try:
+                async with self._pool.acquire() as connection:
+                    return await work(connection)
+            except (*_LOST, *_UNREACHABLE) as error:
+                if self._pool.is_closing() or attempt + 1 == POSTGRES_RETRIES:
+                    raise translate(error) from error
+            except asyncpg.PostgresError as error:
+                raise translate(error) from error
+            await asyncio.sleep(min(_BACKOFF_S * 2**attempt, _BACKOFF_MAX_S) * random.uniform(0.5, 1.0))  # noqa: S311
+        raise AssertionError("unreachable")
+
+    async def close(self) -> None:
+        await self._pool.close()
+
+
+_SETTINGS = {
+    "application_name": "manta",
+    "default_transaction_isolation": "read committed",
+    "lock_timeout": str(int(POSTGRES_LOCK_TIMEOUT_S * 1000)),
+    "statement_timeout": str(int(POSTGRES_STATEMENT_TIMEOUT_S * 1000)),
+    "idle_in_transaction_session_timeout": str(int(POSTGRES_STATEMENT_TIMEOUT_S * 1000)),
+}
+
+
+async def _keep(_connection: Connection) -> None:
+    """Nothing is left on a connection that a reset would have to clear, and a reset is one more round trip."""
+
+
+async def _transaction(connection: Connection, script: Script[T]) -> T:
+    await connection.execute("BEGIN")
+    try:
+        result = await run(connection, script)
+    except BaseException:
+        with suppress(*_UNREACHABLE):
+            await connection.execute("ROLLBACK")
+        raise
+    try:
+        await connection.execute("COMMIT")
+    except _UNREACHABLE as error:
+        raise OutcomeUnknown("The catalog's connection broke while it committed; please try again.") from error
+    return result
+
+
+async def run(connection: Connection, script: Script[T]) -> T:
+    """Await what the script yields; its result."""
+    try:
+        op = next(script)
+        while True:
+            if isinstance(op, Op):
+                op = script.send(await connection.fetch(_SQL[op.name], *op.args))
+            else:
+                await _many(connection, _SQL[op.name], op.rows)
+                op = script.send([])
+    except StopIteration as stop:
+        return cast(T, stop.value)
+
+
+async def _many(connection: Connection, statement: str, rows: Any) -> None:
+    if len(rows) == 1:
+        await connection.fetch(statement, *rows[0])
+    elif rows:
+        await connection.executemany(statement, rows)
+
+
+def translate(error: BaseException) -> MantaError:
+    """PostgreSQL's error as one of ours."""
+    if isinstance(error, asyncpg.DiskFullError):
+        return InsufficientStorage("The catalog's database is full: free space on it; reads go on.")
+    if isinstance(error, _BUSY):
+        return ServiceUnavailable("The catalog is busy with the same thing; please try again.")
+    if isinstance(error, (*_UNREACHABLE, asyncpg.TooManyConnectionsError)):
+        return ServiceUnavailable("The catalog's database does not answer; please try again.")
+    if isinstance(error, asyncpg.IntegrityConstraintViolationError):
+        return Clash(f"The catalog refused a change: {error}.")
+    return InternalError(f"The catalog failed: {error}.")

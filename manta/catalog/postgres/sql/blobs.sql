@@ -1,0 +1,26 @@
+-- name: add_blob
+INSERT INTO blobs (blob_id, size, refs, nodes) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING RETURNING refs;
+
+-- name: add_replica
+INSERT INTO replicas (node_no, blob_id) VALUES ($1, $2);
+
+-- name: get_blob
+SELECT size, refs, nodes FROM blobs WHERE blob_id = $1 FOR UPDATE;
+
+-- name: finish_blob
+UPDATE blobs SET size = $2, nodes = $3 WHERE blob_id = $1;
+
+-- name: retain_blob
+UPDATE blobs SET refs = refs + 1 WHERE blob_id = $1 RETURNING refs;
+
+-- name: release_blob
+UPDATE blobs SET refs = refs - 1 WHERE blob_id = $1 RETURNING refs, nodes;
+
+-- name: delete_blob
+DELETE FROM blobs WHERE blob_id = $1;
+
+-- name: delete_replica
+DELETE FROM replicas WHERE node_no = $1 AND blob_id = $2;
+
+-- name: add_garbage
+INSERT INTO garbage (node_no, blob_id, due_ms) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING;
