@@ -1,6 +1,7 @@
-"""A real gateway on a free port, in the test's own event loop or in a thread, over a memory catalog and blobs in memory."""
+"""A real gateway on a free port, in the test's own loop or in a thread, over a catalog and blobs in memory."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -10,7 +11,10 @@ from typing import Any
 
 import boto3
 import msgspec
+from botocore.auth import S3SigV4Auth
+from botocore.awsrequest import AWSRequest
 from botocore.config import Config
+from botocore.credentials import Credentials
 
 from manta.catalog.memory import MemoryCatalog
 from manta.catalog.records import Blob
@@ -148,7 +152,7 @@ def threaded_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> Iterat
     def body() -> None:
         try:
             asyncio.run(run())
-        except BaseException as error:  # noqa: BLE001 - handed to the test's thread
+        except BaseException as error:
             failures.append(error)
         finally:
             ready.set()
@@ -165,3 +169,90 @@ def threaded_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> Iterat
         thread.join(90)
     if failures:
         raise failures[0]
+
+
+class Signer(S3SigV4Auth):  # type: ignore[misc]
+    """botocore's, with a payload hash of the test's choice."""
+
+    def __init__(self, payload: str, secret_key: str = SECRET_KEY) -> None:
+        super().__init__(Credentials(ACCESS_KEY, secret_key), "s3", REGION)
+        self._payload = payload
+
+    def payload(self, request: AWSRequest) -> str:
+        return self._payload
+
+
+def signed_request(
+    gateway: RunningGateway,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    headers: dict[str, str] | None = None,
+    *,
+    secret_key: str = SECRET_KEY,
+    payload: str = "UNSIGNED-PAYLOAD",
+) -> bytes:
+    """Head and body of a request as they go over the wire, signed by botocore; `target` is sent as it is."""
+    request = AWSRequest(method, f"{gateway.url}{target}")
+    for name, value in (headers or {}).items():
+        request.headers[name] = value
+    Signer(payload, secret_key).add_auth(request)
+    fields = {"Host": f"{gateway.host}:{gateway.port}", **dict(request.headers.items())}
+    if (body or method in ("PUT", "POST")) and not {"Content-Length", "Transfer-Encoding"} & fields.keys():
+        fields["Content-Length"] = str(len(body))
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+    return f"{method} {target} HTTP/1.1\r\n{lines}\r\n".encode() + body
+
+
+@dataclass
+class Reply:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def code(self) -> str:
+        """The Code of an S3 error."""
+        return self.body.partition(b"<Code>")[2].partition(b"</Code>")[0].decode()
+
+
+class Wire:
+    """A raw connection to a gateway."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader = reader
+        self.writer = writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def reply(self, *, head_only: bool = False) -> Reply:
+        """The next reply; EOFError when the connection ended."""
+        try:
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError as error:
+            raise EOFError(error.partial) from None
+        first, *lines = head.rstrip("\r\n").split("\r\n")
+        headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
+        length = 0 if head_only else int(headers.get("content-length", "0"))
+        return Reply(int(first.split()[1]), headers, await self.reader.readexactly(length))
+
+    async def ask(self, data: bytes) -> Reply:
+        await self.send(data)
+        return await self.reply(head_only=data.startswith(b"HEAD"))
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(OSError):
+            await self.writer.wait_closed()
+
+
+@asynccontextmanager
+async def wire(gateway: RunningGateway) -> AsyncIterator[Wire]:
+    reader, writer = await asyncio.open_connection(gateway.host, gateway.port)
+    connection = Wire(reader, writer)
+    try:
+        yield connection
+    finally:
+        await connection.close()
