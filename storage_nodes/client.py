@@ -55,8 +55,7 @@ class NodeClient:
         return messages.decode(reply, Stored)
 
     async def open_get(self, blob_id: str, start: int, length: int, *, growing: bool = False) -> BlobReader:
-        target = f"/growing/{blob_id}" if growing else token.blob_path(blob_id)
-        return await open_download(self._transport, target, start, length)
+        return await open_download(self._transport, blob_id, start, length, growing=growing)
 
     async def stat(self, blob_id: str) -> BlobInfo:
         return messages.decode(await self._transport.call("GET", f"/blobs/{blob_id}/stat"), BlobInfo)
@@ -99,8 +98,8 @@ class PeerClient:
     async def open_put(self, blob_id: str, size: int | None) -> BlobWriter:
         return await open_upload(self._transport, token.blob_path(blob_id), size)
 
-    async def open_get(self, blob_id: str, start: int, length: int) -> BlobReader:
-        return await open_download(self._transport, token.blob_path(blob_id), start, length)
+    async def open_get(self, blob_id: str, start: int, length: int, *, growing: bool = False) -> BlobReader:
+        return await open_download(self._transport, blob_id, start, length, growing=growing)
 
     async def close(self) -> None:
         self._transport.close()

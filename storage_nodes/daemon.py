@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -63,6 +64,19 @@ async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | 
         volume.close()
         raise
     return StorageServer(volume, small_puts, workers, board, runner)
+
+
+async def run_storage(config: NodeConfig) -> None:
+    """Serve until SIGTERM or SIGINT, then drain."""
+    ended = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, ended.set)
+    server = await serve_storage(config)
+    try:
+        tell_ready(config.ready_fd)
+        await ended.wait()
+    finally:
+        await server.close()
 
 
 def tell_ready(ready_fd: int | None) -> None:

@@ -49,6 +49,11 @@ def blob_path(blob_id: str) -> str:
     return f"{blob_id[30:32]}/{blob_id[28:30]}/{blob_id}"
 
 
+def slots_of(path: str) -> str:
+    """The checksum file of the growing blob at `path`."""
+    return path + ".slots"
+
+
 def sums_of(path: str) -> str:
     """The sidecar that holds the checksums of the file at `path`."""
     return path + ".sum"

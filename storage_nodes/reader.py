@@ -1,6 +1,7 @@
 """A read-only view of a volume: the node's own reads, and those of a gateway on the same machine. Never writes."""
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
 from manta.core.limits import BLOCK_BYTES
 from storage_nodes import sums
 from storage_nodes.layout import Layout
-from storage_nodes.verify import Verifier, load_sums
+from storage_nodes.verify import Verifier, load_sums, read_block
 
 
 @dataclass(slots=True)
@@ -78,6 +79,22 @@ class VolumeReader:
             blob.close()
             raise
         return blob
+
+    def blocks(self, blob_id: str, start: int = 0, length: int | None = None) -> Iterator[bytes]:
+        """Those bytes (to the end if `length` is None), read and checked anew, block by block."""
+        with self.open(blob_id) as blob:
+            expected = load_sums(blob.descriptor, blob.path, blob_id)
+            if expected.size != blob.size:
+                raise BlobDamaged
+            end = blob.size if length is None else start + length
+            if not 0 <= start <= end <= blob.size:
+                raise InvalidRange
+            position = start
+            while position < end:
+                number, skip = divmod(position, BLOCK_BYTES)
+                data = read_block(blob.descriptor, expected, number)[skip : skip + end - position]
+                yield data
+                position += len(data)
 
     def read(self, blob_id: str, start: int, length: int) -> bytes:
         """Those bytes of a blob, checked: one read for a blob of one block. NoSuchBlob, BlobDamaged, InvalidRange."""

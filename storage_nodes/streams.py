@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from manta.core.checksums import Buffer
 from manta.core.errors import IncompleteBody, InternalError, NodeUnavailable
-from storage_nodes import messages
+from storage_nodes import messages, token
 from storage_nodes.api import Stored
 from storage_nodes.connection import Connection
 from storage_nodes.transport import Transport, raise_refusal
@@ -129,12 +129,15 @@ class Download:
             self._connection = None
 
 
-async def open_download(transport: Transport, target: str, start: int, length: int) -> Download:
+async def open_download(
+    transport: Transport, blob_id: str, start: int, length: int, *, growing: bool = False
+) -> Download:
     """Begin a GET of that range. NoSuchBlob, BlobDamaged, InvalidRange, NodeUnavailable."""
     connection = await transport.take()
     try:
         async with transport.translated():
-            await transport.begin(connection, "GET", target, {"x-manta-range": f"{start}-{length}"})
+            headers = {"x-manta-range": f"{start}-{length}", **({"x-manta-growing": "1"} if growing else {})}
+            await transport.begin(connection, "GET", token.blob_path(blob_id), headers)
             head = await connection.read_head()
             if head.status >= 300:
                 raise_refusal(head, await connection.read_body(head))

@@ -49,3 +49,12 @@ async def pump(chunks: AsyncIterator[bytes], write: Write, workers: Workers) -> 
 
 async def _write(workers: Workers, write: Write, chunks: list[Buffer]) -> None:
     await workers.run(lambda: write(chunks))
+
+
+async def receive(request: web.BaseRequest, write: Write, workers: Workers) -> None:
+    """Ask for the call's body, where the sender waits to be asked, and pump it."""
+    if request.headers.get("expect", "").lower() == "100-continue":
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The reply itself has not begun.
+        request.writer.output_size = 0
+    await pump(chunks_of(request), write, workers)

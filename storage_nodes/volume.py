@@ -19,14 +19,14 @@ from pathlib import Path
 import msgspec
 
 from manta.core.checksums import Buffer
-from manta.core.errors import Conflict, InsufficientStorage, NoSuchBlob, VolumeReadOnly
+from manta.core.errors import BlobDamaged, Conflict, InsufficientStorage, NoSuchBlob, VolumeReadOnly
 from manta.core.limits import QUARANTINE_MAX_FILES
 from storage_nodes import durable, space
 from storage_nodes.api import BlobInfo, Stored
 from storage_nodes.durable import SyncFailed
 from storage_nodes.folders import Folders
 from storage_nodes.incoming import FILE_MODE, IncomingBlob
-from storage_nodes.layout import Layout, sums_of
+from storage_nodes.layout import Layout, slots_of, sums_of
 from storage_nodes.reader import VolumeReader
 from storage_nodes.sums import XATTR
 
@@ -85,9 +85,13 @@ class Volume:
 
     def require_writable(self, size: int = 0) -> None:
         """VolumeReadOnly or InsufficientStorage unless `size` more bytes may be written now."""
+        self.require_sound()
+        space.require(self._lock, size)
+
+    def require_sound(self) -> None:
+        """VolumeReadOnly after a failed fsync."""
         if self._broken:
             raise VolumeReadOnly
-        space.require(self._lock, size)
 
     def why_not_writable(self) -> str:
         """The reason in one sentence; empty while the volume takes writes."""
@@ -165,12 +169,26 @@ class Volume:
         """Blobs, growing or not; what does not exist is fine."""
         for blob_id in blob_ids:
             for path in (self.layout.blob(blob_id), self.layout.growing_blob(blob_id)):
-                for name in (path, sums_of(path)):
+                for name in (path, sums_of(path), slots_of(path)):
                     with suppress(FileNotFoundError):
                         os.unlink(name)
 
+    def verify(self, blob_id: str) -> None:
+        """Read all of a blob from the disk. BlobDamaged, after the copy was put in quarantine; NoSuchBlob."""
+        try:
+            for _ in self.reader.blocks(blob_id):
+                pass
+        except BlobDamaged:
+            self._move_aside(blob_id)
+            raise
+
     def quarantine(self, blob_id: str) -> None:
-        """Move a damaged copy aside. Never deleted: when quarantine is full it stays where it is, never served."""
+        """Look at a blob that somebody found damaged once more, and move it aside if it is."""
+        with suppress(BlobDamaged, NoSuchBlob):
+            self.verify(blob_id)
+
+    def _move_aside(self, blob_id: str) -> None:
+        """Never deleted: when quarantine is full a damaged copy stays where it is, and is not served."""
         if self._quarantined >= QUARANTINE_MAX_FILES:
             return
         source = self.layout.blob(blob_id)
