@@ -56,6 +56,11 @@ class Stale:
 
 
 @dataclass(frozen=True, slots=True)
+class Repeat:
+    """This very attempt was committed before and its answer got lost: nothing to do, and nothing to throw away."""
+
+
+@dataclass(frozen=True, slots=True)
 class Commit:
     """The outputs and the task become visible in one transaction."""
 
@@ -75,7 +80,7 @@ class Fail:
     failure: Failure
 
 
-Outcome = Stale | Commit | Again | Fail
+Outcome = Stale | Repeat | Commit | Again | Fail
 
 
 def grant(task: Progress, node_id: str) -> Progress:
@@ -92,11 +97,15 @@ def holds(task: Progress, node_id: str, attempt: int) -> bool:
 
 def settle(task: Progress, node_id: str, result: TaskResult, retries: int) -> Outcome:
     """What a node's report does to its task; `retries` are the phase's own, for the user's failures."""
-    if not holds(task, node_id, result.attempt.attempt):
+    attempt = result.attempt.attempt
+    if task.state is TaskState.COMMITTED and task.attempt == attempt and task.node_id == node_id:
+        return Repeat()
+    if not holds(task, node_id, attempt):
         return Stale()
-    failure = result.failure
-    if failure is None:
-        return Commit()
+    return Commit() if result.failure is None else _fail(task, node_id, result.failure, retries)
+
+
+def _fail(task: Progress, node_id: str, failure: Failure, retries: int) -> Again | Fail:
     if failure.retryable:
         if task.faults < limits.INFRASTRUCTURE_RETRIES:
             return Again(_again(task, faults=1), avoid=node_id)

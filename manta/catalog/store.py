@@ -8,6 +8,7 @@ oracle). Jobs' tables are in `job_store`.
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from manta.catalog.job_store import JobStore
 from manta.catalog.records import (
     AccessKey,
     Account,
@@ -195,6 +196,9 @@ class NodeStore(Protocol):
 
 
 class Catalog(AccountStore, BucketStore, ObjectStore, UploadStore, NodeStore, Protocol):
-    """Everything but jobs."""
+    """Everything; what concerns jobs is in `jobs`."""
+
+    @property
+    def jobs(self) -> JobStore: ...
 
     async def close(self) -> None: ...

@@ -110,6 +110,9 @@ TENDING_MAX: Final = 4
 """Jobs whose pages of work (resolving, cancelling, cleaning) one gateway runs side by side."""
 FAIR_JOBS_MAX: Final = 256
 """Jobs looked at when a node's lanes are shared out, the oldest first."""
+JOB_INPUTS_MAX_BYTES: Final = 16 * MIB
+"""One `POST /jobs/{id}/inputs`."""
+IDEMPOTENCY_KEY_MAX_CHARS: Final = 255
 JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
 TASK_MEMORY_DEFAULT_BYTES: Final = 256 * MIB

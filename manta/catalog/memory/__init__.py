@@ -1,6 +1,7 @@
 """The catalog in plain dictionaries: the oracle of the property tests, and a store for tests of other rooms."""
 
 from manta.catalog.memory.accounts import MemoryAccounts, MemoryBuckets
+from manta.catalog.memory.jobs import MemoryJobs
 from manta.catalog.memory.nodes import MemoryNodes
 from manta.catalog.memory.objects import MemoryObjects
 from manta.catalog.memory.state import MemoryState
@@ -13,6 +14,7 @@ class MemoryCatalog(MemoryAccounts, MemoryBuckets, MemoryObjects, MemoryUploads,
 
     def __init__(self, clock: Clock) -> None:
         self.state = MemoryState(clock)
+        self.jobs = MemoryJobs(self.state)
 
     async def close(self) -> None:
         return

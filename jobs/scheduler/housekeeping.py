@@ -1,0 +1,97 @@
+"""The scheduler's background work: pages of jobs that need tending, and the sweep that catches what was missed."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
+
+from manta.catalog.job_records import Stirred
+from manta.catalog.job_store import JobStore
+from manta.core import limits
+from manta.core.clock import Clock
+from manta.core.errors import MantaError
+
+_LOG = logging.getLogger("manta.scheduler")
+
+
+class Housekeeper:
+    """Tends jobs as soon as they ask for it, sweeps every SWEEP_S. A failed round is logged, the next one follows."""
+
+    def __init__(
+        self,
+        jobs: JobStore,
+        clock: Clock,
+        stir: Callable[[Stirred], None],
+        heard_of: Callable[[], list[str]],
+        swept: Callable[[], None],
+    ) -> None:
+        self._jobs = jobs
+        self._clock = clock
+        self._stir = stir
+        self._heard_of = heard_of
+        self._swept = swept
+        self._waiting: dict[str, None] = {}
+        self._tending: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._started_s = 0.0
+
+    def start(self) -> None:
+        self._started_s = self._clock.monotonic_s()
+        self._spawn(self._sweep_for_ever())
+
+    async def close(self) -> None:
+        tasks = list(self._tasks)
+        self._waiting.clear()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def tend(self, job_ids: Iterable[str]) -> None:
+        """These have work; beyond a bound they wait for the sweep, since their rows say so too."""
+        for job_id in job_ids:
+            if len(self._waiting) < limits.FAIR_JOBS_MAX:
+                self._waiting[job_id] = None
+        self._fill()
+
+    def _fill(self) -> None:
+        for job_id in list(self._waiting):
+            if len(self._tending) >= limits.TENDING_MAX:
+                return
+            if job_id not in self._tending:
+                del self._waiting[job_id]
+                self._tending.add(job_id)
+                self._spawn(self._tend(job_id))
+
+    async def _tend(self, job_id: str) -> None:
+        try:
+            stirred = await self._jobs.tend(job_id)
+        except (MantaError, OSError) as error:
+            _LOG.warning("Job %s could not be tended: %s", job_id, error)
+            stirred = Stirred()
+        finally:
+            self._tending.discard(job_id)
+        self._stir(stirred)
+        self._fill()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _sweep_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(limits.SWEEP_S)
+            try:
+                await self.sweep()
+            except (MantaError, OSError) as error:
+                _LOG.warning("The sweep of jobs failed: %s", error)
+
+    async def sweep(self) -> None:
+        """One round. Nobody is declared dead before this process has listened for the time of a lease."""
+        now_ms = int(self._clock.wall_s() * 1000)
+        if self._clock.monotonic_s() - self._started_s > limits.LEASE_S:
+            self._stir(await self._jobs.expire(now_ms, self._heard_of()))
+        for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
+            self._stir(await self._jobs.delete_job(job_id))
+        self.tend(await self._jobs.jobs_to_tend(limits.TENDING_MAX))
+        self._swept()

@@ -1,0 +1,279 @@
+"""The scheduler of one gateway: long polls of nodes, their reports, and the work that jobs need between the two.
+
+Everything that must be right is in the catalog's transactions; several gateways may run a scheduler on one catalog.
+What is kept here are wake-ups, so that nobody waits for a sweep, and what this process alone can know: which nodes it
+has heard of by its own monotonic clock, and which attempts it handed out.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from jobs.model.wire import (
+    AttemptRef,
+    InputRef,
+    InputsReply,
+    InputsRequest,
+    LeaseReply,
+    LeaseRequest,
+    OutputSlot,
+    PhaseSpec,
+    ReportReply,
+    ReportRequest,
+    SlotsReply,
+    SlotsRequest,
+    TaskLease,
+)
+from jobs.scheduler.deliveries import Deliveries
+from jobs.scheduler.housekeeping import Housekeeper
+from jobs.scheduler.wakes import Wakes, wait_for
+from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred
+from manta.catalog.job_store import JobStore
+from manta.core import limits
+from manta.core.clock import Clock
+from manta.core.names import new_id
+from manta.core.peers import PeerSource
+
+_PROGRESS_S = 0.25
+"""A client that waits for progress is answered no sooner, unless the job ends."""
+
+
+class Placement(Protocol):
+    """Where outputs go and inputs come from, with the tokens that allow it: composed by the gateway."""
+
+    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+        """The further copies of a blob that is first written on `node_id`. NotEnoughNodes."""
+        ...
+
+    def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
+        """Where that blob can be read."""
+        ...
+
+
+class Scheduler:
+    """One per gateway process; `start` and `close` frame its life."""
+
+    def __init__(
+        self, jobs: JobStore, clock: Clock, placement: Placement, make_id: Callable[[int], str] = new_id
+    ) -> None:
+        self.jobs = jobs
+        self._clock = clock
+        self._placement = placement
+        self._make_id = make_id
+        self._nodes = Wakes()
+        self._watchers = Wakes()
+        self._deliveries = Deliveries()
+        self._renewed: dict[str, tuple[str, float]] = {}
+        """Node → (epoch, until when its row is good for, by our monotonic clock)."""
+        self._keeper = Housekeeper(jobs, clock, self.stir, self.heard_of, self._sweep)
+        self._draining = False
+
+    async def start(self) -> None:
+        self._keeper.start()
+
+    def drain(self) -> None:
+        """Answer every long poll now, and each new one at once: the process is to end."""
+        self._draining = True
+        self._nodes.wake_all()
+        self._watchers.wake_all()
+
+    async def close(self) -> None:
+        self.drain()
+        await self._keeper.close()
+
+    # --- for clients
+
+    async def create(self, job: NewJob) -> JobView:
+        view = await self.jobs.create_job(job)
+        self._keeper.tend([view.job_id])
+        return view
+
+    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool) -> None:
+        await self.jobs.add_inputs(job_id, chunks, end=end)
+        self._keeper.tend([job_id])
+
+    async def cancel(self, job_id: str, reason: str) -> None:
+        self.stir(await self.jobs.cancel_job(job_id, reason))
+
+    async def delete(self, job_id: str) -> None:
+        self.stir(await self.jobs.delete_job(job_id))
+
+    async def wait(self, job_id: str, timeout_s: float) -> JobView:
+        """The job once it has ended, or has moved since the call began, or that time has passed. NoSuchJob."""
+        started_s = self._clock.monotonic_s()
+        event = self._watchers.enter(job_id)
+        try:
+            view = await self.jobs.get_job(job_id)
+            while view.ended_ms is None and not self._draining:
+                left_s = started_s + timeout_s - self._clock.monotonic_s()
+                if left_s <= 0:
+                    return view
+                moved = await wait_for(event, min(left_s, limits.SWEEP_S))
+                event.clear()
+                before, view = view, await self.jobs.get_job(job_id)
+                waited_s = self._clock.monotonic_s() - started_s
+                if view != before and waited_s >= _PROGRESS_S:
+                    return view
+                if moved and view.ended_ms is None and waited_s < _PROGRESS_S:
+                    await wait_for(event, _PROGRESS_S - waited_s)
+            return view
+        finally:
+            self._watchers.leave(job_id, event)
+
+    # --- for nodes
+
+    async def lease(self, request: LeaseRequest) -> LeaseReply:
+        """Tasks for the node's free lanes, at once or as soon as there are some within `wait_s`.
+
+        Answered early when an attempt the node holds is not its own any more.
+        """
+        node_id = request.node_id
+        deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
+        await self._renew(node_id, request.epoch)
+        await self._take_back(request)
+        event = self._nodes.enter(node_id)
+        try:
+            while True:
+                event.clear()
+                reply = await self._look(request)
+                left_s = deadline_s - self._clock.monotonic_s()
+                if reply is not None or left_s <= 0 or self._draining:
+                    return reply if reply is not None else await self._reply(request, [], ())
+                await wait_for(event, left_s)
+                await self._renew(node_id, request.epoch)
+        finally:
+            self._nodes.leave(node_id, event)
+
+    async def _look(self, request: LeaseRequest) -> LeaseReply | None:
+        """What there is to say now."""
+        lost = await self._lost(request)
+        granted: list[Granted] = []
+        lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
+        if lanes > 0 and not self._draining and await self.jobs.has_ready(request.node_id):
+            now_ms = int(self._clock.wall_s() * 1000)
+            slots = [self._make_id(now_ms) for _ in range(lanes)]
+            granted = await self.jobs.lease(request.node_id, request.epoch, slots)
+        if not lost and not granted:
+            return None
+        return await self._reply(request, granted, lost)
+
+    async def _lost(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
+        if not request.held:
+            return ()
+        mine = {
+            AttemptRef(task.job_id, task.task_id, task.attempt) for task in await self.jobs.running(request.node_id)
+        }
+        return tuple(attempt for attempt in request.held if attempt not in mine)
+
+    async def _reply(
+        self, request: LeaseRequest, granted: Sequence[Granted], lost: tuple[AttemptRef, ...]
+    ) -> LeaseReply:
+        known = set(request.known_phases)
+        phases: dict[tuple[str, int], PhaseSpec] = {}
+        leases: list[TaskLease] = []
+        for grant in granted:
+            task = grant.task
+            spec = grant.plan.phases[task.phase]
+            at = (task.job_id, task.phase)
+            if at not in known and at not in phases:
+                phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
+            leases.append(self._lease_of(grant, request.node_id, spec.timeout_s))
+        self._deliveries.granted(
+            request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
+        )
+        ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
+        return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
+
+    def _lease_of(self, grant: Granted, node_id: str, timeout_s: float) -> TaskLease:
+        task = grant.task
+        reads = None
+        if task.bucket:
+            reads = InputRef(task.bucket, task.key, task.size, task.blob_id)
+        slot = OutputSlot(task.slot or "", self._placement.copies(task.slot or "", node_id, _ttl_s(timeout_s)))
+        return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer)
+
+    async def report(self, request: ReportRequest) -> ReportReply:
+        """Commits what is current, names what is not."""
+        stirred = await self.jobs.report(request.node_id, request.results)
+        self.stir(stirred)
+        return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
+
+    async def inputs(self, request: InputsRequest) -> InputsReply:
+        limit = min(max(request.limit, 1), limits.JOB_PAGE_LINES_MAX)
+        rows = await self.jobs.reducer_inputs(request.node_id, request.attempt, request.after, limit)
+        view = await self.jobs.get_job(request.attempt.job_id)
+        ttl_s = _ttl_s(max(phase.timeout_s for phase in view.plan.phases))
+        inputs = tuple(self._input(row, ttl_s) for row in rows)
+        return InputsReply(inputs, rows[-1].seq if len(rows) == limit else None)
+
+    def _input(self, row: ShuffleRow, ttl_s: float) -> InputRef:
+        sources: tuple[PeerSource, ...] = ()
+        if row.blob_id is not None:
+            sources = self._placement.sources(row.blob_id, row.holders.split(","), ttl_s)
+        return InputRef(row.bucket, row.key, row.size, row.blob_id, sources)
+
+    async def slots(self, request: SlotsRequest) -> SlotsReply:
+        """New places for the attempt's outputs; only the last one asked for is protected from the sweeper for long."""
+        slots: list[OutputSlot] = []
+        for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX)):
+            blob_id = self._make_id(int(self._clock.wall_s() * 1000))
+            await self.jobs.set_slot(request.node_id, request.attempt, blob_id)
+            copies = self._placement.copies(blob_id, request.node_id, _ttl_s(limits.TASK_TIMEOUT_DEFAULT_S))
+            slots.append(OutputSlot(blob_id, copies))
+        return SlotsReply(tuple(slots))
+
+    # --- what is kept in this process
+
+    def stir(self, stirred: Stirred) -> None:
+        """Wake who waits for what changed."""
+        if ANY_NODE in stirred.ready:
+            self._nodes.wake_all()
+        else:
+            self._nodes.wake(stirred.ready | stirred.lost)
+        self._watchers.wake(stirred.jobs)
+        self._keeper.tend(stirred.more)
+
+    def heard_of(self) -> list[str]:
+        """Nodes that polled this gateway within the time of a lease, whatever the wall clock says."""
+        now_s = self._clock.monotonic_s()
+        return [node_id for node_id, (_, until_s) in self._renewed.items() if until_s > now_s]
+
+    def _sweep(self) -> None:
+        """Once a second: other gateways make tasks too, and do not wake our polls."""
+        self._nodes.wake_all()
+        now_s = self._clock.monotonic_s()
+        for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
+            del self._renewed[node_id]
+            self._deliveries.forget(node_id)
+
+    async def _renew(self, node_id: str, epoch: str) -> None:
+        """The node lives; its row is written when a third of the time has gone."""
+        now_s = self._clock.monotonic_s()
+        known = self._renewed.get(node_id)
+        if known is not None and known[0] == epoch and known[1] - now_s > limits.LEASE_S * 2 / 3:
+            return
+        until_ms = int((self._clock.wall_s() + limits.LEASE_S) * 1000)
+        self._renewed[node_id] = epoch, now_s + limits.LEASE_S
+        try:
+            self.stir(await self.jobs.renew(node_id, epoch, until_ms))
+        except BaseException:
+            self._renewed.pop(node_id, None)
+            raise
+
+    async def _take_back(self, request: LeaseRequest) -> None:
+        """Offer again what the node was given and does not name."""
+        missing = self._deliveries.begin(request.node_id, request.epoch, request.held)
+        old_ms = int((self._clock.wall_s() - limits.LEASE_S) * 1000)
+        named = set(request.held)
+        gone: list[AttemptRef] = []
+        if missing or not named:
+            for task in await self.jobs.running(request.node_id):
+                attempt = AttemptRef(task.job_id, task.task_id, task.attempt)
+                if attempt in missing or (attempt not in named and task.leased_ms < old_ms):
+                    gone.append(attempt)
+        if gone:
+            self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
+
+
+def _ttl_s(timeout_s: float) -> float:
+    """A token outlives the task that uses it."""
+    return timeout_s + limits.NODE_TOKEN_TTL_S

@@ -1,0 +1,147 @@
+"""What the catalog records of jobs: rows as they come from any engine, and the values callers get. Times are ms."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from jobs.model.document import JobPlan
+from jobs.model.states import Progress, TaskState
+from jobs.model.wire import TaskKind
+
+ANY_NODE = ""
+"""In the ready queue: a task that any node may take."""
+
+
+INPUT_ONLY = -1
+"""The phase of rows that only record an input, where the first phase reduces."""
+
+
+class TaskRow(NamedTuple):
+    """A task. `holders` are node ids joined by commas; `slot` is the blob id its running attempt may write."""
+
+    job_id: str
+    task_id: int
+    phase: int
+    state: int
+    attempt: int
+    node_id: str
+    epoch: str
+    leased_ms: int
+    faults: int
+    losses: int
+    failures: int
+    slot: str | None
+    reducer: int
+    bucket: str
+    key: str
+    version_id: str
+    size: int
+    blob_id: str | None
+    holders: str
+    first_input: str
+
+    @property
+    def progress(self) -> Progress:
+        return Progress(TaskState(self.state), self.attempt, self.node_id, self.faults, self.losses, self.failures)
+
+    @property
+    def nodes(self) -> list[str]:
+        return self.holders.split(",") if self.holders else []
+
+    @property
+    def input_name(self) -> str:
+        """`bucket/key`; "" for a reducer."""
+        return f"{self.bucket}/{self.key}" if self.bucket else ""
+
+
+class FoundObject(NamedTuple):
+    """An object as input resolution sees it."""
+
+    key: str
+    version_id: str
+    size: int
+    blob_id: str | None
+    holders: str
+
+
+class ShuffleRow(NamedTuple):
+    """One input of a reducer."""
+
+    seq: int
+    bucket: str
+    key: str
+    size: int
+    blob_id: str | None
+    holders: str
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """`chunks` are encoded lists of inputs, `manta.catalog.job_chunks`, each with how many specs it has."""
+
+    job_id: str
+    owner_id: str
+    plan: JobPlan
+    created_ms: int
+    chunks: tuple[tuple[bytes, int], ...] = ()
+    ended: bool = False
+    idempotency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseView:
+    kind: TaskKind
+    exec: str
+    tasks: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as its owner sees it."""
+
+    job_id: str
+    owner_id: str
+    name: str
+    state: str
+    created_ms: int
+    ended_ms: int | None
+    input_ended: bool
+    cancel_reason: str | None
+    plan: JobPlan
+    phases: tuple[PhaseView, ...]
+    inputs: int
+    outputs: int
+    errors: int
+    in_place_bytes: int
+    moved_bytes: int
+    shuffled_bytes: int
+    task_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """A leased task: the row as it is now, and its phase's place in the job's plan."""
+
+    task: TaskRow
+    owner_id: str
+    plan: JobPlan
+
+
+@dataclass(frozen=True, slots=True)
+class Stirred:
+    """What a change woke: nodes with new ready tasks (ANY_NODE: all), nodes that lost attempts, jobs that moved."""
+
+    ready: frozenset[str] = frozenset()
+    lost: frozenset[str] = frozenset()
+    jobs: frozenset[str] = frozenset()
+    more: frozenset[str] = frozenset()
+    """Jobs with work left for `tend`."""
+    stale: tuple[tuple[str, int, int], ...] = ()
+    """(job id, task id, attempt) of what was not committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a job's inputs, outputs or errors."""
+
+    seq: int
+    fields: dict[str, Any]

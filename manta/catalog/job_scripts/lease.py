@@ -1,0 +1,233 @@
+"""Scripts of leases: what a node holds, gets, gives back and loses."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+
+from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
+from jobs.model.wire import AttemptRef, Failure
+from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
+from manta.catalog.job_scripts.finish import move_on
+from manta.catalog.job_scripts.unit import Unit, find_unit
+from manta.catalog.job_scripts.views import current_task
+from manta.catalog.ops import Many, Op, Script
+from manta.core.limits import FAIR_JOBS_MAX, HOLDER_WAIT_S, REDUCER_PATIENCE_S, RESOLVE_PAGE
+
+
+def renew(node_id: str, epoch: str, until_ms: int, now_ms: int) -> Script[Stirred]:
+    """A new epoch loses every attempt of the one before: that process is gone."""
+    rows = yield Op("agent_get", (node_id,))
+    yield Op("agent_save", (node_id, epoch, until_ms))
+    if rows and rows[0][0] == epoch:
+        return Stirred()
+    running = yield Op("tasks_of_node", (node_id,))
+    old = [TaskRow(*row) for row in running]
+    return (yield from _lose_all([task for task in old if task.epoch != epoch], now_ms, delivered=True))
+
+
+def lease(node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:
+    """Tasks for that many slots, taken in turn from the accounts and jobs that have the fewest running."""
+    agent = yield Op("agent_get", (node_id,))
+    if not agent or agent[0][0] != epoch:
+        return []
+    claims: dict[str, Claim] = {}
+    for queue in (node_id, ANY_NODE):
+        rows = yield Op("ready_jobs", (queue, FAIR_JOBS_MAX))
+        claims.update({row[0]: Claim(*row) for row in rows})
+    granted: list[Granted] = []
+    rest = dict(claims)
+    while rest and len(granted) < len(slots):
+        shares = share(len(slots) - len(granted), list(rest.values()))
+        before = len(granted)
+        for job_id in sorted(shares):
+            found = yield from _lease_of_job(job_id, node_id, epoch, slots[len(granted) :][: shares[job_id]], now_ms)
+            granted.extend(found)
+            if len(found) < shares[job_id]:
+                del rest[job_id]
+        if len(granted) == before:
+            break
+    return granted
+
+
+def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:
+    unit = yield from find_unit(job_id, now_ms)
+    if unit is None or unit.stopped:
+        return []
+    tasks: dict[int, TaskRow] = {}
+    for queue in (node_id, ANY_NODE):
+        if len(tasks) < len(slots):
+            rows = yield Op("ready_tasks", (queue, job_id, len(slots) - len(tasks)))
+            tasks.update({row[1]: TaskRow(*row) for row in rows})
+    if not tasks:
+        return []
+    granted: list[Granted] = []
+    for slot, task in zip(slots, tasks.values(), strict=False):
+        leased = grant(task.progress, node_id)
+        unit.withdraw(task)
+        changed = unit.change(
+            task,
+            state=int(leased.state),
+            attempt=leased.attempt,
+            node_id=node_id,
+            epoch=epoch,
+            leased_ms=now_ms,
+            slot=slot,
+        )
+        granted.append(Granted(changed, unit.job.owner_id, unit.plan))
+    unit.job.state = JobState.RUNNING.value
+    yield from unit.flush()
+    return granted
+
+
+def set_slot(node_id: str, attempt: AttemptRef, slot: str, now_ms: int) -> Script[None]:
+    unit = yield from find_unit(attempt.job_id, now_ms)
+    task = yield from current_task(node_id, attempt)
+    if unit is not None:
+        unit.change(task, slot=slot)
+        yield from unit.flush()
+
+
+def release(node_id: str, attempts: Sequence[AttemptRef], now_ms: int, *, delivered: bool) -> Script[Stirred]:
+    rows = yield Op("tasks_of_node", (node_id,))
+    named = {(one.job_id, one.task_id, one.attempt) for one in attempts}
+    mine = [TaskRow(*row) for row in rows]
+    gone = [task for task in mine if (task.job_id, task.task_id, task.attempt) in named]
+    return (yield from _lose_all(gone, now_ms, delivered=delivered))
+
+
+def expire(now_ms: int, heard_of: Sequence[str]) -> Script[Stirred]:
+    """Nodes whose time is over lose what they ran, and what waits for them alone is looked at again."""
+    stirred = Stirred()
+    overdue = yield Op("agents_overdue", (now_ms,))
+    for node_id, _until_ms in overdue:
+        if node_id in heard_of:
+            continue
+        rows = yield Op("tasks_of_node", (node_id,))
+        stirred = merge([stirred, (yield from _lose_all([TaskRow(*row) for row in rows], now_ms, delivered=True))])
+    alive_rows = yield Op("agents_alive", (now_ms,))
+    alive = {row[0] for row in alive_rows} | set(heard_of)
+    queues = yield Op("ready_nodes")
+    for (queue,) in queues:
+        if queue != ANY_NODE and queue not in alive:
+            stirred = merge([stirred, (yield from _requeue(queue, alive, now_ms))])
+    slow = yield Op("ready_reducers", (now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
+    return merge([stirred, (yield from _free_reducers(slow))])
+
+
+def _requeue(queue: str, alive: set[str], now_ms: int) -> Script[Stirred]:
+    """The queue of a dead node: offered to living holders, to anyone where that is enough, failed after a long wait."""
+    rows = yield Op("ready_older", (queue, now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
+    offers: list[tuple[str, str, int, int]] = []
+    hopeless: list[TaskRow] = []
+    for row in rows:
+        since_ms, task = row[0], TaskRow(*row[1:])
+        if task.blob_id is None:
+            offers.append((ANY_NODE, task.job_id, task.task_id, since_ms))
+        elif living := [node for node in task.nodes if node in alive]:
+            offers.extend((node, task.job_id, task.task_id, since_ms) for node in living)
+        elif since_ms < now_ms - int(HOLDER_WAIT_S * 1000):
+            hopeless.append(task)
+    if offers:
+        yield Many("ready_insert", offers)
+    stirred = Stirred(ready=frozenset(offer[0] for offer in offers))
+    return merge([stirred, (yield from _fail_all(hopeless, now_ms))])
+
+
+def _free_reducers(rows: Iterable[Sequence[object]]) -> Script[Stirred]:
+    """Reducers that waited long enough for their node: any may take them."""
+    offers = [(ANY_NODE, row[1], row[2], row[3]) for row in rows]
+    if offers:
+        yield Many("ready_insert", offers)
+    return Stirred(ready=frozenset([ANY_NODE] if offers else []))
+
+
+def _fail_all(tasks: list[TaskRow], now_ms: int) -> Script[Stirred]:
+    results: list[Stirred] = []
+    for unit, current in (yield from locked(tasks, now_ms)):
+        for task in current:
+            if task.state == TaskState.READY and not unit.stopped:
+                unit.withdraw(task)
+                unit.change(task, state=int(TaskState.FAILED))
+                waited = f"No living node has held its input for {HOLDER_WAIT_S:.0f} s: {task.holders}."
+                unit.error(task, Failure("InternalError", waited))
+        yield from move_on(unit)
+        yield from unit.flush()
+        results.append(unit.stirred())
+    return merge(results)
+
+
+def _lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[Stirred]:
+    results: list[Stirred] = []
+    alive = yield Op("agents_alive", (now_ms,))
+    living = [row[0] for row in alive]
+    named = {(task.job_id, task.task_id): (task.node_id, task.attempt) for task in tasks}
+    for unit, current in (yield from locked(tasks, now_ms)):
+        for task in current:
+            node_id, attempt = named[task.job_id, task.task_id]
+            outcome = lose(task.progress, node_id, attempt, delivered=delivered)
+            if isinstance(outcome, Fail):
+                fail_task(unit, task, outcome.failure)
+            elif isinstance(outcome, Again):
+                put_back(unit, task, outcome, living)
+        yield from move_on(unit)
+        yield from unit.flush()
+        results.append(unit.stirred())
+    return merge(results)
+
+
+def locked(tasks: Sequence[TaskRow], now_ms: int) -> Script[list[tuple[Unit, list[TaskRow]]]]:
+    """Each job locked, in order, with those of its tasks as they are under the lock."""
+    found: list[tuple[Unit, list[TaskRow]]] = []
+    for job_id, group in groupby(sorted(tasks, key=lambda one: one.job_id), key=lambda one: one.job_id):
+        unit = yield from find_unit(job_id, now_ms)
+        if unit is not None:
+            rows = yield Op("tasks", (job_id, [task.task_id for task in group]))
+            found.append((unit, [TaskRow(*row) for row in rows]))
+    return found
+
+
+def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
+    unit.change(task, state=int(TaskState.FAILED), slot=None)
+    unit.error(task, failure)
+
+
+def cancel_task(unit: Unit, task: TaskRow) -> TaskRow:
+    """An unfinished task ends with the job; the node that runs it is told at its next poll."""
+    if task.state == TaskState.RUNNING:
+        unit.lost.add(task.node_id)
+    if task.state == TaskState.READY:
+        unit.withdraw(task)
+    unit.error(task, Failure("JobCancelled", unit.job.cancel_reason or "The job was cancelled."))
+    return unit.change(task, state=int(TaskState.CANCELLED), slot=None)
+
+
+def put_back(unit: Unit, task: TaskRow, outcome: Again, alive: Sequence[str]) -> TaskRow:
+    """Ready again, with another holder before the one that failed; nothing is run again once the job is cancelled."""
+    if unit.stopped:
+        return cancel_task(unit, task)
+    progress = outcome.progress
+    changed = unit.change(
+        task,
+        state=int(progress.state),
+        node_id="",
+        epoch="",
+        faults=progress.faults,
+        losses=progress.losses,
+        failures=progress.failures,
+        slot=None,
+    )
+    if task.blob_id is None:
+        unit.offer(task, [ANY_NODE])
+    else:
+        unit.offer(task, offer_to(task.nodes, outcome.avoid, alive))
+    return changed
+
+
+def merge(parts: Iterable[Stirred]) -> Stirred:
+    found = list(parts)
+    return Stirred(
+        ready=frozenset().union(*(part.ready for part in found)),
+        lost=frozenset().union(*(part.lost for part in found)),
+        jobs=frozenset().union(*(part.jobs for part in found)),
+        more=frozenset().union(*(part.more for part in found)),
+        stale=tuple(item for part in found for item in part.stale),
+    )

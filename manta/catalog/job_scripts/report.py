@@ -1,0 +1,161 @@
+"""The script that commits what nodes report: outputs and tasks in one transaction, current attempts only (J1, J2)."""
+
+from collections.abc import Callable, Sequence
+from itertools import groupby
+
+from jobs.model.states import Again, Commit, Fail, PhaseCounts, Repeat, Stale, TaskState, settle
+from jobs.model.wire import Failure, Output, TaskKind, TaskResult
+from manta.catalog.job_records import FoundObject, Stirred, TaskRow
+from manta.catalog.job_scripts.finish import move_on
+from manta.catalog.job_scripts.lease import merge, put_back
+from manta.catalog.job_scripts.unit import Unit, find_unit
+from manta.catalog.ops import Op, Script
+from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.core.checksums import Algorithm
+from manta.core.names import job_bucket
+
+NewId = Callable[[], str]
+
+
+def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: NewId) -> Script[Stirred]:
+    """Batches of several jobs are taken job by job, in the order of their ids (a lock order for all gateways)."""
+    done: list[Stirred] = []
+    alive = yield Op("agents_alive", (now_ms,))
+    living = [row[0] for row in alive]
+    ordered = sorted(results, key=lambda one: one.attempt.job_id)
+    for job_id, group in groupby(ordered, key=lambda one: one.attempt.job_id):
+        unit = yield from find_unit(job_id, now_ms)
+        batch = list(group)
+        if unit is None:
+            done.append(Stirred(stale=tuple(_name(result) for result in batch)))
+            continue
+        unit.alive = living
+        done.append((yield from _report_job(unit, node_id, batch, new_id)))
+    return merge(done)
+
+
+def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: NewId) -> Script[Stirred]:
+    rows = yield Op("tasks", (unit.job.job_id, sorted({result.attempt.task_id for result in batch})))
+    tasks = {row[1]: TaskRow(*row) for row in rows}
+    target = yield from _target_bucket(unit)
+    stale: list[tuple[str, int, int]] = []
+    for result in batch:
+        task = tasks.get(result.attempt.task_id)
+        settled = None if task is None else _apply(unit, node_id, task, result, new_id, target)
+        if settled is None:
+            stale.append(_name(result))
+        else:
+            tasks[result.attempt.task_id] = settled
+    reason = _too_many_errors(unit)
+    if reason is not None:
+        unit.job.cancel_reason = reason
+        unit.job.tend = 1
+    yield from move_on(unit)
+    yield from unit.flush()
+    return unit.stirred(stale)
+
+
+def _name(result: TaskResult) -> tuple[str, int, int]:
+    return result.attempt.job_id, result.attempt.task_id, result.attempt.attempt
+
+
+def _apply(
+    unit: Unit, node_id: str, task: TaskRow, result: TaskResult, new_id: NewId, target: str | Failure
+) -> TaskRow | None:
+    """The task as it is then; None when the attempt is not the current one."""
+    retries = unit.plan.phases[task.phase].retries
+    outcome = settle(task.progress, node_id, result, retries)
+    if isinstance(outcome, Commit) and isinstance(target, Failure) and _is_last(unit, task.phase):
+        outcome = Fail(target)
+    if isinstance(outcome, Stale):
+        return None
+    if isinstance(outcome, Repeat):
+        return task
+    usage = result.usage
+    unit.job.task_ms += round(usage.task_seconds * 1000)
+    unit.job.in_place += usage.in_place_bytes
+    unit.job.moved += usage.moved_bytes
+    unit.job.shuffled += usage.shuffled_bytes
+    if isinstance(outcome, Again):
+        return put_back(unit, task, outcome, unit.alive)
+    state = TaskState.FAILED
+    if isinstance(outcome, Commit):
+        state = TaskState.COMMITTED
+        for place, output in enumerate(result.outputs):
+            _add_output(unit, task, output, place, new_id, str(target))
+    elif isinstance(outcome, Fail):
+        unit.error(task, outcome.failure, usage, result.stderr)
+    if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
+        unit.input_ends.append((int(state), unit.job.job_id, task.reducer))
+    return unit.change(task, state=int(state), slot=None)
+
+
+def _is_last(unit: Unit, phase: int) -> bool:
+    return phase == len(unit.phases) - 1
+
+
+def _add_output(unit: Unit, task: TaskRow, output: Output, place: int, new_id: NewId, target: str) -> None:
+    """A final output becomes an object; any other the input of the next phase, under the name it would have had."""
+    key = output_key(unit.phases[task.phase], task, place)
+    if _is_last(unit, task.phase):
+        prefix = unit.plan.output[1] if unit.plan.output is not None else ""
+        _add_object(unit, task, output, prefix + key, new_id(), target)
+        return
+    nodes = ",".join(output.nodes) if output.blob_id is not None else ""
+    if output.blob_id is not None:
+        unit.add_blobs.append((output.blob_id, output.size, nodes))
+    bucket = job_bucket(unit.job.job_id)
+    following = unit.phases[task.phase + 1]
+    if following.kind is TaskKind.REDUCE:
+        found = FoundObject(key, "", output.size, output.blob_id, nodes)
+        unit.add_shuffle(following.number, output.reducer, bucket, found)
+        return
+    new = unit.new_task(
+        following.number, TaskState.READY, bucket=bucket, key=key, size=output.size, blob_id=output.blob_id,
+        holders=nodes, first_input=task.first_input,
+    )  # fmt: skip
+    unit.offer(new, new.nodes)
+
+
+def output_key(phase: PhaseCounts, task: TaskRow, place: int) -> str:
+    """`map-0/00000012`, `reduce-1/00000000`: a map's task or a reducer's number; `.1` and so on for further outputs."""
+    number = task.reducer if phase.kind is TaskKind.REDUCE else task.task_id
+    return f"{phase.kind.value}-{phase.number}/{number:08d}" + (f".{place}" if place else "")
+
+
+def _add_object(unit: Unit, task: TaskRow, output: Output, key: str, version_id: str, bucket: str) -> None:
+    blob = None if output.blob_id is None else Blob(output.blob_id, output.size, tuple(output.nodes))
+    crc = Checksum(Algorithm.CRC64NVME, output.crc64nvme)
+    version = ObjectVersion(
+        key=key,
+        version_id=version_id,
+        size=output.size,
+        etag=output.md5.hex(),
+        modified_ms=unit.now_ms,
+        blob=blob,
+        attributes=Attributes(checksums=(crc,)),
+    )
+    unit.job.outputs += 1
+    unit.objects.append((bucket, version))
+    unit.outputs.append((unit.job.job_id, unit.job.outputs, bucket, key, output.size, task.phase, task.task_id))
+
+
+def _target_bucket(unit: Unit) -> Script[str | Failure]:
+    """Where final outputs go; the job's own bucket is made when first needed."""
+    if unit.plan.output is None:
+        bucket = job_bucket(unit.job.job_id)
+        if unit.job.outputs == 0:
+            yield Op("bucket_ensure", (bucket, unit.job.owner_id, unit.now_ms, BucketKind.JOB))
+        return bucket
+    bucket = unit.plan.output[0]
+    rows = yield Op("bucket_owner", (bucket,))
+    if not rows:
+        return Failure("ResourceNotFound", f"The bucket {bucket!r} of `output` does not exist any more.")
+    return bucket
+
+
+def _too_many_errors(unit: Unit) -> str | None:
+    most = unit.plan.max_errors
+    if most is None or unit.stopped or unit.job.errors < most:
+        return None
+    return f"The job reached its max_errors of {most}."

@@ -1,0 +1,137 @@
+"""The script that turns written inputs into tasks, one page of the catalog at a time, each pinned to a version."""
+
+from collections.abc import Sequence
+from itertools import takewhile
+
+from jobs.model.inputs import InputSpec
+from jobs.model.states import TaskState
+from jobs.model.wire import Failure, TaskKind
+from manta.catalog.job_chunks import decode_chunk
+from manta.catalog.job_records import INPUT_ONLY, FoundObject
+from manta.catalog.job_scripts.unit import Unit
+from manta.catalog.ops import Op, Script
+from manta.catalog.records import ROOT_ACCOUNT
+from manta.core.limits import RESOLVE_PAGE
+
+
+def resolve_page(unit: Unit) -> Script[bool]:
+    """One page; whether there may be more. The first phase is complete when there is no more and the input is ended."""
+    job_id = unit.job.job_id
+    chunks = yield Op("chunk_next", (job_id,))
+    if not chunks:
+        unit.phases[0].complete = bool(unit.job.input_ended)
+        return False
+    number, data, position, after = chunks[0]
+    specs = decode_chunk(data)
+    budget = RESOLVE_PAGE
+    while position < len(specs) and budget > 0:
+        keys = list(takewhile(lambda spec: spec.key is not None or spec.malformed is not None, specs[position:]))
+        if keys:
+            yield from _resolve_keys(unit, keys[:budget])
+            position, after, budget = position + len(keys[:budget]), "", budget - len(keys[:budget])
+            continue
+        looked_at, after = yield from _resolve_listing(unit, specs[position], after, budget)
+        budget -= max(looked_at, 1)
+        position += not after
+    yield Op("chunk_save", (position, after, int(position >= len(specs)), job_id, number))
+    return True
+
+
+def _resolve_keys(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
+    """Exact keys, in the order in which they were written, looked up bucket by bucket."""
+    found: dict[tuple[str, str], FoundObject] = {}
+    refused: dict[str, Failure] = {}
+    if not unit.stopped:
+        by_bucket: dict[str, list[str]] = {}
+        for spec in specs:
+            if spec.key is not None:
+                by_bucket.setdefault(spec.bucket, []).append(spec.key)
+        for bucket, keys in by_bucket.items():
+            failure = yield from _refusal(unit, bucket)
+            if failure is not None:
+                refused[bucket] = failure
+                continue
+            rows = yield Op("objects_find", (bucket, list(dict.fromkeys(keys))))
+            found.update({(bucket, row[0]): FoundObject(*row) for row in rows})
+    for spec in specs:
+        _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), refused.get(spec.bucket))
+
+
+def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Failure | None) -> None:
+    if unit.stopped:
+        _add_failed(unit, spec, Failure("JobCancelled", unit.job.cancel_reason or ""), TaskState.CANCELLED)
+    elif spec.malformed is not None:
+        _add_failed(unit, spec, Failure("InvalidInput", f"{spec.malformed!r} names no object: write s3://bucket/key."))
+    elif refused is not None:
+        _add_failed(unit, spec, refused)
+    elif found is None:
+        _add_failed(
+            unit, spec, Failure("ResourceNotFound", f"The object s3://{spec.bucket}/{spec.key} does not exist.")
+        )
+    else:
+        _add_found(unit, spec.bucket, found)
+
+
+def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Script[tuple[int, str]]:
+    """(keys looked at, the last of them, or "" when the listing is through)."""
+    if unit.stopped:
+        return 0, ""
+    failure = yield from _refusal(unit, spec.bucket)
+    if failure is not None:
+        _add_failed(unit, spec, failure)
+        return 1, ""
+    rows = yield Op("objects_page", (spec.bucket, spec.listing_prefix, after, budget))
+    for row in rows:
+        found = FoundObject(*row)
+        if spec.matches(found.key):
+            _add_found(unit, spec.bucket, found)
+    return len(rows), rows[-1][0] if len(rows) == budget else ""
+
+
+def _refusal(unit: Unit, bucket: str) -> Script[Failure | None]:
+    """Why the job's owner may not read that bucket."""
+    rows = yield Op("bucket_owner", (bucket,))
+    if not rows:
+        return Failure("ResourceNotFound", f"The bucket {bucket!r} does not exist.")
+    if unit.job.owner_id not in (rows[0][0], ROOT_ACCOUNT):
+        return Failure("AccessDenied", f"The bucket {bucket!r} belongs to another account.")
+    return None
+
+
+def _add_found(unit: Unit, bucket: str, found: FoundObject) -> None:
+    unit.job.inputs += 1
+    if found.blob_id is not None:
+        unit.retain.append((found.blob_id,))
+    if unit.phases[0].kind is TaskKind.REDUCE:
+        reducer = unit.add_shuffle(0, None, bucket, found)
+        unit.new_task(
+            INPUT_ONLY,
+            TaskState.WAITING,
+            bucket=bucket,
+            key=found.key,
+            version_id=found.version_id,
+            reducer=reducer,
+            first_input=f"{bucket}/{found.key}",
+        )
+        return
+    task = unit.new_task(
+        0,
+        TaskState.READY,
+        bucket=bucket,
+        key=found.key,
+        version_id=found.version_id,
+        size=found.size,
+        blob_id=found.blob_id,
+        holders=found.holders if found.blob_id is not None else "",
+        first_input=f"{bucket}/{found.key}",
+    )
+    unit.offer(task, task.nodes)
+
+
+def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState = TaskState.FAILED) -> None:
+    """An input that never becomes a task to run is still an input that ends (J3)."""
+    unit.job.inputs += 1
+    key = spec.key or spec.malformed or spec.prefix + (spec.glob or "")
+    phase = INPUT_ONLY if unit.phases[0].kind is TaskKind.REDUCE else 0
+    task = unit.new_task(phase, state, bucket=spec.bucket, key=key, first_input=f"{spec.bucket}/{key}")
+    unit.error(task, failure)

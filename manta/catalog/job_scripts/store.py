@@ -1,0 +1,116 @@
+"""The job store over any engine that can run a script: `write` in one durable transaction, `read` from a snapshot."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from jobs.model.wire import AttemptRef, TaskResult
+from manta.catalog.job_records import ANY_NODE, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
+from manta.catalog.job_scripts import create, lease, report, tend, views
+from manta.catalog.ops import Op, Row, Script
+from manta.catalog.rules import now_ms
+from manta.core.clock import Clock
+from manta.core.names import new_id
+
+T = TypeVar("T")
+
+
+class ScriptedJobs(ABC):
+    """Implements `job_store.JobStore`. Scripts are made anew for each try of a transaction."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    @abstractmethod
+    async def write(self, make: Callable[[], Script[T]]) -> T: ...
+
+    @abstractmethod
+    async def read(self, make: Callable[[], Script[T]]) -> T: ...
+
+    def _now(self) -> int:
+        return now_ms(self._clock)
+
+    def _new_id(self) -> str:
+        return new_id(self._now())
+
+    async def create_job(self, job: NewJob) -> JobView:
+        return await self.write(lambda: create.create_job(job))
+
+    async def get_job(self, job_id: str) -> JobView:
+        return await self.read(lambda: views.view_job(job_id))
+
+    async def list_jobs(
+        self, owner_id: str | None, *, state: str = "", name: str = "", after: str = "", limit: int = 1000
+    ) -> list[JobView]:
+        return await self.read(lambda: views.list_jobs(owner_id, state, name, after, limit))
+
+    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False) -> None:
+        await self.write(lambda: create.add_inputs(job_id, chunks, self._now(), end=end))
+
+    async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
+        return [(row[0], row[1], row[2]) for row in await self._rows("chunks_page", job_id, after, limit)]
+
+    async def cancel_job(self, job_id: str, reason: str) -> Stirred:
+        return await self.write(lambda: tend.cancel(job_id, reason, self._now()))
+
+    async def delete_job(self, job_id: str) -> Stirred:
+        return await self.write(lambda: tend.delete(job_id, self._now()))
+
+    async def tend(self, job_id: str) -> Stirred:
+        return await self.write(lambda: tend.tend(job_id, self._now()))
+
+    async def jobs_to_tend(self, limit: int) -> list[str]:
+        return [row[0] for row in await self._rows("jobs_to_tend", limit)]
+
+    async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
+        return [row[0] for row in await self._rows("jobs_expired", ended_before_ms, limit)]
+
+    async def ended_jobs(self, job_ids: Sequence[str]) -> list[str]:
+        live = {row[0] for row in await self._rows("jobs_live", list(job_ids))}
+        return [job_id for job_id in job_ids if job_id not in live]
+
+    async def renew(self, node_id: str, epoch: str, until_ms: int) -> Stirred:
+        return await self.write(lambda: lease.renew(node_id, epoch, until_ms, self._now()))
+
+    async def has_ready(self, node_id: str) -> bool:
+        return bool(await self._rows("ready_any", node_id)) or bool(await self._rows("ready_any", ANY_NODE))
+
+    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
+        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now()))
+
+    async def running(self, node_id: str) -> list[TaskRow]:
+        return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]
+
+    async def set_slot(self, node_id: str, attempt: AttemptRef, slot: str) -> None:
+        await self.write(lambda: lease.set_slot(node_id, attempt, slot, self._now()))
+
+    async def report(self, node_id: str, results: Sequence[TaskResult]) -> Stirred:
+        return await self.write(lambda: report.report(node_id, results, self._now(), self._new_id))
+
+    async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
+        return await self.write(lambda: lease.release(node_id, attempts, self._now(), delivered=delivered))
+
+    async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
+        return await self.write(lambda: lease.expire(now_ms, alive))
+
+    async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
+        return await self.read(lambda: views.reducer_inputs(node_id, attempt, after, limit))
+
+    async def get_task(self, job_id: str, task_id: int) -> TaskRow:
+        return await self.read(lambda: views.get_task(job_id, task_id))
+
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]:
+        return await self.read(lambda: views.inputs_page(job_id, after, limit))
+
+    async def outputs(self, job_id: str, after: int, limit: int) -> list[Line]:
+        return await self.read(lambda: views.outputs_page(job_id, after, limit))
+
+    async def errors(self, job_id: str, after: int, limit: int) -> list[Line]:
+        return await self.read(lambda: views.errors_page(job_id, after, limit))
+
+    async def _rows(self, name: str, *args: object) -> list[Row]:
+        return await self.read(lambda: _single(name, args))
+
+
+def _single(name: str, args: tuple[object, ...]) -> Script[list[Row]]:
+    return (yield Op(name, args))

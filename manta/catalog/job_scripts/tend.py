@@ -1,0 +1,105 @@
+"""The script of a job's long work, a page at a time: resolve inputs, cancel, clean up after the end, delete."""
+
+from jobs.model.states import TaskState
+from manta.catalog.job_records import Stirred, TaskRow
+from manta.catalog.job_scripts.finish import move_on
+from manta.catalog.job_scripts.lease import cancel_task
+from manta.catalog.job_scripts.resolve import resolve_page
+from manta.catalog.job_scripts.unit import Unit, find_unit, get_unit
+from manta.catalog.ops import Many, Op, Script
+from manta.core.limits import RESOLVE_PAGE
+from manta.core.names import job_bucket
+
+
+def tend(job_id: str, now_ms: int) -> Script[Stirred]:
+    unit = yield from find_unit(job_id, now_ms)
+    if unit is None or not unit.job.tend:
+        return Stirred()
+    if unit.job.ended:
+        return (yield from _after_end(unit))
+    more = yield from resolve_page(unit)
+    if not more and unit.job.cancel_reason is not None:
+        more = yield from _cancel_page(unit)
+    unit.job.tend = int(more)
+    yield from move_on(unit)
+    yield from unit.flush()
+    return unit.stirred()
+
+
+def cancel(job_id: str, reason: str, now_ms: int) -> Script[Stirred]:
+    unit = yield from get_unit(job_id, now_ms)
+    return (yield from _cancel(unit, reason))
+
+
+def _cancel(unit: Unit, reason: str) -> Script[Stirred]:
+    if unit.stopped:
+        return unit.stirred()
+    unit.job.cancel_reason = reason
+    unit.job.input_ended = 1
+    unit.job.tend = 1
+    running = yield Op("nodes_of_job", (unit.job.job_id,))
+    unit.lost.update(row[0] for row in running)
+    yield from unit.save_job()
+    return unit.stirred()
+
+
+def delete(job_id: str, now_ms: int) -> Script[Stirred]:
+    unit = yield from get_unit(job_id, now_ms)
+    unit.job.doomed = 1
+    if unit.job.ended:
+        unit.job.tend = 1
+        yield from unit.save_job()
+        return unit.stirred()
+    return (yield from _cancel(unit, "The job was deleted."))
+
+
+def _cancel_page(unit: Unit) -> Script[bool]:
+    """Unfinished tasks in the order of their numbers; reducers that were never opened just count."""
+    rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, RESOLVE_PAGE))
+    for row in rows:
+        task = TaskRow(*row)
+        cancel_task(unit, task)
+        unit.job.cursor = task.task_id
+    if len(rows) == RESOLVE_PAGE:
+        return True
+    for phase in unit.phases:
+        if phase.waiting:
+            phase.move(TaskState.WAITING, TaskState.CANCELLED, phase.waiting)
+    return False
+
+
+def _after_end(unit: Unit) -> Script[Stirred]:
+    """Intermediate outputs first, then, where the job is to be deleted, all it has left."""
+    job_id = unit.job.job_id
+    shuffled = yield Op("shuffle_take", (job_id, RESOLVE_PAGE))
+    if shuffled:
+        yield Many("shuffle_delete", [(job_id, *row[:3]) for row in shuffled])
+        blobs = [(row[3],) for row in shuffled if row[3] is not None]
+        if blobs:
+            yield Many("blob_release", blobs)
+    more = bool(shuffled)
+    if not more and unit.job.doomed:
+        more = yield from _delete_page(unit)
+        if not more:
+            return Stirred(jobs=frozenset([job_id]))
+    unit.job.tend = int(more)
+    yield from unit.save_job()
+    return unit.stirred()
+
+
+def _delete_page(unit: Unit) -> Script[bool]:
+    job_id = unit.job.job_id
+    bucket = job_bucket(job_id)
+    keys = yield Op("objects_page", (bucket, "", "", RESOLVE_PAGE))
+    if keys:
+        yield Many("object_delete", [(bucket, row[0]) for row in keys])
+        return True
+    for table in ("task", "output", "error", "chunk"):
+        rows = yield Op(f"{table}_take", (job_id, RESOLVE_PAGE))
+        if rows:
+            yield Many(f"{table}_delete", [(job_id, row[0]) for row in rows])
+            return True
+    yield Op("bucket_drop", (bucket,))
+    yield Op("phases_delete", (job_id,))
+    yield Op("job_delete", (job_id,))
+    return False

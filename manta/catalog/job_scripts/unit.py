@@ -1,0 +1,247 @@
+"""One job under its row's lock: what is read of it, what changes, and the flush that writes all changes at once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import msgspec
+
+from jobs.model.document import JobPlan, decode_plan
+from jobs.model.states import JobState, PhaseCounts, TaskState
+from jobs.model.wire import Failure, TaskKind, Usage
+from manta.catalog.job_records import ANY_NODE, FoundObject, Stirred, TaskRow
+from manta.catalog.ops import Many, Op, Script
+from manta.catalog.records import ObjectVersion
+from manta.core.errors import NoSuchJob
+from manta.core.limits import STDERR_IN_ERROR_BYTES
+
+
+@dataclass(slots=True)
+class JobRow:
+    """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted."""
+
+    job_id: str
+    owner_id: str
+    name: str
+    state: str
+    created_ms: int
+    ended_ms: int | None
+    plan: bytes
+    input_ended: int
+    cancel_reason: str | None
+    cursor: int
+    next_task: int
+    inputs: int
+    outputs: int
+    errors: int
+    running: int
+    in_place: int
+    moved: int
+    shuffled: int
+    task_ms: int
+    tend: int
+    doomed: int
+
+    @property
+    def ended(self) -> bool:
+        return JobState(self.state).ended
+
+
+@lru_cache(maxsize=512)
+def read_plan(data: bytes) -> JobPlan:
+    return decode_plan(data)
+
+
+@dataclass(slots=True)
+class Unit:
+    """Changes are gathered here and written by `flush`; a script that raises before has changed nothing."""
+
+    job: JobRow
+    phases: list[PhaseCounts]
+    now_ms: int
+    alive: Sequence[str] = ()
+    new_tasks: list[TaskRow] = field(default_factory=list)
+    saves: list[tuple[Any, ...]] = field(default_factory=list)
+    ready: list[tuple[str, str, int, int]] = field(default_factory=list)
+    unready: list[tuple[str, str, int]] = field(default_factory=list)
+    errors: list[tuple[str, int, bytes]] = field(default_factory=list)
+    outputs: list[tuple[Any, ...]] = field(default_factory=list)
+    shuffles: list[tuple[Any, ...]] = field(default_factory=list)
+    objects: list[tuple[str, ObjectVersion]] = field(default_factory=list)
+    add_blobs: list[tuple[str, int, str]] = field(default_factory=list)
+    retain: list[tuple[str]] = field(default_factory=list)
+    release: list[tuple[str]] = field(default_factory=list)
+    input_ends: list[tuple[int, str, int]] = field(default_factory=list)
+    """(state, job, reducer): inputs of a first phase that reduces end with their reducer."""
+    lost: set[str] = field(default_factory=set)
+
+    @property
+    def plan(self) -> JobPlan:
+        return read_plan(self.job.plan)
+
+    @property
+    def stopped(self) -> bool:
+        return self.job.cancel_reason is not None or self.job.ended
+
+    def stirred(self, stale: Sequence[tuple[str, int, int]] = ()) -> Stirred:
+        job_id = self.job.job_id
+        return Stirred(
+            ready=frozenset(row[0] for row in self.ready),
+            lost=frozenset(self.lost),
+            jobs=frozenset([job_id]),
+            more=frozenset([job_id]) if self.job.tend else frozenset(),
+            stale=tuple(stale),
+        )
+
+    def new_task(self, phase: int, state: TaskState, **fields: Any) -> TaskRow:
+        """A task of that phase, numbered and counted; what it offers itself by is up to the caller."""
+        self.job.next_task += 1
+        task = TaskRow(
+            job_id=self.job.job_id, task_id=self.job.next_task, phase=phase, state=state, attempt=0, node_id="",
+            epoch="", leased_ms=0, faults=0, losses=0, failures=0, slot=None, **{**_NO_INPUT, **fields},
+        )  # fmt: skip
+        self.new_tasks.append(task)
+        if phase >= 0:
+            self.phases[phase].move(None, state)
+        return task
+
+    def add_shuffle(self, phase: int, wanted: int | None, bucket: str, found: FoundObject) -> int:
+        """One more input of that reduce phase; which reducer gets it. The caller sees to the blob's reference."""
+        reducer = self.phases[phase].deal(wanted)
+        self.job.next_task += 1
+        self.shuffles.append(
+            (
+                self.job.job_id, phase, reducer, self.job.next_task, bucket, found.key, found.size, found.blob_id,
+                found.holders,
+            )
+        )  # fmt: skip
+        return reducer
+
+    def offer(self, task: TaskRow, nodes: Sequence[str]) -> None:
+        """Into the ready queue of each of `nodes`; of any node for an empty input."""
+        for node in nodes or (ANY_NODE,):
+            self.ready.append((node, task.job_id, task.task_id, self.now_ms))
+
+    def withdraw(self, task: TaskRow) -> None:
+        """Out of every queue it may stand in."""
+        for node in (*task.nodes, ANY_NODE):
+            self.unready.append((node, task.job_id, task.task_id))
+
+    def change(self, task: TaskRow, **fields: Any) -> TaskRow:
+        """The task with these fields, counted and to be saved; its input is let go when it has ended."""
+        changed = task._replace(**fields)
+        before, after = TaskState(task.state), TaskState(changed.state)
+        if before is not after:
+            if task.phase >= 0:
+                self.phases[task.phase].move(before, after)
+            self.job.running += (after is TaskState.RUNNING) - (before is TaskState.RUNNING)
+            if after.ended and task.blob_id is not None:
+                self.release.append((task.blob_id,))
+        self.saves.append(
+            (
+                int(changed.state), changed.attempt, changed.node_id, changed.epoch, changed.leased_ms, changed.faults,
+                changed.losses, changed.failures, changed.slot, changed.holders, task.job_id, task.task_id,
+            )
+        )  # fmt: skip
+        return changed
+
+    def error(self, task: TaskRow, failure: Failure, usage: Usage | None = None, stderr: bytes = b"") -> None:
+        """One line of the job's errors (docs/jobs.md lists the fields)."""
+        self.job.errors += 1
+        record = {
+            "phase": task.phase,
+            "task": task.task_id,
+            "attempt": task.attempt,
+            "input": task.input_name,
+            "first_input": task.first_input,
+            "code": failure.code,
+            "message": failure.message,
+            "exit_status": failure.exit_status,
+            "signal": failure.signal,
+            "stderr": stderr[-STDERR_IN_ERROR_BYTES:].decode("utf-8", "replace"),
+            "node": task.node_id,
+            "started": usage.started_ms if usage else None,
+            "ended": usage.ended_ms if usage else self.now_ms,
+        }
+        self.errors.append((self.job.job_id, self.job.errors, msgspec.json.encode(record)))
+
+    def flush(self) -> Script[None]:
+        """Everything gathered, in batches; blobs gain references before any is let go."""
+        yield from _many("blob_add", self.add_blobs)
+        yield from _many("blob_retain", self.retain)
+        yield from _many("object_put", self.objects)
+        yield from _many("task_insert", self.new_tasks)
+        yield from _many("task_save", self.saves)
+        yield from _many("inputs_end", self.input_ends)
+        yield from _many("ready_delete", self.unready)
+        yield from _many("ready_insert", self.ready)
+        yield from _many("shuffle_insert", self.shuffles)
+        yield from _many("output_insert", self.outputs)
+        yield from _many("error_insert", self.errors)
+        yield from _many("blob_release", self.release)
+        yield from self.save_job()
+
+    def save_job(self) -> Script[None]:
+        job = self.job
+        yield Many(
+            "phase_save",
+            [
+                (
+                    p.waiting, p.ready, p.running, p.committed, p.failed, p.cancelled, int(p.complete), int(p.opened),
+                    p.dealt, job.job_id, p.number,
+                )
+                for p in self.phases
+            ],
+        )  # fmt: skip
+        yield Op(
+            "job_save",
+            (
+                job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
+                job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
+                job.doomed, job.job_id,
+            ),
+        )  # fmt: skip
+
+
+_NO_INPUT: dict[str, Any] = {
+    "reducer": 0,
+    "bucket": "",
+    "key": "",
+    "version_id": "",
+    "size": 0,
+    "blob_id": None,
+    "holders": "",
+    "first_input": "",
+}
+
+
+def _many(name: str, rows: Sequence[tuple[Any, ...]]) -> Script[None]:
+    if rows:
+        yield Many(name, rows)
+
+
+def find_unit(job_id: str, now_ms: int) -> Script[Unit | None]:
+    """The job, locked; None when there is none."""
+    rows = yield Op("job_lock", (job_id,))
+    if not rows:
+        return None
+    job = JobRow(*rows[0])
+    phases = yield Op("phases", (job_id,))
+    return Unit(job, [read_phase(row) for row in phases], now_ms)
+
+
+def get_unit(job_id: str, now_ms: int) -> Script[Unit]:
+    """The job, locked; NoSuchJob, also for one being deleted."""
+    unit = yield from find_unit(job_id, now_ms)
+    if unit is None or unit.job.doomed:
+        raise NoSuchJob(f"The job {job_id} does not exist.")
+    return unit
+
+
+def read_phase(row: Sequence[Any]) -> PhaseCounts:
+    number, kind, reducers, waiting, ready, running, committed, failed, cancelled, complete, opened, dealt = row
+    return PhaseCounts(
+        number, TaskKind(kind), reducers, waiting, ready, running, committed, failed, cancelled, bool(complete),
+        bool(opened), dealt,
+    )  # fmt: skip

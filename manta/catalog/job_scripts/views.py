@@ -1,0 +1,111 @@
+"""Scripts that only read: a job, lists of jobs, and pages of inputs, outputs and errors."""
+
+from typing import Any
+
+import msgspec
+
+from jobs.model.states import PhaseCounts, TaskState
+from jobs.model.wire import AttemptRef, TaskKind
+from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskRow
+from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
+from manta.catalog.ops import Op, Script
+from manta.core.errors import NoSuchJob, StaleAttempt
+
+
+def view_job(job_id: str) -> Script[JobView]:
+    rows = yield Op("job_get", (job_id,))
+    if not rows or JobRow(*rows[0]).doomed:
+        raise NoSuchJob(f"The job {job_id} does not exist.")
+    phases = yield Op("phases", (job_id,))
+    return _view(JobRow(*rows[0]), [read_phase(row) for row in phases])
+
+
+def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
+    plan = read_plan(job.plan)
+    return JobView(
+        job_id=job.job_id,
+        owner_id=job.owner_id,
+        name=job.name,
+        state=job.state,
+        created_ms=job.created_ms,
+        ended_ms=job.ended_ms,
+        input_ended=bool(job.input_ended),
+        cancel_reason=job.cancel_reason,
+        plan=plan,
+        phases=tuple(
+            PhaseView(
+                counts.kind,
+                plan.phases[counts.number].exec,
+                {state.name.lower(): int(getattr(counts, state.name.lower())) for state in TaskState},
+            )
+            for counts in phases
+        ),
+        inputs=job.inputs,
+        outputs=job.outputs,
+        errors=job.errors,
+        in_place_bytes=job.in_place,
+        moved_bytes=job.moved,
+        shuffled_bytes=job.shuffled,
+        task_seconds=job.task_ms / 1000,
+    )
+
+
+def list_jobs(owner_id: str | None, state: str, name: str, after: str, limit: int) -> Script[list[JobView]]:
+    rows = yield Op("jobs_page", (owner_id or "", state, name, after or "~", limit))
+    views = []
+    for row in rows:
+        phases = yield Op("phases", (row[0],))
+        views.append(_view(JobRow(*row), [read_phase(phase) for phase in phases]))
+    return views
+
+
+def current_task(node_id: str, attempt: AttemptRef) -> Script[TaskRow]:
+    """The running task of that attempt; StaleAttempt when it is not the node's."""
+    rows = yield Op("tasks", (attempt.job_id, [attempt.task_id]))
+    if rows:
+        task = TaskRow(*rows[0])
+        if task.state == TaskState.RUNNING and task.attempt == attempt.attempt and task.node_id == node_id:
+            return task
+    raise StaleAttempt
+
+
+def reducer_inputs(node_id: str, attempt: AttemptRef, after: int, limit: int) -> Script[list[ShuffleRow]]:
+    task = yield from current_task(node_id, attempt)
+    rows = yield Op("shuffle_page", (task.job_id, task.phase, task.reducer, after, limit))
+    return [ShuffleRow(*row) for row in rows]
+
+
+def get_task(job_id: str, task_id: int) -> Script[TaskRow]:
+    rows = yield Op("tasks", (job_id, [task_id]))
+    if not rows:
+        raise NoSuchJob(f"The job {job_id} has no task {task_id}.")
+    return TaskRow(*rows[0])
+
+
+def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
+    """`seq` is the task's number: inputs are numbered in the order in which they were resolved."""
+    view = yield from view_job(job_id)
+    phase = INPUT_ONLY if view.phases[0].kind is TaskKind.REDUCE else 0
+    rows = yield Op("inputs_page", (job_id, phase, after, limit))
+    return [
+        Line(seq, {"bucket": bucket, "key": key, "version": version, "state": TaskState(state).name.lower()})
+        for seq, state, bucket, key, version in rows
+    ]
+
+
+def outputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
+    yield from view_job(job_id)
+    rows = yield Op("outputs_page", (job_id, after, limit))
+    names = ("bucket", "key", "size", "phase", "task")
+    return [Line(row[0], dict(zip(names, row[1:], strict=True))) for row in rows]
+
+
+def errors_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
+    yield from view_job(job_id)
+    rows = yield Op("errors_page", (job_id, after, limit))
+    return [Line(seq, _record(record)) for seq, record in rows]
+
+
+def _record(data: bytes) -> dict[str, Any]:
+    record: dict[str, Any] = msgspec.json.decode(data)
+    return record

@@ -1,0 +1,102 @@
+"""The catalog's protocol for jobs, tasks, leases and results. Each method is one transaction, as in `store`.
+
+A change of a job happens under its row's lock, so that two gateways on one catalog never decide at the same time.
+Whatever may be long (resolving inputs, cancelling, cleaning, deleting) goes in pages through `tend`.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from jobs.model.wire import AttemptRef, TaskResult
+from manta.catalog.job_records import Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
+
+
+class JobStore(Protocol):
+    async def create_job(self, job: NewJob) -> JobView:
+        """The new job; the earlier one of the same owner and idempotency key, if there is one."""
+        ...
+
+    async def get_job(self, job_id: str) -> JobView:
+        """NoSuchJob."""
+        ...
+
+    async def list_jobs(
+        self, owner_id: str | None, *, state: str = "", name: str = "", after: str = "", limit: int = 1000
+    ) -> list[JobView]:
+        """The newest first, those older than `after`; of every owner with None."""
+        ...
+
+    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False) -> None:
+        """More encoded inputs, or their end. NoSuchJob; JobClosed after the end (ending twice is fine)."""
+        ...
+
+    async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
+        """(number, encoded inputs, count) as they were given, for a clone."""
+        ...
+
+    async def cancel_job(self, job_id: str, reason: str) -> Stirred:
+        """No more leases; each unfinished input becomes a JobCancelled error, in pages. Fine when it has ended."""
+        ...
+
+    async def delete_job(self, job_id: str) -> Stirred:
+        """Hidden at once, cancelled if need be, removed in pages with its outputs. NoSuchJob."""
+        ...
+
+    async def tend(self, job_id: str) -> Stirred:
+        """One page of what the job needs: resolve inputs, cancel, clean, delete. `more` names it if more is left."""
+        ...
+
+    async def jobs_to_tend(self, limit: int) -> list[str]: ...
+
+    async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]: ...
+
+    async def ended_jobs(self, job_ids: Sequence[str]) -> list[str]:
+        """Those that have ended or do not exist."""
+        ...
+
+    async def renew(self, node_id: str, epoch: str, until_ms: int) -> Stirred:
+        """The node lives until then. A new epoch loses the attempts of the one before."""
+        ...
+
+    async def has_ready(self, node_id: str) -> bool:
+        """Whether `lease` may find something: a cheap read."""
+        ...
+
+    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
+        """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among jobs."""
+        ...
+
+    async def running(self, node_id: str) -> list[TaskRow]:
+        """The attempts that are the node's now."""
+        ...
+
+    async def set_slot(self, node_id: str, attempt: AttemptRef, slot: str) -> None:
+        """Another blob id for the output. StaleAttempt."""
+        ...
+
+    async def report(self, node_id: str, results: Sequence[TaskResult]) -> Stirred:
+        """Commit results of current attempts, name the others in `stale` (J1, J2)."""
+        ...
+
+    async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
+        """Offer attempts again whose node does not work on them."""
+        ...
+
+    async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
+        """Offer again what dead nodes ran, and give their queues to others. `alive`: nodes this gateway has heard of
+        within the lease by its own monotonic clock, whatever the rows say."""
+        ...
+
+    async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
+        """In order of `seq`. StaleAttempt."""
+        ...
+
+    async def get_task(self, job_id: str, task_id: int) -> TaskRow:
+        """NoSuchJob."""
+        ...
+
+    async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]: ...
+
+    async def outputs(self, job_id: str, after: int, limit: int) -> list[Line]: ...
+
+    async def errors(self, job_id: str, after: int, limit: int) -> list[Line]: ...

@@ -1,0 +1,86 @@
+"""Jobs in this gateway, composed: the scheduler, where outputs go, and the keys that nodes sign with."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.records import Node, NodeState
+from manta.catalog.store import NodeStore
+from manta.core.clock import Clock
+from manta.core.errors import AccessDenied
+from manta.core.limits import NODE_REFRESH_S
+from manta.core.peers import PeerSource
+from manta.gateway.cluster import Cluster
+from manta.gateway.context import Context
+from storage_nodes import token
+
+NODE_HEADER = "x-manta-node"
+
+
+class ClusterPlacement:
+    """Implements `jobs.scheduler.scheduler.Placement` over the cluster as this gateway sees it."""
+
+    def __init__(self, cluster: Cluster, copies: int) -> None:
+        self._cluster = cluster
+        self._copies = copies
+
+    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+        if self._copies == 1:
+            return ()
+        chosen = self._cluster.choose(self._copies - 1, avoid=(node_id,), near=(node_id,))
+        nodes = {member.node.node_id: member.node for member in self._cluster.members()}
+        expires_s = self._cluster.clock.wall_s() + ttl_s
+        return tuple(
+            PeerSource(one, nodes[one].url, token.sign(nodes[one].key, "PUT", token.blob_path(blob_id), expires_s))
+            for one in chosen
+        )
+
+    def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
+        return self._cluster.sources(nodes, blob_id, ttl_s)
+
+
+class NodeKeys:
+    """Checks that a call comes from the node it names. Keys are re-read after a while and when one does not fit."""
+
+    def __init__(self, catalog: NodeStore, clock: Clock) -> None:
+        self._catalog = catalog
+        self._clock = clock
+        self._nodes: dict[str, Node] = {}
+        self._read_s = float("-inf")
+
+    async def check(self, node_id: str, path: str, signed: str) -> None:
+        """AccessDenied unless `signed` is that node's token for a POST of `path`."""
+        age_s = self._clock.monotonic_s() - self._read_s
+        if age_s > NODE_REFRESH_S or (not self._fits(node_id, path, signed) and age_s > 0.5):
+            self._nodes = {node.node_id: node for node in await self._catalog.list_nodes()}
+            self._read_s = self._clock.monotonic_s()
+        if not self._fits(node_id, path, signed):
+            raise AccessDenied("The node is not registered here, or signed with another key.")
+
+    def _fits(self, node_id: str, path: str, signed: str) -> bool:
+        node = self._nodes.get(node_id)
+        if node is None or node.state is NodeState.GONE:
+            return False
+        return token.verify(node.key, "POST", path, signed, self._clock.wall_s())
+
+
+@contextlib.asynccontextmanager
+async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Scheduler]:
+    """Jobs run while the block does. Handlers find the scheduler and the nodes' keys in the context."""
+    placement = ClusterPlacement(cluster, context.config.copies)
+    scheduler = Scheduler(context.catalog.jobs, context.clock, placement)
+    context.provide(scheduler, NodeKeys(context.catalog, context.clock))
+    await scheduler.start()
+    drainer = asyncio.create_task(_drain(context.draining, scheduler), name="jobs-drain")
+    try:
+        yield scheduler
+    finally:
+        drainer.cancel()
+        await asyncio.gather(drainer, return_exceptions=True)
+        await scheduler.close()
+
+
+async def _drain(draining: asyncio.Event, scheduler: Scheduler) -> None:
+    await draining.wait()
+    scheduler.drain()

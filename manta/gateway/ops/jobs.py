@@ -1,0 +1,234 @@
+"""Jobs: `/_manta/v1/jobs…`, JSON and NDJSON. An account sees its own jobs; the root account sees all."""
+
+from collections.abc import Iterable
+from urllib.parse import quote
+
+import msgspec
+
+from jobs.model.document import JobPlan, parse_document
+from jobs.model.inputs import InputSpec, parse_input
+from jobs.model.units import parse_duration
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_chunks import encode_chunks
+from manta.catalog.job_records import JobView, Line, NewJob
+from manta.core import limits
+from manta.core.errors import AccessDenied, BadRequest, InvalidArgument, NoSuchJob, NotImplementedHere
+from manta.core.names import check_job_id, new_job_id
+from manta.gateway.context import Context
+from manta.gateway.request import Request
+from manta.gateway.responses import NDJSON, Response, json_response
+from manta.gateway.router import ApiRoute
+from manta.gateway.xml import timestamp
+
+
+async def create_job(context: Context, request: Request) -> Response:
+    """201 with the job. The same `Idempotency-Key` of the same account gives the job it gave before."""
+    document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
+    await _check_output(context, request, document.plan)
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS:
+        raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} characters.")
+    new = NewJob(
+        job_id=new_job_id(context.now_ms()),
+        owner_id=request.account_id,
+        plan=document.plan,
+        created_ms=context.now_ms(),
+        chunks=tuple(encode_chunks(document.inputs)),
+        ended=document.end,
+        idempotency=key,
+    )
+    return _created(await context.extra(Scheduler).create(new))
+
+
+async def clone_job(context: Context, request: Request) -> Response:
+    """201 with a new job of the same document and the same inputs as they were written."""
+    view = await _find(context, request)
+    await _check_output(context, request, view.plan)
+    scheduler = context.extra(Scheduler)
+    new_id, after, first = new_job_id(context.now_ms()), 0, True
+    made = view
+    while True:
+        page = await context.catalog.jobs.job_chunks(view.job_id, after, _CHUNKS_AT_ONCE)
+        chunks = tuple((specs, total) for _, specs, total in page)
+        last = len(page) < _CHUNKS_AT_ONCE
+        if first:
+            owner = request.account_id
+            job = NewJob(new_id, owner, view.plan, context.now_ms(), chunks, last and view.input_ended)
+            made = await scheduler.create(job)
+        elif chunks or view.input_ended:
+            await scheduler.add_inputs(new_id, chunks, end=last and view.input_ended)
+        if last:
+            return _created(made)
+        after, first = page[-1][0], False
+
+
+_CHUNKS_AT_ONCE = 16
+
+
+async def list_jobs(context: Context, request: Request) -> Response:
+    """Lines of jobs, the newest first; `after` is the last id of the page before."""
+    principal = request.principal
+    views = await context.catalog.jobs.list_jobs(
+        None if principal.is_root else principal.account_id,
+        state=request.query.get("state", ""),
+        name=request.query.get("name", ""),
+        after=request.query.get("after", ""),
+        limit=min(_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
+    )
+    return _lines(_shown(view) for view in views)
+
+
+async def get_job(context: Context, request: Request) -> Response:
+    """The job. With `?wait=SECONDS` (at most 60) the answer comes when the job has ended, or has made progress since
+    the call came in (then no sooner than after a quarter of a second), or when that time has passed."""
+    view = await _find(context, request)
+    wait = request.query.get("wait")
+    if wait is not None and view.ended_ms is None:
+        seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
+        view = await context.extra(Scheduler).wait(view.job_id, seconds)
+    return json_response(_shown(view))
+
+
+async def add_inputs(context: Context, request: Request) -> Response:
+    """One input a line: a JSON string or object, or the bare `s3://bucket/key`. 202 with how many were taken."""
+    view = await _find(context, request)
+    body = await request.body.read(limits.JOB_INPUTS_MAX_BYTES)
+    specs = [_parse_line(line) for line in body.split(b"\n") if line.strip()]
+    await context.extra(Scheduler).add_inputs(view.job_id, tuple(encode_chunks(specs)), end=False)
+    return json_response({"added": len(specs)}, 202)
+
+
+async def end_inputs(context: Context, request: Request) -> Response:
+    view = await _find(context, request)
+    await context.extra(Scheduler).add_inputs(view.job_id, (), end=True)
+    return await _answer(context, view)
+
+
+async def cancel_job(context: Context, request: Request) -> Response:
+    """The job as it is then; its unfinished inputs become JobCancelled errors within moments."""
+    view = await _find(context, request)
+    await context.extra(Scheduler).cancel(view.job_id, "The job was cancelled by its owner.")
+    return await _answer(context, view)
+
+
+async def delete_job(context: Context, request: Request) -> Response:
+    view = await _find(context, request)
+    await context.extra(Scheduler).delete(view.job_id)
+    return Response(204)
+
+
+async def job_inputs(context: Context, request: Request) -> Response:
+    view, after, limit = await _page(context, request)
+    return _pages(await context.catalog.jobs.inputs(view.job_id, after, limit))
+
+
+async def job_outputs(context: Context, request: Request) -> Response:
+    view, after, limit = await _page(context, request)
+    return _pages(await context.catalog.jobs.outputs(view.job_id, after, limit))
+
+
+async def job_errors(context: Context, request: Request) -> Response:
+    view, after, limit = await _page(context, request)
+    return _pages(await context.catalog.jobs.errors(view.job_id, after, limit))
+
+
+async def not_yet(_context: Context, _request: Request) -> Response:
+    raise NotImplementedHere(
+        "retry, explain and events of jobs are not implemented in this version: use clone and wait."
+    )
+
+
+async def _find(context: Context, request: Request) -> JobView:
+    """The job of the path, if it is the caller's to see; NoSuchJob for another account's."""
+    view = await context.catalog.jobs.get_job(check_job_id(request.params["id"]))
+    if request.account_id != view.owner_id and not request.principal.is_root:
+        raise NoSuchJob(f"The job {view.job_id} does not exist.")
+    return view
+
+
+async def _answer(context: Context, view: JobView) -> Response:
+    return json_response(_shown(await context.catalog.jobs.get_job(view.job_id)))
+
+
+async def _check_output(context: Context, request: Request, plan: JobPlan) -> None:
+    """The bucket of `output` exists and is the caller's: told before anything is run."""
+    if plan.output is not None:
+        bucket = await context.catalog.get_bucket(plan.output[0])
+        if bucket.owner_id != request.account_id and not request.principal.is_root:
+            raise AccessDenied(f"The bucket {bucket.name!r} of `output` belongs to another account.")
+
+
+def _parse_line(line: bytes) -> InputSpec:
+    text = line.strip()
+    try:
+        return parse_input(msgspec.json.decode(text) if text[:1] in (b'"', b"{") else text.decode("utf-8"))
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise BadRequest(f"Not an input: {text[:80]!r}: {error}.") from None
+
+
+def _number(request: Request, name: str, default: int) -> int:
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidArgument(f"`{name}` is a whole number, not {text[:40]!r}.")
+    return int(text)
+
+
+async def _page(context: Context, request: Request) -> tuple[JobView, int, int]:
+    view = await _find(context, request)
+    limit = _number(request, "limit", limits.JOB_PAGE_LINES)
+    if not 1 <= limit <= limits.JOB_PAGE_LINES_MAX:
+        raise InvalidArgument(f"`limit` lies between 1 and {limits.JOB_PAGE_LINES_MAX}.")
+    return view, _number(request, "after", 0), limit
+
+
+def _pages(lines: Iterable[Line]) -> Response:
+    return _lines({"seq": line.seq, **line.fields} for line in lines)
+
+
+def _lines(values: Iterable[object]) -> Response:
+    encode = msgspec.json.Encoder().encode
+    return Response(200, None, b"".join(encode(value) + b"\n" for value in values), NDJSON)
+
+
+def _created(view: JobView) -> Response:
+    return json_response(_shown(view), 201, {"Location": quote(f"/_manta/v1/jobs/{view.job_id}")})
+
+
+def _shown(view: JobView) -> dict[str, object]:
+    return {
+        "id": view.job_id,
+        "name": view.name,
+        "state": view.state,
+        "created": timestamp(view.created_ms),
+        "ended": None if view.ended_ms is None else timestamp(view.ended_ms),
+        "input_ended": view.input_ended,
+        "cancel_reason": view.cancel_reason,
+        "phases": [{"type": phase.kind.value, "exec": phase.exec, "tasks": phase.tasks} for phase in view.phases],
+        "inputs": view.inputs,
+        "outputs": view.outputs,
+        "errors": view.errors,
+        "input_bytes_in_place": view.in_place_bytes,
+        "input_bytes_moved": view.moved_bytes,
+        "shuffle_bytes_moved": view.shuffled_bytes,
+        "task_seconds": view.task_seconds,
+    }
+
+
+API_ROUTES = (
+    ApiRoute("CreateJob", create_job, "POST", "v1/jobs"),
+    ApiRoute("ListJobs", list_jobs, "GET", "v1/jobs"),
+    ApiRoute("ExplainJob", not_yet, "POST", "v1/jobs/explain"),
+    ApiRoute("GetJob", get_job, "GET", "v1/jobs/{id}", long=True),
+    ApiRoute("DeleteJob", delete_job, "DELETE", "v1/jobs/{id}"),
+    ApiRoute("AddJobInputs", add_inputs, "POST", "v1/jobs/{id}/inputs"),
+    ApiRoute("EndJobInputs", end_inputs, "POST", "v1/jobs/{id}/end"),
+    ApiRoute("CancelJob", cancel_job, "POST", "v1/jobs/{id}/cancel"),
+    ApiRoute("RetryJob", not_yet, "POST", "v1/jobs/{id}/retry"),
+    ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
+    ApiRoute("JobEvents", not_yet, "GET", "v1/jobs/{id}/events"),
+    ApiRoute("JobInputs", job_inputs, "GET", "v1/jobs/{id}/inputs"),
+    ApiRoute("JobOutputs", job_outputs, "GET", "v1/jobs/{id}/outputs"),
+    ApiRoute("JobErrors", job_errors, "GET", "v1/jobs/{id}/errors"),
+)

@@ -1,0 +1,113 @@
+"""Calls of nodes, `/_manta/node/v1/…` (jobs/model/wire.py), and the list of nodes for the root account."""
+
+from typing import TypeVar
+
+import msgspec
+
+from jobs.model.wire import InputsRequest, LeaseRequest, ReportRequest, SlotsRequest, pack, unpack
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.records import Node, NodeState
+from manta.core.errors import AccessDenied, BadRequest
+from manta.core.limits import JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
+from manta.core.names import check_node_id
+from manta.gateway.context import Context
+from manta.gateway.jobs import NODE_HEADER, NodeKeys
+from manta.gateway.request import Request
+from manta.gateway.responses import Response, json_response
+from manta.gateway.router import Access, ApiRoute
+from storage_nodes import token
+
+MSGPACK = "application/msgpack"
+NodeMessage = TypeVar("NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest)
+
+
+async def lease(context: Context, request: Request) -> Response:
+    message = await _read(context, request, LeaseRequest)
+    return _reply(await context.extra(Scheduler).lease(message))
+
+
+async def report(context: Context, request: Request) -> Response:
+    message = await _read(context, request, ReportRequest)
+    return _reply(await context.extra(Scheduler).report(message))
+
+
+async def inputs(context: Context, request: Request) -> Response:
+    message = await _read(context, request, InputsRequest)
+    return _reply(await context.extra(Scheduler).inputs(message))
+
+
+async def slots(context: Context, request: Request) -> Response:
+    message = await _read(context, request, SlotsRequest)
+    return _reply(await context.extra(Scheduler).slots(message))
+
+
+async def _read(context: Context, request: Request, kind: type[NodeMessage]) -> NodeMessage:
+    """The message, once the node has proved that it is the one it names."""
+    node_id = request.headers.get(NODE_HEADER, "")
+    await context.extra(NodeKeys).check(node_id, request.raw_path, request.headers.get(token.HEADER, ""))
+    message = unpack(await request.body.read(NODE_MESSAGE_MAX_BYTES), kind)
+    if message.node_id != node_id:
+        raise AccessDenied("The message names another node than its sender.")
+    return message
+
+
+def _reply(message: msgspec.Struct) -> Response:
+    return Response(200, None, pack(message), MSGPACK)
+
+
+class NodeDocument(msgspec.Struct, forbid_unknown_fields=True):
+    """A node to register; `key` is hexadecimal."""
+
+    id: str
+    url: str
+    key: str
+    machine_id: str = ""
+    volume: str | None = None
+    state: NodeState = NodeState.ACTIVE
+
+
+async def list_nodes(context: Context, _request: Request) -> Response:
+    return json_response({"nodes": [_shown(node) for node in await context.catalog.list_nodes()]})
+
+
+async def register_node(context: Context, request: Request) -> Response:
+    """Insert, or bring up to date, by id."""
+    try:
+        given = msgspec.json.decode(await request.body.read(JSON_MAX_BYTES), type=NodeDocument)
+        key = bytes.fromhex(given.key)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise BadRequest(f"Not a node: {error}.") from None
+    if len(key) < 16 or not given.url.startswith(("http://", "https://", "unix:/")):
+        raise BadRequest("A node has a key of at least 16 bytes, and a URL http://host:port or unix:/path.")
+    node = Node(
+        node_id=check_node_id(given.id),
+        url=given.url,
+        key=key,
+        machine_id=given.machine_id,
+        volume=given.volume,
+        state=given.state,
+        registered_ms=context.now_ms(),
+    )
+    await context.catalog.register_node(node)
+    return json_response(_shown(node), 201)
+
+
+def _shown(node: Node) -> dict[str, object]:
+    """Without its key (S7)."""
+    return {
+        "id": node.node_id,
+        "url": node.url,
+        "machine_id": node.machine_id,
+        "state": node.state.value,
+        "registered_ms": node.registered_ms,
+    }
+
+
+API_ROUTES = (
+    ApiRoute("NodeLease", lease, "POST", "node/v1/lease", Access.NODE, long=True),
+    ApiRoute("NodeReport", report, "POST", "node/v1/report", Access.NODE),
+    ApiRoute("NodeInputs", inputs, "POST", "node/v1/inputs", Access.NODE),
+    ApiRoute("NodeSlots", slots, "POST", "node/v1/slots", Access.NODE),
+    ApiRoute("ListNodes", list_nodes, "GET", "v1/nodes", Access.ROOT),
+    ApiRoute("RegisterNode", register_node, "POST", "v1/nodes", Access.ROOT),
+)
