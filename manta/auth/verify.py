@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice, product
 
 from manta.auth import sigv4
 from manta.auth.claims import Claims, read_claims
@@ -119,7 +120,7 @@ def _check_signature(request: SignedRequest, fields: Mapping[str, str], claims: 
     rest = f"{claims.signed_text}\n{claims.payload_hash}"
     lines = 5 + len(claims.signed_names)
     try:
-        for path, query in _canonical_forms(request.raw_path, claims.pairs):
+        for path, query in _canonical_forms(request, claims.pairs):
             canonical = sigv4.canonical_request(request.method, path, query, headers, rest)
             if canonical.count(b"\n") != lines:
                 raise InvalidURI("A line break was smuggled into the request.")
@@ -130,13 +131,13 @@ def _check_signature(request: SignedRequest, fields: Mapping[str, str], claims: 
     raise SignatureDoesNotMatch
 
 
-def _canonical_forms(raw_path: str, pairs: sigv4.Pairs) -> Iterator[tuple[str, str]]:
-    """Up to four (path, query), the commonest first; the others are made only when it does not match."""
-    path, query = raw_path, sigv4.as_sent_query(pairs)
-    yield path, query
-    new_path, new_query = sigv4.encoded_path(path), sigv4.encoded_query(pairs)
-    if new_query != query:
-        yield path, new_query
-    if new_path != path:
-        yield new_path, query
-        yield new_path, new_query
+def _canonical_forms(request: SignedRequest, pairs: sigv4.Pairs) -> Iterator[tuple[str, str]]:
+    """Up to six (path, query), the commonest first; the others are made only when it does not match.
+
+    The bare query is what curl before 8.3 signs, which neither sorts nor adds a missing `=`.
+    """
+    query = sigv4.as_sent_query(pairs)
+    yield request.raw_path, query
+    paths = {request.raw_path: None, sigv4.encoded_path(request.raw_path): None}
+    queries = {query: None, sigv4.encoded_query(pairs): None, request.raw_query: None}
+    yield from islice(product(paths, queries), 1, None)

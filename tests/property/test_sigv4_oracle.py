@@ -175,7 +175,7 @@ TRICKY_QUERIES = st.lists(TRICKY | st.tuples(TRICKY, TRICKY).map("=".join), max_
 
 def query_forms(raw_query: str) -> set[str]:
     pairs = sigv4.split_query(raw_query)
-    return {sigv4.as_sent_query(pairs), sigv4.encoded_query(pairs)}
+    return {sigv4.as_sent_query(pairs), sigv4.encoded_query(pairs), raw_query}
 
 
 @pytest.mark.invariant("S1")
