@@ -172,8 +172,10 @@ class App:
                 exchange.write(head)
                 await response.write_body(exchange)
                 trace.bytes_out = response.length or 0
-        except (ConnectionError, OSError, MantaError) as error:
+        except Exception as error:
             trace.error = trace.error or type(error).__name__
+            if not isinstance(error, OSError | MantaError):
+                _log.exception("The reply to %s (%s %s) broke.", trace.id, trace.operation, trace.path)
             exchange.abort()
             return CLOSE
         return KEEP if keep else CLOSE

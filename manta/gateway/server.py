@@ -125,6 +125,9 @@ class Exchange:
             raise ConnectionAbortedError("The client takes no bytes.") from None
 
     async def sendfile(self, file: BinaryIO, offset: int, count: int) -> None:
+        if self.protocol.ssl_context is not None:
+            await self._copy_file(file, offset, count)
+            return
         loop = asyncio.get_running_loop()
         self.written = True
         while count:
@@ -140,6 +143,17 @@ class Exchange:
                 raise ConnectionAbortedError("The file ended early.")
             offset += sent
             count -= sent
+
+    async def _copy_file(self, file: BinaryIO, offset: int, count: int) -> None:
+        """For TLS, where the kernel cannot send the file by itself."""
+        while count:
+            data = await asyncio.to_thread(os.pread, file.fileno(), min(count, STREAM_CHUNK_BYTES), offset)
+            if not data:
+                raise ConnectionAbortedError("The file ended early.")
+            self.write(data)
+            await self.drain()
+            offset += len(data)
+            count -= len(data)
 
     def abort(self) -> None:
         """Break the connection, so that nobody takes a cut-off reply for a whole one."""
@@ -239,23 +253,23 @@ class HttpServer(web.Server):
         name = self._listeners[-1].sockets[0].getsockname()
         return int(name[1]) if isinstance(name, tuple) else 0
 
-    async def drain(self, idle_s: float = DRAIN_IDLE_S, deadline_s: float = DRAIN_S) -> None:
+    async def drain(self) -> None:
         """Accept no more; answer what is asked on open connections, each time with `Connection: close`; then end.
 
         A client may be sending just as we close an idle connection, and could not know whether its request was
-        carried out. So an idle connection is left open until it has been quiet for `idle_s` (clients in the middle of
-        work ask sooner than that, and are told to close), and even then only if no byte of it waits in the kernel.
+        carried out. So an idle connection is left open until it has been quiet for DRAIN_IDLE_S (clients in the middle
+        of work ask sooner, and are told to close), and even then only if no byte of it waits in the kernel.
         """
         self.draining = True
         for listener in self._listeners:
             listener.close()
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while self.connections and loop.time() < began + deadline_s:
+        while self.connections and loop.time() < began + DRAIN_S:
             now = loop.time()
             for connection in self.connections:
                 quiet_s = now - max(began, connection.active_at)
-                if connection.idle and quiet_s > idle_s and _nothing_waits(connection):
+                if connection.idle and quiet_s > DRAIN_IDLE_S and _nothing_waits(connection):
                     connection.close()
                     connection.force_close()
             await asyncio.sleep(0.02)

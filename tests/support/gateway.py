@@ -110,7 +110,11 @@ class RunningGateway:
         return f"{scheme}://{self.host}:{self.port}"
 
     def boto3(self, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY, **options: Any) -> Any:
-        settings = {"s3": {"addressing_style": "path"}, "retries": {"max_attempts": 1}} | options.pop("config", {})
+        settings = {
+            "s3": {"addressing_style": "path"},
+            "retries": {"max_attempts": 1},
+            "signature_version": "s3v4",
+        } | options.pop("config", {})
         return boto3.client(
             "s3",
             endpoint_url=self.url,
@@ -174,8 +178,8 @@ def threaded_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> Iterat
 class Signer(S3SigV4Auth):  # type: ignore[misc]
     """botocore's, with a payload hash of the test's choice."""
 
-    def __init__(self, payload: str, secret_key: str = SECRET_KEY) -> None:
-        super().__init__(Credentials(ACCESS_KEY, secret_key), "s3", REGION)
+    def __init__(self, payload: str, secret_key: str = SECRET_KEY, access_key: str = ACCESS_KEY) -> None:
+        super().__init__(Credentials(access_key, secret_key), "s3", REGION)
         self._payload = payload
 
     def payload(self, request: AWSRequest) -> str:
@@ -190,13 +194,14 @@ def signed_request(
     headers: dict[str, str] | None = None,
     *,
     secret_key: str = SECRET_KEY,
+    access_key: str = ACCESS_KEY,
     payload: str = "UNSIGNED-PAYLOAD",
 ) -> bytes:
     """Head and body of a request as they go over the wire, signed by botocore; `target` is sent as it is."""
     request = AWSRequest(method, f"{gateway.url}{target}")
     for name, value in (headers or {}).items():
         request.headers[name] = value
-    Signer(payload, secret_key).add_auth(request)
+    Signer(payload, secret_key, access_key).add_auth(request)
     fields = {"Host": f"{gateway.host}:{gateway.port}", **dict(request.headers.items())}
     if (body or method in ("PUT", "POST")) and not {"Content-Length", "Transfer-Encoding"} & fields.keys():
         fields["Content-Length"] = str(len(body))
