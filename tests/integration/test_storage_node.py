@@ -28,7 +28,7 @@ from storage_nodes.api import BlobWriter, Piece, Stored
 from storage_nodes.client import NodeClient, PeerClient
 from storage_nodes.layout import Layout
 from storage_nodes.reader import VolumeReader
-from tests.support.storage import KEY, NodeProcess, blob_id, get, put_stream, read_all, write_all
+from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, read_all, write_all
 
 PATTERN = bytes(range(256)) * 4096
 
@@ -44,6 +44,12 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     process.start()
     yield process
     process.stop()
+
+
+@pytest.fixture
+def storage_node(tmp_path: Path) -> Iterator[NewNode]:
+    with new_nodes(tmp_path) as make:
+        yield make
 
 
 @pytest.fixture
@@ -364,8 +370,8 @@ async def test_d4_a_direct_reader_checks_too_and_tells_the_node(client: NodeClie
             reader.open(name)
 
 
-async def test_a_node_that_is_gone_is_unavailable(tmp_path: Path) -> None:
-    process = NodeProcess(tmp_path)
+async def test_a_node_that_is_gone_is_unavailable(storage_node: NewNode) -> None:
+    process = storage_node()
     process.start()
     client = process.client()
     name = blob_id()
@@ -384,24 +390,21 @@ async def test_a_node_that_is_gone_is_unavailable(tmp_path: Path) -> None:
     process.start()
     assert (await client.status()).writable
     await client.close()
-    process.stop()
 
 
-async def test_a_volume_belongs_to_one_node_and_one_process(tmp_path: Path) -> None:
-    first = NodeProcess(tmp_path)
+async def test_a_volume_belongs_to_one_node_and_one_process(storage_node: NewNode) -> None:
+    first = storage_node()
     first.start()
-    second = NodeProcess(tmp_path)
+    second = storage_node()
     with pytest.raises(RuntimeError, match="in use by another node process"):
         second.start()
     first.stop()
-    foreign = NodeProcess(tmp_path, node_id="n2")
+    foreign = storage_node(node_id="n2")
     with pytest.raises(RuntimeError, match="belongs to node n1, not n2"):
         foreign.start()
     (first.data / "identity").unlink()
     with pytest.raises(RuntimeError, match="not a volume"):
         second.start()
-    second.stop()
-    foreign.stop()
 
 
 async def end(writer: BlobWriter, data: bytes) -> Stored:

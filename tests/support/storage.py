@@ -1,6 +1,5 @@
 """Real storage nodes for tests: processes of their own, on a Unix socket or TCP, killed and started at will."""
 
-import asyncio
 import os
 import secrets
 import signal
@@ -8,6 +7,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from manta.core.config import NodeConfig, save
@@ -17,6 +18,26 @@ from storage_nodes.api import BlobReader, BlobWriter
 from storage_nodes.client import NodeClient
 
 KEY = bytes(range(32))
+
+
+NewNode = Callable[..., "NodeProcess"]
+"""Takes the options of `NodeProcess`."""
+
+
+@contextmanager
+def new_nodes(root: Path) -> Iterator[NewNode]:
+    """Makes nodes below `root` that are stopped at the end, however it comes."""
+    made: list[NodeProcess] = []
+
+    def make(folder: str = "node", *, node_id: str = "n1", tcp: bool = False, journal: bool = True) -> NodeProcess:
+        made.append(NodeProcess(root / folder, node_id=node_id, tcp=tcp, journal=journal))
+        return made[-1]
+
+    try:
+        yield make
+    finally:
+        for node in made:
+            node.stop()
 
 
 def blob_id(age_s: float = 0.0) -> str:
@@ -98,11 +119,10 @@ class NodeProcess:
         return status
 
     def stop(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            self.signal(signal.SIGTERM)
+        if self._process is not None:
+            if self._process.poll() is None:
+                self.signal(signal.SIGTERM)
             self.wait()
-        elif self._process is not None and self._process.stderr is not None:
-            self._process.stderr.close()
         Path(self._socket).unlink(missing_ok=True)
 
 
@@ -127,11 +147,3 @@ async def put_stream(client: NodeClient, blob: str, data: bytes, *, sized: bool 
     writer = await client.open_put(blob, len(data) if sized else None)
     await write_all(writer, data)
     await writer.commit()
-
-
-async def until(condition: object, timeout_s: float = 30.0) -> None:
-    """Wait for a condition, asked again and again."""
-    assert callable(condition)
-    async with asyncio.timeout(timeout_s):
-        while not condition():
-            await asyncio.sleep(0.01)
