@@ -29,7 +29,7 @@ class StorageServer:
     def __init__(
         self, volume: Volume, small_puts: Puts, workers: Workers, board: StatusBoard, runner: web.ServerRunner
     ) -> None:
-        self._small_puts = small_puts
+        self.small_puts = small_puts
         self.volume = volume
         self.workers = workers
         self.board = board
@@ -38,7 +38,7 @@ class StorageServer:
     async def close(self) -> None:
         """Finish what is under way, then give up the volume."""
         await self._runner.cleanup()
-        await asyncio.to_thread(self._small_puts.close)
+        await asyncio.to_thread(self.small_puts.close)
         self.workers.close()
         self.volume.close()
 

@@ -10,6 +10,7 @@ from manta.core.errors import EntityTooLarge, InvalidArgument, MantaError
 from manta.core.limits import DELETE_BATCH_MAX, LIST_PAGE_MAX, NODE_MESSAGE_MAX_BYTES, SMALL_BLOB_BYTES
 from manta.core.names import check_id
 from storage_nodes import durable, messages, uploads
+from storage_nodes.api import Stored
 from storage_nodes.assembly import Assembler
 from storage_nodes.downloads import Downloads
 from storage_nodes.growing import GrowingFiles
@@ -87,6 +88,8 @@ class Handlers:
 
     async def put_blob(self, call: Call) -> web.StreamResponse:
         size = call.request.content_length
+        if size is not None and size <= SMALL_BLOB_BYTES and "expect" not in call.request.headers:
+            return await self._put_small_blob(call)
         blob = await self._workers.run(lambda: self._volume.incoming(call.blob_id, size))
         try:
             await uploads.receive(call.request, lambda chunks: self._volume.write(blob, chunks), self._workers)
@@ -96,6 +99,14 @@ class Handlers:
         stored = await self._workers.run(lambda: self._volume.commit(blob))
         durable.step("before-reply")
         return reply(stored)
+
+    async def _put_small_blob(self, call: Call) -> web.StreamResponse:
+        """A peer's small blob, by a token for it alone: made durable together with its neighbours in time."""
+        data = await read_message(call.request)
+        (outcome,) = await self._small_puts.put([(call.blob_id, data)])
+        if isinstance(outcome, MantaError):
+            raise outcome
+        return reply(Stored(len(data), outcome))
 
     async def put_slot(self, call: Call) -> web.StreamResponse:
         wanted = Slot(call.number("offset"), call.number("size"))

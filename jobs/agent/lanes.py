@@ -1,7 +1,7 @@
 """Lanes: which waiting task runs next, in which zone. Jobs take turns, and a slow zone build holds nobody else up."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
 from jobs.agent.attempt import Attempt, Stage
@@ -27,6 +27,8 @@ _SMOOTHING = 0.2
 
 
 class TaskRunner(Protocol):
+    def prepare(self, attempts: Sequence[Attempt]) -> None: ...
+
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended: ...
 
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult: ...
@@ -102,9 +104,16 @@ class Lanes:
         """Every attempt from its lease to the handing over of its result."""
         return list(self._attempts.values())
 
-    def add(self, attempt: Attempt) -> None:
-        if attempt.ref in self._attempts:
-            return
+    def add(self, attempts: Sequence[Attempt]) -> None:
+        """Take in newly leased attempts; what can be started is started."""
+        new = [attempt for attempt in attempts if attempt.ref not in self._attempts]
+        if self.unavailable is None:
+            self._runner.prepare(new)
+        for attempt in new:
+            self._queue(attempt)
+        self.dispatch()
+
+    def _queue(self, attempt: Attempt) -> None:
         group = self._groups.get(attempt.group)
         if group is None:
             group = self._groups[attempt.group] = Group(attempt.spec)

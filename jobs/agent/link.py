@@ -174,11 +174,9 @@ class Link:
             self._forget_job(job_id)
         for spec in reply.phases:
             self._remember(spec)
-        for lease in reply.tasks:
-            known = self._specs.get((lease.job_id, lease.phase))
-            if known is not None and (self._lanes.room() > 0 or self._lanes.unavailable is not None):
-                self._lanes.add(Attempt(lease, known))
-        self._lanes.dispatch()
+        room = self._lanes.room() if self._lanes.unavailable is None else len(reply.tasks)
+        known = [(lease, self._specs.get((lease.job_id, lease.phase))) for lease in reply.tasks]
+        self._lanes.add([Attempt(lease, spec) for lease, spec in known if spec is not None][:room])
 
     def _remember(self, spec: PhaseSpec) -> None:
         self._specs[spec.job_id, spec.phase] = spec

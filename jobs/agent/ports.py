@@ -1,5 +1,6 @@
 """What the agent asks of its surroundings: its own volume, its peers' volumes, and a gateway."""
 
+from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
 import msgspec
@@ -16,6 +17,10 @@ class LocalStore(Protocol):
 
     async def checked(self, blob_id: str, size: int) -> str:
         """The blob's file, as a path below the blobs folder, its checksums verified (or known to be good)."""
+        ...
+
+    async def check_ahead(self, blobs: Sequence[tuple[str, int]]) -> None:
+        """Verify small (blob id, size) together, so that `checked` soon answers at once. Never raises."""
         ...
 
     async def put(self, blob_id: str, data: Buffer) -> Stored: ...

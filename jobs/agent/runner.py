@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from jobs.agent.attempt import Attempt
@@ -56,7 +57,14 @@ class Runner:
         self._clock = clock
         self._counters = counters
         self._loop = asyncio.get_running_loop()
-        self._kills: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
+
+    def prepare(self, attempts: Sequence[Attempt]) -> None:
+        """Check the inputs of waiting attempts together, ahead of their turn."""
+        refs = [attempt.lease.input for attempt in attempts if attempt.lease.input is not None]
+        blobs = [(ref.blob_id, ref.size) for ref in refs if ref.blob_id is not None]
+        if len(blobs) > 1:
+            self._start(self._store.check_ahead(blobs))
 
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
         """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`."""
@@ -149,9 +157,12 @@ class Runner:
             self._kill(attempt)
 
     def _kill(self, attempt: Attempt) -> None:
-        kill = self._loop.create_task(attempt.kill())
-        self._kills.add(kill)
-        kill.add_done_callback(self._kills.discard)
+        self._start(attempt.kill())
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     async def _store_output(self, attempt: Attempt, captured: Captured) -> Output:
         output = await self._outputs.store(attempt.ref, attempt.lease.slot, captured)

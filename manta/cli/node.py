@@ -58,7 +58,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
     return Agent(
         config.node_id,
         config.lanes,
-        VolumeStore(storage.volume, storage.workers),
+        VolumeStore(storage),
         PeerStore(),
         [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
         open_sandbox(storage.volume.layout.blobs, data / "sandbox"),

@@ -64,7 +64,7 @@ async def storage_node(folder: Path, node_id: str) -> AsyncIterator[Node]:
     )
     storage = await serve_storage(config)
     try:
-        yield Node(config, storage, VolumeStore(storage.volume, storage.workers))
+        yield Node(config, storage, VolumeStore(storage))
     finally:
         await storage.close()
 
