@@ -75,6 +75,8 @@ COMPLETE_XML_MAX_BYTES: Final = 4 * MIB
 """A CompleteMultipartUpload may name PARTS_MAX parts with a checksum each."""
 REPLY_QUIET_S: Final = 10.0
 """A reply that takes longer than this to become known is kept alive by blanks meanwhile."""
+FIRST_PART_WAITS_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
+"""How long a part waits for part 1 of its upload, which fixes the size of the slots, before it goes without."""
 DISCARDS_MAX: Final = 256
 """Deletions of useless copies under way at once; what is beyond is left to the sweeper."""
 SWEEP_BATCH: Final = 1000

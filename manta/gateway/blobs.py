@@ -2,9 +2,18 @@
 
 from manta.catalog.records import Blob
 from manta.core.checksums import Buffer
+from manta.core.errors import NotImplementedHere
 from manta.gateway import blob_reader, blob_writer
 from manta.gateway.cluster import Cluster
+from manta.gateway.context import Blobs
 from storage_nodes.api import BlobReader
+
+
+def cluster_blobs(blobs: Blobs) -> "ClusterBlobs":
+    """The real thing behind `Context.blobs`, for what needs to know the nodes (uploads). NotImplementedHere."""
+    if not isinstance(blobs, ClusterBlobs):
+        raise NotImplementedHere("Multipart uploads need storage nodes.")
+    return blobs
 
 
 class ClusterBlobs:

@@ -8,7 +8,7 @@ not read behind its back.
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -132,10 +132,18 @@ class Cluster:
         # The fraction shares the load among nodes that are equally near.
         return (0.0 if member.same_machine else 1.0) + (0.0 if member.alive else 2.0) + self._uniform() / 2
 
-    def choose(self, copies: int, avoid: Collection[str] = (), near: Collection[str] = ()) -> list[str]:
-        """Nodes for new copies; NotEnoughNodes, or SlowDown when enough are alive but full."""
+    def choose(
+        self, copies: int, avoid: Collection[str] = (), near: Collection[str] = (), prefer: Sequence[str] = ()
+    ) -> list[str]:
+        """Nodes for new copies, `prefer` before others; NotEnoughNodes, or SlowDown when enough are alive but full."""
         if self._candidates is None:
             self._candidates = [member.candidate() for member in self._members.values()]
+        if prefer:
+            usable = {node.node_id for node in self._candidates if node.usable and node.node_id not in avoid}
+            first = [node_id for node_id in prefer if node_id in usable][:copies]
+            if first:
+                rest = copies - len(first)
+                return first + (self.choose(rest, {*avoid, *first}, {*near, *first}) if rest else [])
         try:
             return placement.choose(self._candidates, copies, self._uniform, avoid, near)
         except NotEnoughNodes:
@@ -144,17 +152,17 @@ class Cluster:
                 raise SlowDown("Too few storage nodes take writes (full or read-only); please try again.") from None
             raise
 
-    def source(self, node_id: str, blob_id: str) -> PeerSource:
-        """Where, and with which token, a peer may read that blob."""
+    def source(self, node_id: str, blob_id: str, ttl_s: float = NODE_TOKEN_TTL_S) -> PeerSource:
+        """Where, and with which token, a peer may read that blob for `ttl_s` seconds."""
         member = self._members[node_id]
-        expires_s = self.clock.wall_s() + NODE_TOKEN_TTL_S
+        expires_s = self.clock.wall_s() + ttl_s
         signed = token.sign(member.node.key, "GET", token.blob_path(blob_id), expires_s)
         return PeerSource(node_id, member.node.url, signed)
 
-    def sources(self, nodes: Iterable[str], blob_id: str) -> tuple[PeerSource, ...]:
+    def sources(self, nodes: Iterable[str], blob_id: str, ttl_s: float = NODE_TOKEN_TTL_S) -> tuple[PeerSource, ...]:
         """Of all of these nodes that are registered, the nearest first."""
         known = [node_id for node_id in nodes if node_id in self._members]
-        return tuple(self.source(node_id, blob_id) for node_id in self.reading_order(known))
+        return tuple(self.source(node_id, blob_id, ttl_s) for node_id in self.reading_order(known))
 
     # --- what happened to a node
 

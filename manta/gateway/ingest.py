@@ -204,6 +204,20 @@ def _check_size(body: Body, size: int) -> None:
         raise IncompleteBody(f"The body has {size} bytes; {body.length} were declared.")
 
 
+async def digest_of(blobs: Blobs, blob: Blob | None, algorithm: Algorithm) -> bytes:
+    """The checksum of a stored blob, read anew. Errors as of `Blobs.open_get`."""
+    hashes = _Hashes(Claims(algorithm=algorithm))
+    if blob is not None:
+        reader = await blobs.open_get(blob, 0, blob.size)
+        try:
+            while data := await reader.read():
+                await hashes.feed(data)
+        finally:
+            await hashes.finish()
+            await reader.close()
+    return hashes.kept.digest()
+
+
 @dataclass(slots=True)
 class _Hashes:
     """The digests of one body, updated in a thread a batch behind the stream: at most two batches wait."""

@@ -1,10 +1,21 @@
 """Every operation of this gateway: the tables of all modules in `manta.gateway.ops`, put together."""
 
-from manta.gateway.ops import accounts, buckets, delete_objects, health, objects, reads
+from manta.gateway.ops import (
+    accounts,
+    buckets,
+    copy,
+    delete_objects,
+    health,
+    list_uploads,
+    multipart,
+    objects,
+    parts,
+    reads,
+)
 from manta.gateway.ops import list as listing
 from manta.gateway.router import Router
 
-_S3 = (buckets, delete_objects, listing, objects, reads)
+_S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads)
 _API = (accounts, health)
 
 

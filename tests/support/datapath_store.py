@@ -1,0 +1,114 @@
+"""A whole store for tests of the datapath: real node processes, and a gateway in a thread over a catalog in memory."""
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from manta.catalog.memory import MemoryCatalog
+from manta.core.clock import SystemClock
+from manta.core.config import GatewayConfig
+from manta.gateway.bootstrap import ensure_root
+from manta.gateway.context import Context
+from manta.gateway.datapath import Datapath, start_datapath
+from manta.gateway.main import serving
+from tests.support.gateway import ACCESS_KEY, REGION, SECRET_KEY, RunningGateway
+from tests.support.node_processes import MACHINE, NodeProcess
+
+Result = TypeVar("Result")
+
+
+@dataclass
+class Store:
+    """`run` calls into the gateway's own loop."""
+
+    gateway: RunningGateway
+    datapath: Datapath
+    nodes: dict[str, NodeProcess]
+
+    def run(self, call: Callable[[], Coroutine[Any, Any, Result]]) -> Result:
+        assert self.gateway.loop is not None
+        return asyncio.run_coroutine_threadsafe(call(), self.gateway.loop).result(60)
+
+    @property
+    def catalog(self) -> MemoryCatalog:
+        catalog = self.gateway.context.catalog
+        assert isinstance(catalog, MemoryCatalog)
+        return catalog
+
+    def files(self) -> dict[str, set[Path]]:
+        return {name: set(node.blob_files()) for name, node in self.nodes.items()}
+
+
+@contextlib.asynccontextmanager
+async def _store(nodes: dict[str, NodeProcess], copies: int, direct_reads: bool) -> AsyncIterator[Store]:
+    clock = SystemClock()
+    catalog = MemoryCatalog(clock)
+    await ensure_root(catalog, ACCESS_KEY, SECRET_KEY)
+    for node in nodes.values():
+        await catalog.register_node(node.record())
+    config = GatewayConfig(
+        catalog="memory:", port=0, region=REGION, copies=copies, machine_id=MACHINE, direct_reads=direct_reads
+    )
+    datapath = await start_datapath(config, catalog, clock)
+    try:
+        context = Context(config, catalog, datapath.blobs, clock)
+        context.provide(datapath, datapath.blobs)
+        async with serving(context) as server:
+            yield Store(RunningGateway(context, config.host, server.port, asyncio.get_running_loop()), datapath, nodes)
+    finally:
+        await datapath.close()
+
+
+@contextlib.contextmanager
+def threaded_store(
+    folder: Path, *, nodes: int = 3, copies: int = 2, direct_reads: bool = True, tcp_ports: tuple[int, ...] = ()
+) -> Iterator[Store]:
+    """Everything started; all of it ended afterwards."""
+    processes = {
+        name: NodeProcess(name, folder / name, listen)
+        for name, listen in (
+            (f"n{number}", f"http://127.0.0.1:{tcp_ports[number - 1]}" if tcp_ports else "")
+            for number in range(1, nodes + 1)
+        )
+    }
+    started: list[Store] = []
+    failures: list[BaseException] = []
+    ready = threading.Event()
+    stop: list[asyncio.Event] = []
+
+    async def run() -> None:
+        async with _store(processes, copies, direct_reads) as store:
+            stop.append(asyncio.Event())
+            started.append(store)
+            ready.set()
+            await stop[0].wait()
+
+    def body() -> None:
+        try:
+            asyncio.run(run())
+        except BaseException as error:
+            failures.append(error)
+        finally:
+            ready.set()
+
+    thread = threading.Thread(target=body)
+    try:
+        for process in processes.values():
+            process.start()
+        thread.start()
+        ready.wait(30)
+        if started:
+            yield started[0]
+    finally:
+        if started and started[0].gateway.loop is not None:
+            started[0].gateway.loop.call_soon_threadsafe(stop[0].set)
+        if thread.ident is not None:
+            thread.join(90)
+        for process in processes.values():
+            process.kill()
+    if failures:
+        raise failures[0]
