@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, BinaryIO, cast
 
@@ -35,6 +36,11 @@ SENDFILE_PIECE_BYTES = 4 * MIB
 """A client that takes less than this in BODY_IDLE_TIMEOUT_S is cut off."""
 
 SWEEP_INTERVAL_S = 1.0
+TLS_CLOSE_S = 1.0
+"""How long a client that was told of the end may take to say so too."""
+BACKLOG = 1024
+CUT_OFF_S = 0.5
+"""What is still running at the deadline of a drain gets this long to notice that it is cancelled."""
 
 _TOO_MANY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -240,9 +246,16 @@ class HttpServer(web.Server):
             read_bufsize=STREAM_CHUNK_BYTES,
         )
 
-    async def listen(self, listening: socket.socket, ssl_context: Any = None) -> None:
+    async def listen(self, listening: socket.socket, ssl_context: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(self, sock=listening, ssl=ssl_context, backlog=1024)
+        listener = await loop.create_server(
+            self,
+            sock=listening,
+            ssl=ssl_context,
+            backlog=BACKLOG,
+            ssl_handshake_timeout=HEADERS_DEADLINE_S if ssl_context is not None else None,
+            ssl_shutdown_timeout=TLS_CLOSE_S if ssl_context is not None else None,
+        )
         self._listeners.append(listener)
         if self._sweeper is None:
             self._sweeper = loop.create_task(self._sweep(), name="connection-sweeper")
@@ -284,7 +297,7 @@ class HttpServer(web.Server):
             with contextlib.suppress(asyncio.CancelledError):
                 await self._sweeper
             self._sweeper = None
-        await self.shutdown(1.0)
+        await self.shutdown(CUT_OFF_S)
 
     async def _sweep(self) -> None:
         loop = asyncio.get_running_loop()

@@ -146,8 +146,9 @@ def certificate(folder: Path) -> TlsFiles:
     return files
 
 
-def test_tls_with_trailing_checksums(tmp_path: Path) -> None:
+def test_tls_with_trailing_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over https boto3 sends aws-chunked bodies with an unsigned trailer, and no Content-Length."""
+    monkeypatch.setattr(http_server, "DRAIN_IDLE_S", 0.2)
     files = certificate(tmp_path)
     with threaded_gateway(MemoryBlobs(files=True), tls=files, host="localhost") as gateway:
         client = gateway.boto3(verify=files.certificate)
