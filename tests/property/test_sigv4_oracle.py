@@ -62,7 +62,8 @@ def test_what_botocore_signs_is_accepted(signed: tuple[SignedRequest, bytes]) ->
 def meaning(request: SignedRequest) -> object:
     """What a gateway may read out of a request: equal meanings need no different signature."""
     headers = sorted((name.lower(), header_meaning(name, value)) for name, value in request.headers)
-    return request.method, unquote_to_bytes(request.raw_path), query_meaning(request.raw_query), headers, request.host
+    path, host = unquote_to_bytes(request.raw_path), sigv4.canonical_value(request.host)
+    return request.method, path, query_meaning(request.raw_query), headers, host
 
 
 def query_meaning(raw_query: str) -> list[tuple[bytes, bytes]]:
@@ -72,7 +73,7 @@ def query_meaning(raw_query: str) -> list[tuple[bytes, bytes]]:
 
 def header_meaning(name: str, value: str) -> str:
     value = sigv4.canonical_value(value)
-    return value.replace(", ", ",") if name.lower() == "authorization" else value
+    return ",".join(word.strip(" ") for word in value.split(",")) if name.lower() == "authorization" else value
 
 
 def changed_text(draw: st.DrawFn, text: str) -> str:
