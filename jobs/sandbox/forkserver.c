@@ -358,6 +358,7 @@ int main(int count, char *arguments[]) {
     load_filter(atoi(arguments[2]));
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
+    prctl(PR_SET_NAME, "forkserver", 0, 0, 0);
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);

@@ -34,6 +34,7 @@ _MOUNT_ATTR_RDONLY = 1
 _NOSUID_NODEV = 2 | 4
 _NOEXEC = 8
 _PRIVATE_REC = (1 << 18) | (1 << 14)
+_PR_SET_NAME = 15
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS = 4, 22, 24, 28
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
 _SECUREBITS_LOCKED = 0x2F  # NOROOT and NO_SETUID_FIXUP with their locks, KEEP_CAPS locked off
@@ -288,6 +289,7 @@ class ForkServer:
 def main() -> None:
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    _libc.prctl(_PR_SET_NAME, b"forkserver", 0, 0, 0)
     channel = socket.socket(fileno=int(sys.argv[1]))
     with os.fdopen(int(sys.argv[2]), "rb") as file:
         program = Filter(file.read())

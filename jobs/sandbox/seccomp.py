@@ -13,7 +13,7 @@ from jobs.sandbox.syscalls import MACHINES, MOUNTING, NEVER, Machine
 
 _LD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
-_EPERM, _ENOSYS = 1, 38
+_EPERM, _ENOSYS, _EAFNOSUPPORT = 1, 38, 97
 _OFFSET_NUMBER, _OFFSET_ARCHITECTURE, _OFFSET_ARGUMENTS = 0, 4, 16
 _X32_BIT = 0x40000000
 
@@ -59,6 +59,7 @@ def _instruction(code: int, value: int, if_true: int = 0, if_false: int = 0) -> 
 
 _RETURN_ALLOW = _instruction(_RET, _ALLOW)
 _RETURN_EPERM = _instruction(_RET, _ERRNO | _EPERM)
+_RETURN_EAFNOSUPPORT = _instruction(_RET, _ERRNO | _EAFNOSUPPORT)
 _RETURN_ENOSYS = _instruction(_RET, _ERRNO | _ENOSYS)
 
 
@@ -71,9 +72,9 @@ def _refuse_values(syscall: str, argument: int, values: tuple[int, ...]) -> _Rul
     return _Rule(syscall, (_load_argument(argument), *tests, _RETURN_ALLOW, _RETURN_EPERM))
 
 
-def _allow_values(syscall: str, argument: int, values: tuple[int, ...]) -> _Rule:
+def _allow_families(syscall: str, values: tuple[int, ...]) -> _Rule:
     tests = [_instruction(_JEQ, value, len(values) - place) for place, value in enumerate(values)]
-    return _Rule(syscall, (_load_argument(argument), *tests, _RETURN_EPERM, _RETURN_ALLOW))
+    return _Rule(syscall, (_load_argument(0), *tests, _RETURN_EAFNOSUPPORT, _RETURN_ALLOW))
 
 
 def _refuse_bits(syscall: str, argument: int, bits: int) -> _Rule:
@@ -87,8 +88,8 @@ def _program(machine: Machine, refused: tuple[str, ...], namespaces: int) -> byt
         _Rule("clone3", (_RETURN_ENOSYS,)),
         _refuse_values("fcntl", 1, (_F_SETLEASE,)),
         _refuse_values("ioctl", 1, (_TIOCSTI, _TIOCLINUX)),
-        _allow_values("socket", 0, sockets),
-        _allow_values("socketpair", 0, sockets),
+        _allow_families("socket", sockets),
+        _allow_families("socketpair", sockets),
     )
     code = [
         _instruction(_LD, _OFFSET_ARCHITECTURE),

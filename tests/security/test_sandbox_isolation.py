@@ -1,0 +1,256 @@
+"""What a task sees, reaches and leaves behind: only what is its own (S4)."""
+
+import asyncio
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox.api import Asset, TaskSpec, ZoneInitError
+from manta.core.errors import InvalidArgument, NoSuchBlob, NotImplementedHere, SandboxUnavailable
+from tests.support.sandbox import ZONE, Workshop, put_blob, run_in, zone_of
+
+pytestmark = pytest.mark.invariant("S4")
+
+NAMES = ("plain.txt", "two words.txt", "ünïcödé-名前", "line\nbreak", "%41", "-rf", "a'b\"c$d", "x" * 255)
+
+
+async def test_s4_stdin_and_the_named_file_are_the_object(workshop: Workshop) -> None:
+    ended = await workshop.run_on_blob("wc -l; wc -c < /input/input.txt; ls /input; pwd")
+    assert (ended.status, ended.out) == (0, "2\n30\ninput.txt\n/scratch\n")
+
+
+@pytest.mark.parametrize("name", NAMES)
+async def test_s4_an_input_appears_under_any_name(workshop: Workshop, name: str) -> None:
+    env = {"MANTA_INPUT_FILE": f"/input/{name}"}
+    ended = await workshop.run('wc -c < "$MANTA_INPUT_FILE"', blob=workshop.blob, input_name=name, env=env)
+    assert (ended.status, ended.out) == (0, "30\n")
+
+
+async def test_s4_an_input_without_a_blob_is_an_empty_file(workshop: Workshop) -> None:
+    ended = await workshop.run("wc -c; wc -c < /input/none", input_name="none")
+    assert (ended.status, ended.out) == (0, "0\n0\n")
+
+
+async def test_s4_stdin_may_be_a_pipe(workshop: Workshop) -> None:
+    ours, theirs = os.pipe()
+    os.write(theirs, b"a\nb\nc\n")
+    os.close(theirs)
+    try:
+        assert (await workshop.run("wc -l", stdin_fd=ours)).out == "3\n"
+    finally:
+        os.close(ours)
+
+
+async def test_s4_stdin_is_empty_without_input(workshop: Workshop) -> None:
+    assert (await workshop.run("wc -c; ls /input")).out == "0\n"
+
+
+async def test_s4_standard_streams_can_be_opened_by_path(workshop: Workshop) -> None:
+    ended = await workshop.run("echo out > /dev/stdout; echo err > /dev/stderr; cat /dev/fd/0")
+    assert (ended.status, ended.out, ended.err) == (0, "out\n", "err\n")
+
+
+async def test_s4_no_descriptor_leaks(workshop: Workshop) -> None:
+    ended = await workshop.run_on_blob("exec ls /proc/self/fd")
+    assert ended.out.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
+
+
+async def test_s4_the_environment_is_the_given_one(workshop: Workshop) -> None:
+    os.environ["SECRET_OF_THE_NODE"] = "secret"
+    try:
+        ended = await workshop.run("env", env={"NAME": "a b\nc", "OTHER": "ö=ü"})
+    finally:
+        del os.environ["SECRET_OF_THE_NODE"]
+    lines = {line for line in ended.out.splitlines() if not line.startswith(("PWD=", "SHLVL=", "_="))}
+    assert lines == {"PATH=/usr/local/bin:/usr/bin:/bin", "NAME=a b", "c", "OTHER=ö=ü"}
+
+
+async def test_s4_a_task_sees_its_own_processes_alone(workshop: Workshop) -> None:
+    async with zone_of(workshop.sandbox, name="zone-2") as neighbour:
+        ours, theirs = os.pipe()
+        sleeping = asyncio.create_task(
+            neighbour.run(TaskSpec("echo up; sleep 60", {"PATH": "/usr/bin"}, 60.0, theirs, theirs))
+        )
+        assert await asyncio.to_thread(os.read, ours, 10) == b"up\n"
+        ended = await workshop.run("cat /proc/[0-9]*/comm; kill -9 -1")
+        assert set(ended.out.split()) <= {"forkserver", "bash", "cat"}, ended
+        assert not sleeping.done()
+        await neighbour.kill()
+        assert (await sleeping).overrun == "killed"
+        os.close(ours)
+        os.close(theirs)
+
+
+async def test_s4_the_first_process_of_a_task_is_out_of_its_reach(workshop: Workshop) -> None:
+    ended = await workshop.run(
+        "cat /proc/1/environ /proc/1/maps; readlink /proc/1/fd/1 /proc/1/exe /proc/1/root; ls /proc/1/root/;"
+        "kill -9 1; echo x > /proc/1/mem; echo x > /proc/1/fd/1; kill -0 1 && echo alive"
+    )
+    assert ended.out == "alive\n"
+
+
+async def test_s4_there_is_no_network(workshop: Workshop) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        source = f"""
+import socket
+for address in (("127.0.0.1", {port}), ("192.0.2.1", 80), ("10.0.0.1", 80)):
+    try:
+        socket.create_connection(address, timeout=2)
+        print("reached", address)
+    except OSError:
+        pass
+for family, kind in ((40, 1), (17, 3), (16, 3), (38, 5), (44, 3)):
+    try:
+        socket.socket(family, kind)
+        print("has family", family)
+    except OSError:
+        pass
+print([line.split(":")[0].strip() for line in open("/proc/net/dev").readlines()[2:]])
+"""
+        ended = await workshop.python(source)
+    assert ended.out == "['lo']\n", ended
+
+
+async def test_s4_sockets_of_the_host_are_not_reached(workshop: Workshop) -> None:
+    name = f"\0manta-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(name)
+        listener.listen()
+        ended = await workshop.python(f"import socket\nsocket.socket(socket.AF_UNIX).connect({name!r})")
+    assert "ConnectionRefusedError" in ended.err
+
+
+async def test_s4_nothing_but_scratch_is_writable(workshop: Workshop) -> None:
+    source = """
+import os
+def writable(folder):
+    try:
+        os.close(os.open(folder + "/new", os.O_CREAT | os.O_WRONLY))
+        return True
+    except OSError:
+        return False
+folders = (folder for folder, _, _ in os.walk("/") if not folder.startswith("/proc"))
+found = {os.path.realpath(folder) for folder in folders if writable(folder)}
+print(sorted(found), os.path.realpath("/tmp"), os.path.realpath("/var/tmp"), os.path.realpath("/dev/shm"))
+"""
+    ended = await workshop.python(source, on_blob=True)
+    assert ended.out == "['/scratch'] /scratch /scratch /scratch\n", ended
+
+
+async def test_s4_scratch_is_fresh_for_every_task(workshop: Workshop) -> None:
+    assert (await workshop.run("echo mine > /scratch/file; mkfifo pipe; ls")).out == "file\npipe\n"
+    assert (await workshop.run("ls -A /scratch /tmp/ /var/tmp/")).out == "/scratch:\n\n/tmp/:\n\n/var/tmp/:\n"
+
+
+async def test_s4_shared_memory_does_not_outlive_a_task(workshop: Workshop) -> None:
+    await workshop.run("ipcmk -M 4096 -Q -S 1")
+    ended = await workshop.run("cat /proc/sysvipc/shm /proc/sysvipc/msg /proc/sysvipc/sem | grep -vc key")
+    assert ended.out == "0\n"
+
+
+async def test_s4_no_host_path_or_name_is_shown(workshop: Workshop) -> None:
+    """The mount table names the blob's own path; nothing of the fork server, the state folder or the tenant."""
+    ended = await workshop.run_on_blob("cat /proc/self/mountinfo /proc/*/cmdline /etc/passwd; hostname; env; id -un")
+    for word in (str(workshop.state), "alice", os.uname().nodename, "zone-1"):
+        assert word not in ended.out
+    assert ended.out.count(workshop.blob) == 1
+
+
+async def test_s4_a_task_has_no_privilege(workshop: Workshop) -> None:
+    ended = await workshop.run("grep -E '^(Cap|NoNewPrivs|Seccomp:)' /proc/self/status | tr -d '\\t'")
+    assert ended.out.split() == [
+        *(f"Cap{kind}:0000000000000000" for kind in ("Inh", "Prm", "Eff", "Bnd", "Amb")),
+        "NoNewPrivs:1",
+        "Seccomp:2",
+    ]
+
+
+async def test_s4_a_daemon_dies_with_its_task(workshop: Workshop) -> None:
+    """A double-forked child with a session of its own holds the pipe open: the reader's end comes all the same."""
+    ended = await workshop.run("(setsid bash -c 'trap \"\" TERM HUP; while :; do sleep 1; done' &) ; echo started")
+    assert (ended.status, ended.out) == (0, "started\n")
+
+
+async def test_s4_a_zone_serves_on_after_misbehaviour(workshop: Workshop) -> None:
+    for command in ("kill -9 $$", "kill -SEGV $$", "exit 7", "kill -9 -1; kill -9 1; exec sleep 60 & kill -9 0"):
+        await workshop.run(command)
+    assert (await workshop.run_on_blob("wc -l")).out == "2\n"
+
+
+async def test_s4_tenants_have_uids_of_their_own(workshop: Workshop) -> None:
+    """As root; an ordinary user has one uid for all, and namespaces alone between them."""
+    outer = "tr -d '\\t' < /proc/self/uid_map | tr -s ' '"
+    async with zone_of(workshop.sandbox, tenant="bob") as other:
+        ours = (await workshop.run(outer)).out.split()
+        theirs = (await run_in(other, outer)).out.split()
+    if os.geteuid() == 0:
+        assert ours != theirs
+    else:
+        assert ours == theirs
+
+
+async def test_s4_init_prepares_what_tasks_read(workshop: Workshop) -> None:
+    async with zone_of(workshop.sandbox, init="echo prepared > table; pwd", env={"PATH": "/usr/bin:/bin"}) as zone:
+        for _ in range(2):
+            ended = await run_in(zone, "cat /zone/table; echo x >> /zone/table; echo y > /zone/new")
+            assert ended.out == "prepared\n"
+            assert ended.err.count("Read-only file system") == 2
+
+
+async def test_s4_a_failing_init_is_told(workshop: Workshop) -> None:
+    with pytest.raises(ZoneInitError, match=r"exit status 3; it said: no such table"):
+        async with zone_of(workshop.sandbox, init="echo no such table >&2; exit 3", env={"PATH": "/usr/bin:/bin"}):
+            pass
+    with pytest.raises(ZoneInitError, match="timeout"):
+        async with zone_of(workshop.sandbox, init="sleep 60", init_timeout_s=0.2, env={"PATH": "/usr/bin:/bin"}):
+            pass
+
+
+async def test_s4_zones_die_with_their_agent(workshop: Workshop, tmp_path: Path) -> None:
+    """The channel's end and die-with-parent each suffice: here bubblewrap is killed, then the broker."""
+    async with zone_of(workshop.sandbox, name="doomed") as zone:
+        ours, theirs = os.pipe()
+        running = asyncio.create_task(
+            zone.run(TaskSpec("echo up; sleep 60", {"PATH": "/usr/bin"}, 60.0, theirs, theirs))
+        )
+        assert await asyncio.to_thread(os.read, ours, 10) == b"up\n"
+        os.kill(zone.pid, 9)  # type: ignore[attr-defined]
+        with pytest.raises(SandboxUnavailable, match="doomed"):
+            await running
+        os.close(theirs)
+        assert await asyncio.to_thread(os.read, ours, 10) == b"", "a process of the zone still holds the pipe"
+        os.close(ours)
+        with pytest.raises(SandboxUnavailable):
+            await run_in(zone, "true")
+
+
+async def test_s4_a_dead_broker_is_noticed_and_replaced(workshop: Workshop) -> None:
+    broker = workshop.sandbox._broker
+    assert broker.pid is not None
+    os.kill(broker.pid, 9)
+    with pytest.raises(SandboxUnavailable, match="broker died"):
+        await workshop.run_on_blob("wc -l")
+    assert (await workshop.run_on_blob("wc -l")).out == "2\n"
+
+
+async def test_s4_a_missing_blob_is_named(workshop: Workshop) -> None:
+    with pytest.raises(NoSuchBlob):
+        await workshop.run("true", blob="ab/cd/none", input_name="x")
+    assert (await workshop.run_on_blob("wc -l")).out == "2\n"
+
+
+async def test_s4_what_cannot_be_handed_over_is_refused(workshop: Workshop) -> None:
+    with pytest.raises(InvalidArgument, match="NUL"):
+        await workshop.run("echo a\0b")
+    with pytest.raises(InvalidArgument, match="exceed"):
+        await workshop.run("true", env={"X": "x" * (1 << 20)})
+    assert (await workshop.run("echo fine")).out == "fine\n"
+
+
+async def test_s4_assets_are_refused_until_they_exist(workshop: Workshop) -> None:
+    blob = put_blob(workshop.blobs, "asset", b"#!/bin/sh\n")
+    with pytest.raises(NotImplementedHere):
+        await workshop.sandbox.open_zone(type(ZONE)("z", "t", 1 << 26, 1 << 20, assets=(Asset(blob, "/assets/x"),)))
