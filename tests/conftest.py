@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.support.postgres import postgres_server, postgres_url  # noqa: F401  fixtures
 from tests.support.store import RunningStore, running_store
 
 for _name in [name for name in os.environ if name.startswith(("AWS_", "MANTA_"))]:

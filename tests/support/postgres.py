@@ -3,19 +3,21 @@
 It listens on a Unix socket only, never runs as root, and is killed by the kernel when the test process dies.
 """
 
+import asyncio
 import ctypes
 import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 import asyncpg
+import pytest
 
 _UNPRIVILEGED_ID = 65534
 _PR_SET_PDEATHSIG = 1
@@ -34,37 +36,46 @@ def binaries() -> Path:
 
 
 class Server:
-    """A running server. `url(database)` is what `open_catalog` takes."""
+    """A running server. `url()` is what `open_catalog` takes."""
 
     def __init__(self, folder: Path, process: "subprocess.Popen[bytes]") -> None:
         self.folder = folder
         self.process = process
         self._made = 0
 
-    def url(self, database: str = "postgres") -> str:
-        return f"postgresql:///{database}?host={self.folder}&user=manta"
+    def url(self) -> str:
+        return f"postgresql:///postgres?host={self.folder}&user=manta"
 
-    async def new_database(self) -> str:
-        """The URL of an empty database of its own."""
+    def new_schema(self) -> str:
+        """The URL of an empty schema of its own: quicker made than a database, which is copied and synced."""
         self._made += 1
-        name = f"catalog_{os.getpid()}_{self._made}"
-        connection = await asyncpg.connect(self.url())
-        try:
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'")
-        finally:
-            await connection.close()
-        return self.url(name)
+        name = f"catalog_{self._made}"
+        self.execute(f"CREATE SCHEMA {name}")
+        return f"{self.url()}&search_path={name}"
+
+    def execute(self, statement: str) -> None:
+        """In a thread, since the caller may stand inside a running event loop."""
+        with ThreadPoolExecutor(1) as thread:
+            thread.submit(asyncio.run, _execute(self.url(), statement)).result()
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A new server, stopped at the end."""
+def server(*, fsync: bool = False) -> Iterator[Server]:
+    """A new server, stopped at the end. Tests kill its clients, never itself: it need not sync, unless measured."""
     folder = Path(tempfile.mkdtemp(prefix="manta-pg-"))
     try:
         if os.getuid() == 0:
             os.chown(folder, _UNPRIVILEGED_ID, _UNPRIVILEGED_ID)
         _run([binaries() / "initdb", "-D", folder / "data", "-U", "manta", "-A", "trust", "-E", "UTF8", "--no-sync"])
-        options = [text for setting in _SETTINGS for text in ("-c", setting)]
+        options = [text for setting in (*_SETTINGS, f"fsync={fsync}") for text in ("-c", setting)]
         with (folder / "log").open("wb") as log:
             process = subprocess.Popen(
                 [binaries() / "postgres", "-D", folder / "data", "-k", folder, *options],
@@ -112,12 +123,13 @@ def _wait_until_ready(folder: Path, process: "subprocess.Popen[bytes]") -> None:
     raise RuntimeError(f"PostgreSQL did not start: {(folder / 'log').read_text(errors='replace')}")
 
 
-def main() -> None:
-    """`python -m tests.support.postgres COMMAND…`: run a command with MANTA_TEST_POSTGRES naming a server."""
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Server]:
     with server() as running:
-        done = subprocess.run(sys.argv[1:], env={**os.environ, "MANTA_TEST_POSTGRES": running.url()}, check=False)
-    sys.exit(done.returncode)
+        yield running
 
 
-if __name__ == "__main__":
-    main()
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> str:
+    """An empty schema for one test."""
+    return postgres_server.new_schema()
