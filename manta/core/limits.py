@@ -81,6 +81,7 @@ DISCARDS_MAX: Final = 256
 """Deletions of useless copies under way at once; what is beyond is left to the sweeper."""
 SWEEP_BATCH: Final = 1000
 SWEEP_INTERVAL_S: Final = 600.0
+EXPIRY_INTERVAL_S: Final = 900.0
 SWEEP_PAUSE_S: Final = 0.05
 """Between two batches of a sweep, so that it never crowds out requests."""
 HASH_INLINE_BYTES: Final = 64 * KIB
