@@ -22,6 +22,7 @@ from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
 from manta.gateway.context import Context
 from manta.gateway.datapath import start_datapath
+from manta.gateway.jobs import scheduling
 from manta.gateway.routes import build_router
 from manta.gateway.server import HttpServer
 
@@ -43,7 +44,7 @@ async def run_gateway(config: GatewayConfig) -> None:
         try:
             context = Context(config, catalog, datapath.blobs, clock)
             context.provide(datapath, datapath.blobs)
-            async with serving(context):
+            async with scheduling(context, datapath.cluster), serving(context):
                 await stop.wait()
         finally:
             await datapath.close()

@@ -6,8 +6,10 @@ from manta.gateway.ops import (
     copy,
     delete_objects,
     health,
+    jobs,
     list_uploads,
     multipart,
+    nodes,
     objects,
     parts,
     reads,
@@ -16,7 +18,7 @@ from manta.gateway.ops import list as listing
 from manta.gateway.router import Router
 
 _S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads)
-_API = (accounts, health)
+_API = (accounts, health, jobs, nodes)
 
 
 def build_router() -> Router:

@@ -51,7 +51,7 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
 
 
 def list_jobs(owner_id: str | None, state: str, name: str, after: str, limit: int) -> Script[list[JobView]]:
-    rows = yield Op("jobs_page", (owner_id or "", state, name, after or "~", limit))
+    rows = yield Op("jobs_page", (owner_id or "", state, name, after or "z", limit))
     views = []
     for row in rows:
         phases = yield Op("phases", (row[0],))

@@ -16,5 +16,8 @@ class MemoryCatalog(MemoryAccounts, MemoryBuckets, MemoryObjects, MemoryUploads,
         self.state = MemoryState(clock)
         self.jobs = MemoryJobs(self.state)
 
+    def _knows(self, node_id: str, blob_id: str) -> bool:
+        return super()._knows(node_id, blob_id) or self.jobs.tables.is_slot(blob_id)
+
     async def close(self) -> None:
         return

@@ -166,6 +166,10 @@ class MemoryJobTables:
     def nodes_of_job(self, job_id: str) -> list[tuple[Any, ...]]:
         return sorted({(row.node_id,) for row in self._running() if row.job_id == job_id})
 
+    def is_slot(self, blob_id: str) -> bool:
+        """Whether a running attempt may be writing that blob."""
+        return any(row.slot == blob_id for row in self._running())
+
     def _running(self) -> Iterable[TaskRow]:
         return (row for rows in self.task_rows.values() for row in rows.values() if row.state == TaskState.RUNNING)
 

@@ -29,7 +29,8 @@ DELETE FROM garbage WHERE node_no = $1 AND blob_id = $2;
 -- name: known_blobs
 SELECT i FROM jsonb_array_elements_text($2::jsonb) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
-   OR EXISTS (SELECT 1 FROM garbage WHERE node_no = $1 AND blob_id = decode(i, 'hex'));
+   OR EXISTS (SELECT 1 FROM garbage WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
+   OR i IN (SELECT slot FROM tasks WHERE state = 2);
 
 -- name: blobs_of_node
 SELECT b.blob_id, b.size, b.nodes FROM replicas r JOIN blobs b ON b.blob_id = r.blob_id

@@ -26,7 +26,8 @@ DELETE FROM garbage WHERE node_no = ? AND blob_id = ?;
 -- name: known_blobs
 SELECT i.value FROM json_each(?2) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = ?1 AND blob_id = unhex(i.value))
-   OR EXISTS (SELECT 1 FROM garbage WHERE node_no = ?1 AND blob_id = unhex(i.value));
+   OR EXISTS (SELECT 1 FROM garbage WHERE node_no = ?1 AND blob_id = unhex(i.value))
+   OR i.value IN (SELECT slot FROM tasks INDEXED BY tasks_running WHERE state = 2);
 
 -- name: blobs_of_node
 SELECT b.blob_id, b.size, b.nodes FROM replicas r JOIN blobs b ON b.blob_id = r.blob_id

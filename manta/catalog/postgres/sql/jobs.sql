@@ -1,0 +1,250 @@
+-- name: job_insert
+INSERT INTO jobs (job_id, owner_id, name, state, created_ms, plan, input_ended, idempotency)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+
+-- name: job_by_idempotency
+SELECT job_id FROM jobs WHERE owner_id = $1 AND idempotency = $2;
+
+-- name: job_get
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+FROM jobs WHERE job_id = $1;
+
+-- name: job_lock
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+FROM jobs WHERE job_id = $1 FOR UPDATE;
+
+-- name: job_save
+UPDATE jobs SET state = $1, ended_ms = $2, input_ended = $3, cancel_reason = $4, cursor = $5, next_task = $6,
+                inputs = $7, outputs = $8, errors = $9, running = $10, in_place = $11, moved = $12, shuffled = $13,
+                task_ms = $14, tend = $15, doomed = $16
+WHERE job_id = $17;
+
+-- name: job_delete
+DELETE FROM jobs WHERE job_id = $1;
+
+-- name: jobs_page
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+FROM jobs
+WHERE ($1::text = '' OR owner_id = $1) AND ($2::text = '' OR state = $2) AND ($3::text = '' OR name = $3) AND job_id < $4 AND doomed = 0
+ORDER BY job_id DESC LIMIT $5;
+
+-- name: jobs_to_tend
+SELECT job_id FROM jobs WHERE tend = 1 ORDER BY job_id LIMIT $1;
+
+-- name: jobs_expired
+SELECT job_id FROM jobs WHERE ended_ms IS NOT NULL AND ended_ms < $1 AND doomed = 0 ORDER BY ended_ms LIMIT $2;
+
+-- name: jobs_live
+SELECT j.job_id FROM jsonb_array_elements_text($1::jsonb) i JOIN jobs j ON j.job_id = i WHERE j.state NOT IN ('done', 'cancelled');
+
+-- name: phase_insert
+INSERT INTO job_phases (job_id, number, kind, reducers, waiting) VALUES ($1, $2, $3, $4, $5);
+
+-- name: phases
+SELECT number, kind, reducers, waiting, ready, running, committed, failed, cancelled, complete, opened, dealt
+FROM job_phases WHERE job_id = $1 ORDER BY number;
+
+-- name: phase_save
+UPDATE job_phases SET waiting = $1, ready = $2, running = $3, committed = $4, failed = $5, cancelled = $6,
+                      complete = $7, opened = $8, dealt = $9
+WHERE job_id = $10 AND number = $11;
+
+-- name: phases_delete
+DELETE FROM job_phases WHERE job_id = $1;
+
+-- name: chunk_insert
+INSERT INTO job_chunks (job_id, chunk, specs, total) VALUES ($1, $2, $3, $4);
+
+-- name: chunk_last
+SELECT coalesce(max(chunk), 0) FROM job_chunks WHERE job_id = $1;
+
+-- name: chunk_next
+SELECT chunk, specs, position, after FROM job_chunks WHERE job_id = $1 AND done = 0 ORDER BY chunk LIMIT 1;
+
+-- name: chunk_save
+UPDATE job_chunks SET position = $1, after = $2, done = $3 WHERE job_id = $4 AND chunk = $5;
+
+-- name: chunks_page
+SELECT chunk, specs, total FROM job_chunks WHERE job_id = $1 AND chunk > $2 ORDER BY chunk LIMIT $3;
+
+-- name: chunk_take
+SELECT chunk FROM job_chunks WHERE job_id = $1 ORDER BY chunk LIMIT $2;
+
+-- name: chunk_delete
+DELETE FROM job_chunks WHERE job_id = $1 AND chunk = $2;
+
+-- name: task_insert
+INSERT INTO tasks (job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot,
+                   reducer, bucket, key, version_id, size, blob_id, holders, first_input)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20);
+
+-- name: task_save
+UPDATE tasks SET state = $1, attempt = $2, node_id = $3, epoch = $4, leased_ms = $5, faults = $6, losses = $7,
+                 failures = $8, slot = $9, holders = $10
+WHERE job_id = $11 AND task_id = $12;
+
+-- name: tasks
+SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
+       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+FROM jsonb_array_elements_text($2::jsonb) i JOIN tasks t ON t.job_id = $1 AND t.task_id = i::bigint;
+
+-- name: tasks_open
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input
+FROM tasks WHERE job_id = $1 AND task_id > $2 AND state <= 2 ORDER BY task_id LIMIT $3;
+
+-- name: tasks_of_node
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input
+FROM tasks WHERE state = 2 AND node_id = $1 ORDER BY job_id, task_id;
+
+-- name: nodes_of_job
+SELECT DISTINCT node_id FROM tasks WHERE state = 2 AND job_id = $1;
+
+-- name: inputs_end
+UPDATE tasks SET state = $1 WHERE job_id = $2 AND reducer = $3 AND phase = -1 AND state = 0;
+
+-- name: inputs_page
+SELECT task_id, state, bucket, key, version_id FROM tasks
+WHERE job_id = $1 AND phase = $2 AND task_id > $3 ORDER BY task_id LIMIT $4;
+
+-- name: task_take
+SELECT task_id FROM tasks WHERE job_id = $1 ORDER BY task_id LIMIT $2;
+
+-- name: task_delete
+DELETE FROM tasks WHERE job_id = $1 AND task_id = $2;
+
+-- name: ready_insert
+INSERT INTO ready (node_id, job_id, task_id, since_ms) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING;
+
+-- name: ready_delete
+DELETE FROM ready WHERE node_id = $1 AND job_id = $2 AND task_id = $3;
+
+-- name: ready_any
+SELECT 1 FROM ready WHERE node_id = $1 LIMIT 1;
+
+-- name: ready_jobs
+-- One seek for each job, however many tasks it has.
+WITH RECURSIVE queue (job_id) AS (
+    SELECT (SELECT min(job_id) FROM ready WHERE node_id = $1)
+    UNION ALL
+    SELECT (SELECT min(r.job_id) FROM ready r WHERE r.node_id = $1 AND r.job_id > queue.job_id)
+    FROM queue WHERE queue.job_id IS NOT NULL
+)
+SELECT j.job_id, j.owner_id, j.running FROM queue JOIN jobs j ON j.job_id = queue.job_id LIMIT $2;
+
+-- name: ready_tasks
+SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
+       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+FROM (SELECT job_id, task_id FROM ready WHERE node_id = $1 AND job_id = $2 ORDER BY task_id LIMIT $3) r
+JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id;
+
+-- name: ready_nodes
+WITH RECURSIVE queue (node_id) AS (
+    SELECT (SELECT min(node_id) FROM ready)
+    UNION ALL
+    SELECT (SELECT min(r.node_id) FROM ready r WHERE r.node_id > queue.node_id)
+    FROM queue WHERE queue.node_id IS NOT NULL
+)
+SELECT node_id FROM queue WHERE node_id IS NOT NULL;
+
+-- name: ready_older
+SELECT r.since_ms, t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses,
+       t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+FROM ready r JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
+WHERE r.node_id = $1 AND r.since_ms < $2 LIMIT $3;
+
+-- name: ready_reducers
+-- Reducers are few; they are found by their phases, not by their place in the queue.
+SELECT r.node_id, r.job_id, r.task_id, r.since_ms
+FROM job_phases p
+JOIN tasks t ON t.job_id = p.job_id AND t.phase = p.number
+JOIN ready r ON r.node_id = t.holders AND r.job_id = t.job_id AND r.task_id = t.task_id
+WHERE p.kind = 'reduce' AND p.ready > 0 AND t.state = 1 AND t.bucket = '' AND t.holders <> '' AND r.since_ms < $1
+  AND NOT EXISTS (SELECT 1 FROM ready a WHERE a.node_id = '' AND a.job_id = t.job_id AND a.task_id = t.task_id)
+LIMIT $2;
+
+-- name: shuffle_insert
+INSERT INTO shuffle (job_id, phase, reducer, seq, bucket, key, size, blob_id, holders)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: shuffle_weights
+SELECT reducer, holders, sum(size) FROM shuffle WHERE job_id = $1 AND phase = $2 AND holders <> ''
+GROUP BY reducer, holders;
+
+-- name: shuffle_page
+SELECT seq, bucket, key, size, blob_id, holders FROM shuffle
+WHERE job_id = $1 AND phase = $2 AND reducer = $3 AND seq > $4 ORDER BY seq LIMIT $5;
+
+-- name: shuffle_take
+SELECT phase, reducer, seq, blob_id FROM shuffle WHERE job_id = $1 LIMIT $2;
+
+-- name: shuffle_delete
+DELETE FROM shuffle WHERE job_id = $1 AND phase = $2 AND reducer = $3 AND seq = $4;
+
+-- name: output_insert
+INSERT INTO job_outputs (job_id, seq, bucket, key, size, phase, task_id) VALUES ($1, $2, $3, $4, $5, $6, $7);
+
+-- name: outputs_page
+SELECT seq, bucket, key, size, phase, task_id FROM job_outputs WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- name: output_take
+SELECT seq FROM job_outputs WHERE job_id = $1 ORDER BY seq LIMIT $2;
+
+-- name: output_delete
+DELETE FROM job_outputs WHERE job_id = $1 AND seq = $2;
+
+-- name: error_insert
+INSERT INTO job_errors (job_id, seq, record) VALUES ($1, $2, $3);
+
+-- name: errors_page
+SELECT seq, record FROM job_errors WHERE job_id = $1 AND seq > $2 ORDER BY seq LIMIT $3;
+
+-- name: error_take
+SELECT seq FROM job_errors WHERE job_id = $1 ORDER BY seq LIMIT $2;
+
+-- name: error_delete
+DELETE FROM job_errors WHERE job_id = $1 AND seq = $2;
+
+-- name: agent_get
+SELECT epoch, until_ms FROM agents WHERE node_id = $1;
+
+-- name: agent_save
+INSERT INTO agents (node_id, epoch, until_ms) VALUES ($1, $2, $3)
+ON CONFLICT (node_id) DO UPDATE SET epoch = excluded.epoch, until_ms = excluded.until_ms;
+
+-- name: agents_alive
+SELECT node_id FROM agents WHERE until_ms >= $1 ORDER BY node_id;
+
+-- name: agents_overdue
+SELECT node_id, until_ms FROM agents WHERE until_ms < $1 ORDER BY node_id;
+
+-- name: job_objects_find
+SELECT o.key, o.version_id, o.size, o.blob_id, b.nodes
+FROM jsonb_array_elements_text($2::jsonb) i JOIN objects o ON o.bucket_id = $1 AND o.key = convert_to(i, 'UTF8')
+LEFT JOIN blobs b ON b.blob_id = o.blob_id;
+
+-- name: job_objects_page
+SELECT o.key, o.version_id, o.size, o.blob_id, b.nodes
+FROM objects o LEFT JOIN blobs b ON b.blob_id = o.blob_id
+WHERE o.bucket_id = $1 AND o.key >= $2 AND o.key < $3 ORDER BY o.key LIMIT $4;
+
+-- name: job_object_insert
+INSERT INTO objects (bucket_id, key, version_id, size, etag, modified_ms, algorithms, blob_id, attributes)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
+
+-- name: job_blob_insert
+INSERT INTO blobs (blob_id, size, refs, nodes) VALUES ($1, $2, 1, $3);
+
+-- name: retain_blobs
+UPDATE blobs SET refs = refs + n.many
+FROM (SELECT decode(i, 'hex') AS blob_id, count(*) AS many FROM jsonb_array_elements_text($1::jsonb) i GROUP BY i) n
+WHERE blobs.blob_id = n.blob_id RETURNING blobs.blob_id;
+
+-- name: release_blobs
+UPDATE blobs SET refs = refs - n.many
+FROM (SELECT decode(i, 'hex') AS blob_id, count(*) AS many FROM jsonb_array_elements_text($1::jsonb) i GROUP BY i) n
+WHERE blobs.blob_id = n.blob_id RETURNING blobs.blob_id, blobs.refs, blobs.nodes;
