@@ -8,9 +8,10 @@ from pathlib import Path
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
+from jobs.agent.gateways import Gateways
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.lanes import Lanes
-from jobs.agent.link import Gateways, Link
+from jobs.agent.link import Link
 from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.reports import Reports
@@ -53,7 +54,7 @@ class Agent:
         self._lanes = Lanes(lanes, sandbox, runner, clock, self.counters, self._on_result, self._on_change)
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._is_hungry, self._discard, self._on_change)
-        self._link = Link(node_id, epoch, gateways, self._lanes, self._reports, clock)
+        self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 

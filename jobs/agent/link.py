@@ -1,74 +1,34 @@
 """The agent's line to the gateways: leases by long poll from each, results to any, and the clock of the leases held."""
 
 import asyncio
+import contextlib
 import logging
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Final, TypeVar
-
-import msgspec
+from typing import Final
 
 from jobs.agent.attempt import Attempt
+from jobs.agent.gateways import ANSWER_S, Gateways, backoff_s
 from jobs.agent.lanes import Lanes
 from jobs.agent.ports import Gateway
 from jobs.agent.reports import Reports
-from jobs.agent.transport import GatewayUnreachable
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec
 from manta.core.clock import Clock
 from manta.core.errors import MantaError
 from manta.core.limits import HEARTBEAT_S, LEASE_POLL_S, LEASE_S, REPORT_BATCH_MAX
 
 _LOG = logging.getLogger("manta.agent")
-Reply = TypeVar("Reply", bound=msgspec.Struct)
 SPECS_MAX: Final = 32
 """Phases that the agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
-_ANSWER_S: Final = 5.0
-"""A gateway that has nothing to wait for answers within this time."""
-_BACKOFF_S: Final = (0.05, 0.1, 0.2, 0.4, 0.8, 1.0)
+_EARLY_S: Final = 0.1
 _REFUSING_PAUSE_S: Final = 0.5
 """A node that can only refuse tasks asks slowly, so that able nodes get them first."""
-
-
-class Gateways:
-    """Calls that any gateway may answer: the one that answered last is asked first."""
-
-    def __init__(self, gateways: Sequence[Gateway]) -> None:
-        self._gateways = list(gateways)
-
-    async def call(self, name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
-        """The reply of the first that answers; GatewayUnreachable when none did within the time of a lease."""
-        loop = asyncio.get_running_loop()
-        give_up_s = loop.time() + LEASE_S
-        turn = 0
-        while True:
-            for gateway in list(self._gateways):
-                try:
-                    reply = await gateway.call(name, message, kind, _ANSWER_S)
-                except GatewayUnreachable as error:
-                    last = error
-                else:
-                    self._prefer(gateway)
-                    return reply
-            if not self._gateways or loop.time() > give_up_s:
-                raise last if self._gateways else GatewayUnreachable("No gateway is configured.")
-            await asyncio.sleep(backoff_s(turn))
-            turn += 1
-
-    def _prefer(self, gateway: Gateway) -> None:
-        if self._gateways[0] is not gateway:
-            self._gateways.remove(gateway)
-            self._gateways.insert(0, gateway)
-
-
-def backoff_s(turn: int) -> float:
-    return _BACKOFF_S[min(turn, len(_BACKOFF_S) - 1)]
 
 
 class Link:
     """Leases for `lanes`, until `run` is cancelled; `give_back` then returns what is held."""
 
     def __init__(
-        self, node_id: str, epoch: str, gateways: Sequence[Gateway], lanes: Lanes, reports: Reports, clock: Clock
+        self, node_id: str, epoch: str, gateways: Gateways, lanes: Lanes, reports: Reports, clock: Clock
     ) -> None:
         self._node_id = node_id
         self._epoch = epoch
@@ -77,7 +37,7 @@ class Link:
         self._reports = reports
         self._clock = clock
         self._specs: OrderedDict[tuple[str, int], PhaseSpec] = OrderedDict()
-        self._changes = [asyncio.Event() for _ in gateways]
+        self._changes = [asyncio.Event() for _ in gateways.all]
         self._heard_s = clock.monotonic_s()
         self.reachable = False
 
@@ -93,22 +53,18 @@ class Link:
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
-            for gateway, change in zip(self._gateways, self._changes, strict=True):
+            for gateway, change in zip(self._gateways.all, self._changes, strict=True):
                 group.create_task(self._poll(gateway, change))
             group.create_task(self._reports.run())
             group.create_task(self._keep_house())
 
     async def give_back(self) -> None:
-        """Report what is done; name nothing as held, so that all else is offered again at once."""
-        if self._reports:
-            await self._reports.flush()
-        request = LeaseRequest(self._node_id, self._epoch, free_lanes=0, wait_s=0.0)
-        for gateway in self._gateways:
-            try:
-                await gateway.call("lease", request, LeaseReply, _ANSWER_S)
-            except MantaError:
-                continue
-            return
+        """Report what is done, then begin a new epoch: all else is offered again at once."""
+        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0)
+        with contextlib.suppress(MantaError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                if await self._reports.flush():
+                    await self._gateways.call("lease", request, LeaseReply)
 
     # -- leases ------------------------------------------------------------------------------------------------------
 
@@ -119,7 +75,7 @@ class Link:
             asked_s = self._clock.monotonic_s()
             request = self._request()
             try:
-                reply = await gateway.call("lease", request, LeaseReply, request.wait_s + _ANSWER_S)
+                reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
             except MantaError as error:
                 if turn == 0:
                     _LOG.warning("No leases from %s: %s", gateway.url, error.message)
@@ -127,6 +83,8 @@ class Link:
                 turn += 1
                 continue
             turn = 0
+            if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
+                await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
             self.reachable = True
             self.accept(reply)
@@ -145,6 +103,11 @@ class Link:
                     await change.wait()
             except TimeoutError:
                 return
+
+    async def _pause_if_early(self, asked_s: float) -> None:
+        """A gateway that is about to end answers at once with nothing: not a reason to ask in a tight loop."""
+        if self._clock.monotonic_s() - asked_s < _EARLY_S:
+            await asyncio.sleep(_EARLY_S)
 
     def _worth_asking(self) -> bool:
         return self._room() > 0 and self._lanes.waiting <= self._lanes.prefetch // 2

@@ -11,7 +11,8 @@ from manta.core.errors import AccessDenied, MantaError, NotEnoughNodes
 from manta.core.limits import STREAM_CHUNK_BYTES
 from manta.core.peers import PeerSource
 
-_SLOTS_TRIES: Final = 3
+_PAUSES_S: Final = (0.0, 0.2, 1.0, 3.0)
+"""Between tries to place the copies: a gateway needs up to 3 s to notice that a node is dead."""
 
 
 class Outputs:
@@ -41,13 +42,17 @@ class Outputs:
 
     async def _copy_everywhere(self, attempt: AttemptRef, slot: OutputSlot, captured: Captured) -> OutputSlot:
         avoid: set[str] = set()
-        for _ in range(_SLOTS_TRIES):
-            failed = await self._copy(slot, captured)
+        failed = await self._copy(slot, captured)
+        for pause_s in _PAUSES_S:
             if not failed:
                 return slot
             avoid |= {node_id for node_id, error in failed.items() if not isinstance(error, AccessDenied)}
+            await asyncio.sleep(pause_s)
             slot = await self._move_to_new_slot(attempt, slot, captured, avoid)
-        raise NotEnoughNodes(f"The further copies of an output could not be written to {', '.join(sorted(avoid))}.")
+            failed = await self._copy(slot, captured)
+        if failed:
+            raise NotEnoughNodes(f"The further copies of an output could not be written to {', '.join(sorted(avoid))}.")
+        return slot
 
     async def _copy(self, slot: OutputSlot, captured: Captured) -> dict[str, MantaError]:
         """Node id → error, of the copies that failed."""

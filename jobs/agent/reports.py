@@ -3,14 +3,15 @@
 import asyncio
 import logging
 from collections.abc import Callable
+from typing import Final
 
 from jobs.agent.ports import Caller
-from jobs.agent.transport import GatewayUnreachable
 from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, TaskResult
-from manta.core.errors import MantaError
+from manta.core.errors import BadRequest, MantaError
 from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S
 
 _LOG = logging.getLogger("manta.agent")
+_PAUSE_S: Final = 1.0
 
 
 class Reports:
@@ -59,25 +60,28 @@ class Reports:
         """Send what is added, for ever."""
         while True:
             await self._until_due()
-            await self.flush()
+            if not await self.flush():
+                await asyncio.sleep(_PAUSE_S)
 
-    async def flush(self) -> None:
-        """One call with what is pending. When no gateway takes it, everything stays for the next call."""
+    async def flush(self) -> bool:
+        """One call with what is pending. False when no gateway took it: everything stays for the next call."""
         size = 1 if self._one_by_one else REPORT_BATCH_MAX
         batch = tuple(self._pending.values())[:size]
         if not batch:
-            return
+            return True
         again = {result.attempt for result in batch} & self._sent
         self._sent.update(result.attempt for result in batch)
         try:
             reply = await self._caller.call("report", ReportRequest(self._node_id, self._epoch, batch), ReportReply)
-        except GatewayUnreachable:
-            return
-        except MantaError as error:
+        except BadRequest as error:
             self._refused(batch, error)
-            return
+            return True
+        except MantaError as error:
+            _LOG.warning("%d results wait for a gateway: %s", len(self._pending), error.message)
+            return False
         self._one_by_one = False
         self._acknowledged(batch, set(reply.stale) - again)
+        return True
 
     async def _until_due(self) -> None:
         while not self._pending:

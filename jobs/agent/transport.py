@@ -1,7 +1,7 @@
 """A gateway's calls for nodes over HTTP/1.1: signed, over TCP or a Unix socket, on kept connections."""
 
 import asyncio
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -13,7 +13,8 @@ from storage_nodes import token
 from storage_nodes.connection import Connection, Head, connect
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
-NODE_HEADER = "x-manta-node"
+NODE_HEADER: Final = "x-manta-node"
+_SAID_MAX_BYTES: Final = 500
 
 
 class GatewayUnreachable(ServiceUnavailable):
@@ -51,7 +52,7 @@ class HttpGateway:
             raise GatewayUnreachable(f"The gateway at {self._url} does not answer: {error or 'timed out'}.") from None
         if head.status == 200:
             return unpack(reply, kind)
-        raise self._refusal(head.status, reply)
+        raise self._refusal(name, head.status, reply)
 
     async def close(self) -> None:
         while self._idle:
@@ -80,11 +81,11 @@ class HttpGateway:
             connection.close()
         return await connect(self._url, timeout_s=5.0)
 
-    def _refusal(self, status: int, reply: bytes) -> MantaError:
-        said = reply[:500].decode("utf-8", "replace")
-        message = f"The gateway at {self._url} answered {status}: {said}"
-        if status >= 500 or status in (404, 429):
+    def _refusal(self, name: str, status: int, reply: bytes) -> MantaError:
+        said = reply[:_SAID_MAX_BYTES].decode("utf-8", "replace")
+        message = f"The gateway at {self._url} answered {status} to {name}: {said}"
+        if status >= 500 or status == 429:
             return GatewayUnreachable(message)
-        if status in (401, 403):
-            return AccessDenied(message)
-        return Conflict(message) if status == 409 else BadRequest(message)
+        if status == 400:
+            return BadRequest(message)
+        return AccessDenied(message) if status == 403 else Conflict(message)
