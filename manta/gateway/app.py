@@ -29,7 +29,7 @@ from manta.gateway.request import (
 )
 from manta.gateway.responses import Response, encode_head
 from manta.gateway.router import Access, Level, Router
-from manta.gateway.server import CLOSE, KEEP, Exchange, Sent
+from manta.gateway.server import Exchange
 
 API_PREFIX = "/_manta/"
 
@@ -67,7 +67,7 @@ class App:
         self._ids = itertools.count(1)
         self._id_prefix = os.urandom(4).hex().upper()
 
-    async def handle(self, exchange: Exchange) -> Sent:
+    async def handle(self, exchange: Exchange) -> bool:
         message = exchange.message
         trace = Trace(f"{self._id_prefix}{next(self._ids):08X}", message.method, message.path, time.perf_counter())
         response = await self._respond(exchange, trace)
@@ -92,7 +92,6 @@ class App:
 
     async def _answer(self, exchange: Exchange, trace: Trace) -> Response:
         if exchange.malformed:
-            exchange.message = exchange.message._replace(should_close=True)
             raise BadRequest(f"The request could not be read: {exchange.malformed}"[:200])
         target = split_target(trace.target)
         trace.path, trace.query = target.path, target.query
@@ -154,7 +153,7 @@ class App:
         invite = exchange.send_continue if exchange.expects_continue else None
         return Body(exchange.payload, decoder, length, invite)
 
-    async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> Sent:
+    async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> bool:
         """Write the reply. A reply that cannot be finished ends the connection, so that nobody takes it for whole."""
         keep = exchange.keep_alive and not response.close_connection
         if keep and not exchange.payload.is_eof() and exchange.expects_continue and not exchange.invited:
@@ -177,8 +176,8 @@ class App:
             if not isinstance(error, OSError | MantaError):
                 _log.exception("The reply to %s (%s %s) broke.", trace.id, trace.operation, trace.path)
             exchange.abort()
-            return CLOSE
-        return KEEP if keep else CLOSE
+            return False
+        return keep
 
     def _account(self, exchange: Exchange, trace: Trace, status: int) -> None:
         seconds = time.perf_counter() - trace.started_s
