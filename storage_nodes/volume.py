@@ -20,7 +20,7 @@ import msgspec
 
 from manta.core.checksums import Buffer
 from manta.core.errors import BlobDamaged, Conflict, InsufficientStorage, NoSuchBlob, VolumeReadOnly
-from manta.core.limits import QUARANTINE_MAX_FILES
+from manta.core.limits import BLOCK_BYTES, QUARANTINE_MAX_FILES
 from storage_nodes import durable, space
 from storage_nodes.api import BlobInfo, Stored
 from storage_nodes.durable import SyncFailed
@@ -94,11 +94,11 @@ class Volume:
             raise VolumeReadOnly
 
     def why_not_writable(self) -> str:
-        """The reason in one sentence; empty while the volume takes writes."""
+        """The reason in one sentence; empty while the volume takes writes of ordinary size."""
         if self._broken:
             return self._broken
         try:
-            space.require(self._lock, 0)
+            space.require(self._lock, BLOCK_BYTES)
         except InsufficientStorage as error:
             return error.message
         return ""

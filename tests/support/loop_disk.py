@@ -1,0 +1,61 @@
+"""A small ext4 of its own in a file, to be filled up and to lose its power. Needs root and loop devices."""
+
+import fcntl
+import os
+import struct
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_FS_IOC_SHUTDOWN = 0x8004587D
+_NO_LOG_FLUSH = 2
+
+
+def why_not() -> str:
+    """The platform's reason why no such disk can be had; empty if it can."""
+    if os.geteuid() != 0:
+        return "mounting a loop device needs root"
+    if not Path("/dev/loop-control").exists():
+        return "this kernel has no loop devices"
+    return ""
+
+
+class LoopDisk:
+    """`folder` is where it is mounted."""
+
+    def __init__(self, root: Path, size_bytes: int) -> None:
+        self.folder = root / "disk"
+        self._image = root / "disk.img"
+        self.folder.mkdir()
+        with self._image.open("wb") as file:
+            file.truncate(size_bytes)
+        subprocess.run(["mkfs.ext4", "-q", str(self._image)], check=True)
+        self._mounted = False
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", str(self._image), str(self.folder)], check=True)
+        self._mounted = True
+
+    def cut_power(self) -> None:
+        """Whatever the kernel has not written to this disk by now is lost."""
+        descriptor = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.ioctl(descriptor, _FS_IOC_SHUTDOWN, struct.pack("I", _NO_LOG_FLUSH))
+        finally:
+            os.close(descriptor)
+
+    def unmount(self) -> None:
+        if self._mounted:
+            subprocess.run(["umount", str(self.folder)], check=True)
+            self._mounted = False
+
+
+@contextmanager
+def loop_disk(root: Path, size_bytes: int = 64 << 20) -> Iterator[LoopDisk]:
+    disk = LoopDisk(root, size_bytes)
+    disk.mount()
+    try:
+        yield disk
+    finally:
+        disk.unmount()
