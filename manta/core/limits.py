@@ -167,6 +167,8 @@ DRAIN_IDLE_S: Final = 3.0
 READ_WHOLE_BYTES: Final = 64 * KIB
 """Up to this much of an object is read at once and sent in one write with its head."""
 KEYS_PER_ACCOUNT: Final = 100
+CREDENTIALS_CACHE_S: Final = 1.0
+CREDENTIALS_CACHE_MAX: Final = 10_000
 ACCESS_LOG_BUFFER_MAX: Final = 20_000
 """Lines that wait for the log's thread; what comes beyond is counted, not kept."""
 NODE_CONNECTIONS_MAX: Final = 256

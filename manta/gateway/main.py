@@ -10,10 +10,9 @@ import ssl
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from manta.auth.verify import Credentials, Verifier
+from manta.auth.verify import Verifier
 from manta.catalog.open import open_catalog
-from manta.catalog.store import AccountStore
-from manta.core.clock import Clock, SystemClock
+from manta.core.clock import SystemClock
 from manta.core.config import GatewayConfig
 from manta.core.errors import InvalidArgument
 from manta.core.limits import CONNECTIONS_MAX
@@ -21,6 +20,7 @@ from manta.gateway.access_log import AccessLog
 from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
 from manta.gateway.context import Context
+from manta.gateway.credentials import KeyRing
 from manta.gateway.datapath import start_datapath
 from manta.gateway.jobs import scheduling
 from manta.gateway.routes import build_router
@@ -58,7 +58,10 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
     config = context.config
     access_log = AccessLog(Path(config.log_dir) / "access.log" if config.log_dir else None)
     access_log.start()
-    app = App(context, build_router(), make_verifier(context.catalog, context.clock, config.region), access_log)
+    keys = KeyRing(context.catalog, context.clock)
+    context.provide(keys)
+    verifier = Verifier(keys.find, context.clock, tuple(dict.fromkeys((config.region, *REGION_ALIASES))))
+    app = App(context, build_router(), verifier, access_log)
     server = HttpServer(app.handle)
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(access_log.close)
@@ -74,14 +77,6 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
         finally:
             context.draining.set()
             await server.drain()
-
-
-def make_verifier(catalog: AccountStore, clock: Clock, region: str) -> Verifier:
-    async def find_key(access_key: str) -> Credentials | None:
-        found = await catalog.find_key(access_key)
-        return Credentials(found[0].access_key, found[0].secret_key, found[0].account_id) if found else None
-
-    return Verifier(find_key, clock, tuple(dict.fromkeys((region, *REGION_ALIASES))))
 
 
 def _inherited(descriptor: int) -> socket.socket:

@@ -68,7 +68,10 @@ async def test_accounts_are_made_listed_and_removed(gateway: RunningGateway, lin
     assert (await call(gateway, line, "POST", "accounts", {"name": "ada"}))[0] == 409
     assert (await call(gateway, line, "POST", "accounts", {"name": "x", "nme": 1}))[0] == 400
     assert (await call(gateway, line, "POST", "accounts", {"name": "x", "access_key": "only"}))[0] == 400
+    as_ada: dict[str, Any] = {"access_key": "ADA2", "secret_key": "secret-of-ada"}
+    assert (await line.ask(signed_request(gateway, "GET", "/", **as_ada))).status == 200
     assert (await call(gateway, line, "DELETE", "accounts/ada"))[0] == 204
+    assert (await line.ask(signed_request(gateway, "GET", "/", **as_ada))).code == "InvalidAccessKeyId"
     status, error = await call(gateway, line, "GET", "accounts/ada")
     assert (status, error["error"]["code"]) == (404, "NoSuchAccount")
 

@@ -10,6 +10,7 @@ from manta.catalog.records import ROOT_ACCOUNT, AccessKey, Account
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchAccount
 from manta.core.limits import JSON_MAX_BYTES, KEYS_PER_ACCOUNT
 from manta.gateway.context import Context
+from manta.gateway.credentials import KeyRing
 from manta.gateway.request import Request
 from manta.gateway.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
@@ -69,6 +70,7 @@ async def delete_account(context: Context, request: Request) -> Response:
     if account.id == ROOT_ACCOUNT:
         raise AccessDenied("The root account cannot be removed.")
     await context.catalog.delete_account(account.id)
+    context.extra(KeyRing).forget()
     return Response(204)
 
 
@@ -90,6 +92,7 @@ async def remove_key(context: Context, request: Request) -> Response:
     if account.id == ROOT_ACCOUNT and held == [name]:
         raise AccessDenied("The last key of the root account cannot be removed.")
     await context.catalog.remove_key(name)
+    context.extra(KeyRing).forget()
     return Response(204)
 
 
