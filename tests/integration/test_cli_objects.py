@@ -1,0 +1,140 @@
+"""The object commands as a user types them."""
+
+import json
+import os
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+from tests.support.store import RunningStore
+
+
+@pytest.fixture
+def store(serve: Serve) -> RunningStore:
+    running = serve("--lanes", "0")
+    assert running.manta("mb", "s3://docs").returncode == 0
+    return running
+
+
+def _ok(store: RunningStore, *arguments: str, stdin: bytes | None = None) -> bytes:
+    result = store.manta(*arguments, stdin=stdin)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def test_from_stdin_to_stdout_and_away(store: RunningStore) -> None:
+    data = os.urandom(3_000_000)
+    _ok(store, "put", "-", "s3://docs/a b/ü%41.bin", stdin=data)
+    assert _ok(store, "cat", "s3://docs/a b/ü%41.bin") == data
+    _ok(store, "cp", "s3://docs/a b/ü%41.bin", "s3://docs/copy")
+    assert _ok(store, "cat", "s3://docs/copy") == data
+    listed = [json.loads(line) for line in _ok(store, "ls", "-r", "--json", "s3://docs").splitlines()]
+    assert [(entry["key"], entry["size"]) for entry in listed] == [("a b/ü%41.bin", len(data)), ("copy", len(data))]
+    _ok(store, "rm", "-r", "s3://docs/")
+    assert _ok(store, "ls", "-r", "s3://docs") == b""
+    _ok(store, "rb", "s3://docs")
+    assert _ok(store, "ls") == b""
+
+
+def test_folders_go_up_and_come_down(store: RunningStore, tmp_path: Path) -> None:
+    source = tmp_path / "source"
+    for name in ("a.txt", "deep/b.txt", "deep/er/c.bin"):
+        path = source / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    _ok(store, "put", "-r", str(source), "s3://docs/tree/")
+    assert _ok(store, "find", "s3://docs/tree", "--name", "*.txt").decode().split() == [
+        "s3://docs/tree/a.txt",
+        "s3://docs/tree/deep/b.txt",
+    ]
+    folder = _ok(store, "ls", "s3://docs/tree/").decode()
+    assert "s3://docs/tree/deep/" in folder
+    assert "b.txt" not in folder
+    _ok(store, "get", "-r", "s3://docs/tree/", str(tmp_path / "target"))
+    found = {p.relative_to(tmp_path / "target").as_posix(): p.read_text() for p in tmp_path.glob("target/**/*.*")}
+    assert found == {name: name for name in ("a.txt", "deep/b.txt", "deep/er/c.bin")}
+    _ok(store, "get", "s3://docs/tree/a.txt", str(tmp_path / "one"))
+    assert (tmp_path / "one").read_text() == "a.txt"
+
+
+@pytest.mark.invariant("S2")
+def test_a_key_cannot_lead_out_of_the_folder_it_is_fetched_into(store: RunningStore, tmp_path: Path) -> None:
+    _ok(store, "put", "-", "s3://docs/../../escaped", stdin=b"x")
+    result = store.manta("get", "-r", "s3://docs", str(tmp_path / "into"))
+    assert result.returncode == 1
+    assert b"lead out" in result.stderr
+    assert not list(tmp_path.rglob("escaped"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["cat", "s3://docs/none"], 6, "s3://docs/none"),
+        (["ls", "s3://nowhere"], 6, "bucket"),
+        (["rb", "s3://nowhere"], 6, "bucket"),
+        (["cat", "docs/none"], 1, "s3://bucket/key"),
+        (["put", "/no/such/file", "s3://docs/x"], 1, "/no/such/file cannot be read"),
+        (["rm", "s3://docs/"], 1, "add -r"),
+        (["mb", "s3://Bad_Name"], 1, "Bad_Name"),
+    ],
+)
+def test_errors_are_one_sentence_and_the_code_says_which(
+    store: RunningStore, arguments: list[str], code: int, said: str
+) -> None:
+    result = store.manta(*arguments)
+    text = result.stderr.decode()
+    assert (result.returncode, said in text, len(text.splitlines())) == (code, True, 1), text
+    assert result.stdout == b""
+
+
+def test_a_wrong_key_is_denied(store: RunningStore) -> None:
+    store.environment["AWS_SECRET_ACCESS_KEY"] = "wrong"
+    result = store.manta("ls")
+    assert result.returncode == 7
+    assert b"signature" in result.stderr.lower()
+
+
+def test_a_signed_url_works_without_keys(store: RunningStore) -> None:
+    _ok(store, "put", "-", "s3://docs/public", stdin=b"for you")
+    url = _ok(store, "sign", "s3://docs/public").decode().strip()
+    with urllib.request.urlopen(url) as answer:
+        assert answer.read() == b"for you"
+
+
+def test_accounts_are_apart(store: RunningStore) -> None:
+    _ok(store, "put", "-", "s3://docs/mine", stdin=b"root's")
+    made = _ok(store, "account", "create", "alice").decode()
+    keys = dict(line.split(" = ") for line in made.splitlines() if " = " in line)
+    root = dict(store.environment)
+    store.environment |= {
+        "AWS_ACCESS_KEY_ID": keys["aws_access_key_id"],
+        "AWS_SECRET_ACCESS_KEY": keys["aws_secret_access_key"],
+    }
+    assert _ok(store, "ls") == b""
+    assert store.manta("cat", "s3://docs/mine").returncode == 7
+    assert store.manta("put", "-", "s3://docs/hers", stdin=b"x").returncode == 7
+    assert store.manta("account", "list").returncode == 7
+    _ok(store, "mb", "s3://alices")
+    _ok(store, "put", "-", "s3://alices/a", stdin=b"x")
+    store.environment.update(root)
+    assert b"alice" in _ok(store, "account", "list")
+    refused = store.manta("account", "rm", "alice")
+    assert refused.returncode == 1
+    _ok(store, "rm", "-r", "s3://alices/")
+    _ok(store, "rb", "s3://alices")
+    _ok(store, "account", "rm", "alice")
+
+
+def test_the_last_started_store_is_found_without_any_setting(store: RunningStore) -> None:
+    for name in ("MANTA_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        del store.environment[name]
+    assert _ok(store, "ls") == b"s3://docs\n"
+
+
+def test_doctor_finds_this_machine_fit(store: RunningStore) -> None:
+    result = store.manta("doctor", "--data", str(store.data))
+    assert result.returncode == 0, result.stdout
+    assert b"ok    catalog: ok" in result.stdout
+    assert b"ok    running store: " in result.stdout

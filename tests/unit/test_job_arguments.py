@@ -1,0 +1,67 @@
+"""The arguments of `manta job run`: options belong to the phase that follows, mistakes are named."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from manta.cli.job_arguments import parse
+from manta.core.errors import InvalidArgument
+
+words = st.text(alphabet="abc xyz'|*{}$", min_size=1, max_size=12).filter(lambda text: not text.startswith("-"))
+phases = st.lists(st.tuples(st.sampled_from(["map", "reduce"]), words, st.booleans()), min_size=1, max_size=4)
+
+
+@given(phases, st.lists(words, max_size=4))
+def test_each_phase_gets_the_options_before_it(wanted: list[tuple[str, str, bool]], inputs: list[str]) -> None:
+    arguments: list[str] = []
+    for number, (kind, command, limited) in enumerate(wanted):
+        arguments += ["--memory", f"{number + 1}M"] if limited else []
+        arguments += ["-m" if kind == "map" else "-r", command]
+    parsed = parse([*arguments, *inputs])
+    assert [(p["type"], p["exec"], p.get("memory")) for p in parsed.phases] == [
+        (kind, command, f"{number + 1}M" if limited else None) for number, (kind, command, limited) in enumerate(wanted)
+    ]
+    assert parsed.inputs == inputs
+
+
+def test_everything_at_once() -> None:
+    parsed = parse(
+        [
+            "--name=count",
+            "--env",
+            "A=1=2",
+            "--timeout=5s",
+            "-m",
+            "wc",
+            "--count",
+            "3",
+            "-r",
+            "sort",
+            "s3://b/",
+            "--json",
+        ]
+    )
+    assert parsed.phases == [
+        {"type": "map", "exec": "wc", "env": {"A": "1=2"}, "timeout": "5s"},
+        {"type": "reduce", "exec": "sort", "count": 3},
+    ]
+    assert parsed.properties == {"name": "count"}
+    assert parsed.inputs == ["s3://b/"]
+    assert parsed.json
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "at least one phase"),
+        (["s3://b/k"], "at least one phase"),
+        (["-m"], "-m needs a value"),
+        (["-m", "wc", "--memory", "1M"], "behind the last phase"),
+        (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
+        (["--count", "many", "-r", "wc"], "whole number"),
+        (["--env", "A", "-m", "wc"], "K=V"),
+    ],
+)
+def test_mistakes_are_named(arguments: list[str], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        parse(arguments)
