@@ -164,6 +164,8 @@ LINGER_S: Final = 5.0
 """How long the rest of a refused body is read away, so that the client gets to see its reply."""
 DRAIN_IDLE_S: Final = 3.0
 """While draining, an idle connection is closed only after this much silence."""
+DECODE_INLINE_BYTES: Final = 64 * KIB
+"""Pieces of a signed body from this size on are hashed in a thread."""
 READ_WHOLE_BYTES: Final = 64 * KIB
 """Up to this much of an object is read at once and sent in one write with its head."""
 KEYS_PER_ACCOUNT: Final = 100

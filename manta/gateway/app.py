@@ -151,7 +151,8 @@ class App:
         decoder = identity.payload.decoder() if identity is not None else UnsignedBody()
         trace.bytes_in = length or 0
         invite = exchange.send_continue if exchange.expects_continue else None
-        return Body(exchange.payload, decoder, length, invite)
+        hashes = identity is not None and identity.payload.hashes
+        return Body(exchange.payload, decoder, length, invite, hashes=hashes)
 
     async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> bool:
         """Write the reply. A reply that cannot be finished ends the connection, so that nobody takes it for whole."""

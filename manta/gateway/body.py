@@ -12,16 +12,17 @@ from aiohttp import StreamReader
 from manta.auth.body import BodyDecoder, Data, Trailers
 from manta.core.checksums import Buffer
 from manta.core.errors import EntityTooLarge, IncompleteBody, MantaError
-from manta.core.limits import BODY_IDLE_TIMEOUT_S
+from manta.core.limits import BODY_IDLE_TIMEOUT_S, DECODE_INLINE_BYTES
 
 
 class Body:
     """`length` is what will come in bytes after decoding, or None when the client did not say. To be read once.
 
     `invite` is called before the first byte is asked for: a client that sent `Expect: 100-continue` waits for it.
+    `hashes`: decoding costs a hash of every byte.
     """
 
-    __slots__ = ("_decoder", "_invite", "_stream", "length", "trailers")
+    __slots__ = ("_decoder", "_hashes", "_invite", "_stream", "length", "trailers")
 
     def __init__(
         self,
@@ -29,10 +30,13 @@ class Body:
         decoder: BodyDecoder,
         length: int | None,
         invite: Callable[[], None] | None = None,
+        *,
+        hashes: bool = False,
     ) -> None:
         self._stream = stream
         self._decoder = decoder
         self._invite = invite
+        self._hashes = hashes
         self.length = length
         self.trailers: Mapping[str, str] = {}
         """Verified trailers by lower-case name; complete once the body has been read."""
@@ -41,7 +45,7 @@ class Body:
         """Pieces as they arrive; IncompleteBody when the client stops or stalls, the verifier's errors at the end."""
         received = 0
         while data := await self._next():
-            for piece in self._decode(data):
+            for piece in await self._decode_any(data):
                 received += len(piece)
                 if self.length is not None and received > self.length:
                     raise IncompleteBody("The body is longer than its declared length.")
@@ -64,6 +68,12 @@ class Body:
                 raise EntityTooLarge
             pieces.append(piece)
         return b"".join(pieces)
+
+    async def _decode_any(self, data: bytes) -> list[Buffer]:
+        """In a thread where a hash of many bytes would keep other requests waiting."""
+        if self._hashes and len(data) >= DECODE_INLINE_BYTES:
+            return await asyncio.to_thread(self._decode, data)
+        return self._decode(data)
 
     def _decode(self, data: bytes | None) -> list[Buffer]:
         """The object's bytes among the next ones off the wire, or (None) what remains at their end."""

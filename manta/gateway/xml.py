@@ -24,7 +24,12 @@ def escape(text: str) -> str:
 
 def timestamp(epoch_ms: int) -> str:
     """ISO 8601 with milliseconds, as S3's bodies carry it."""
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(epoch_ms // 1000))}.{epoch_ms % 1000:03d}Z"
+    return f"{second(epoch_ms // 1000)}.{epoch_ms % 1000:03d}Z"
+
+
+def second(epoch_s: int) -> str:
+    """The part of a timestamp before its fraction."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(epoch_s))
 
 
 def document(root: str, content: str) -> str:

@@ -126,14 +126,15 @@ def _contents(objects: tuple[ListedObject, ...], encode: Encode, owner: str) -> 
     stamps: dict[int, str] = {}
     pieces = []
     for item in objects:
-        stamp = stamps.get(item.modified_ms)
+        second, ms = divmod(item.modified_ms, 1000)
+        stamp = stamps.get(second)
         if stamp is None:
-            stamp = stamps[item.modified_ms] = xml.timestamp(item.modified_ms)
+            stamp = stamps[second] = xml.second(second)
         algorithms = "".join(
             [f"<ChecksumAlgorithm>{name.upper()}</ChecksumAlgorithm>" for name in item.checksum_algorithms]
         )
         pieces.append(
-            f"<Contents><Key>{encode(item.key)}</Key><LastModified>{stamp}</LastModified>"
+            f"<Contents><Key>{encode(item.key)}</Key><LastModified>{stamp}.{ms:03d}Z</LastModified>"
             f"<ETag>&quot;{item.etag}&quot;</ETag>{algorithms}<Size>{item.size}</Size>{ending}"
         )
     return pieces
