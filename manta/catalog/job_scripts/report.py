@@ -48,8 +48,7 @@ def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: N
             tasks[result.attempt.task_id] = settled
     reason = _too_many_errors(unit)
     if reason is not None:
-        unit.job.cancel_reason = reason
-        unit.job.tend = 1
+        unit.begin_cancel(reason)
     yield from move_on(unit)
     yield from unit.flush()
     return unit.stirred(stale)

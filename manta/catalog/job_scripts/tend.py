@@ -32,13 +32,9 @@ def cancel(job_id: str, reason: str, now_ms: int) -> Script[Stirred]:
 
 
 def _cancel(unit: Unit, reason: str) -> Script[Stirred]:
-    if unit.stopped:
-        return unit.stirred()
-    unit.job.cancel_reason = reason
-    unit.job.input_ended = 1
-    unit.job.tend = 1
-    running = yield Op("nodes_of_job", (unit.job.job_id,))
-    unit.lost.update(row[0] for row in running)
+    """The pages that `tend` then goes through name the nodes that lose attempts."""
+    if not unit.stopped:
+        unit.begin_cancel(reason)
     yield from unit.save_job()
     return unit.stirred()
 
@@ -46,10 +42,7 @@ def _cancel(unit: Unit, reason: str) -> Script[Stirred]:
 def delete(job_id: str, now_ms: int) -> Script[Stirred]:
     unit = yield from get_unit(job_id, now_ms)
     unit.job.doomed = 1
-    if unit.job.ended:
-        unit.job.tend = 1
-        yield from unit.save_job()
-        return unit.stirred()
+    unit.job.tend = 1
     return (yield from _cancel(unit, "The job was deleted."))
 
 

@@ -94,6 +94,12 @@ class Unit:
             stale=tuple(stale),
         )
 
+    def begin_cancel(self, reason: str) -> None:
+        """Nothing is leased or added from here on; `tend` ends what is unfinished, page by page."""
+        self.job.cancel_reason = reason
+        self.job.input_ended = 1
+        self.job.tend = 1
+
     def new_task(self, phase: int, state: TaskState, **fields: Any) -> TaskRow:
         """A task of that phase, numbered and counted; what it offers itself by is up to the caller."""
         self.job.next_task += 1

@@ -101,9 +101,6 @@ SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults
        key, version_id, size, blob_id, holders, first_input
 FROM tasks WHERE state = 2 AND node_id = $1 ORDER BY job_id, task_id;
 
--- name: nodes_of_job
-SELECT DISTINCT node_id FROM tasks WHERE state = 2 AND job_id = $1;
-
 -- name: inputs_end
 UPDATE tasks SET state = $1 WHERE job_id = $2 AND reducer = $3 AND phase = -1 AND state = 0;
 
