@@ -81,7 +81,7 @@ class NamespaceSandbox:
     async def _open(self, blueprint: Blueprint, broker: Broker, spec: ZoneSpec) -> ForkServerZone:
         uid = self._uids.uid(spec.tenant) if self._is_root else None
         try:
-            launched = launch(blueprint, uid)
+            launched = launch(blueprint, uid, spec.scratch_bytes if spec.init else 0)
         except OSError as error:
             raise SandboxUnavailable(f"A zone cannot be started: {error}.") from None
         zone = ForkServerZone(spec, launched, limits_of(spec), broker.mount, uid)

@@ -98,11 +98,11 @@ static long read_only(const char *path) {
     return syscall(SYS_mount_setattr, AT_FDCWD, path, 0, &attributes, sizeof attributes);
 }
 
-static int mount_tmpfs(const char *path, const char *mode) {
+static int mount_scratch(void) {
     char options[128];
-    snprintf(options, sizeof options, "size=%llu,nr_inodes=%llu,mode=%s", (unsigned long long)message.header.scratch_bytes,
-             (unsigned long long)message.header.scratch_inodes, mode);
-    return mount("tmpfs", path, "tmpfs", MS_NOSUID | MS_NODEV, options);
+    snprintf(options, sizeof options, "size=%llu,nr_inodes=%llu,mode=0700", (unsigned long long)message.header.scratch_bytes,
+             (unsigned long long)message.header.scratch_inodes);
+    return mount("tmpfs", "/scratch", "tmpfs", MS_NOSUID | MS_NODEV, options);
 }
 
 static void prefer_for_oom(void) {
@@ -216,7 +216,7 @@ static void first_process(void) {
     need(PROC, mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
     prefer_for_oom();
     int standard_input = attach_input();
-    need(SCRATCH, mount_tmpfs("/scratch", "0700"));
+    need(SCRATCH, mount_scratch());
     need(SCRATCH, chdir("/scratch"));
     if (message.header.flags & IS_INIT)
         need(ZONE, chdir("/zone"));
@@ -277,8 +277,6 @@ static uint64_t of_timeval(struct timeval time) {
 }
 
 static pid_t clone_task(void) {
-    if (message.header.flags & IS_INIT && mount_tmpfs("/zone", "0755") < 0)
-        return -1;
     pid_t pid = (pid_t)syscall(SYS_clone, CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0)
         first_process();
@@ -364,7 +362,7 @@ int main(int count, char *arguments[]) {
     sigprocmask(SIG_SETMASK, &none, NULL);
     shell = access("/bin/bash", X_OK) == 0 ? "/bin/bash" : "/bin/sh";
     shared = mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    if (shared == MAP_FAILED || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0) {
+    if (shared == MAP_FAILED) {
         perror("fork server");
         return 1;
     }

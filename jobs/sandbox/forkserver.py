@@ -33,7 +33,6 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_RDONLY = 1
 _NOSUID_NODEV = 2 | 4
 _NOEXEC = 8
-_PRIVATE_REC = (1 << 18) | (1 << 14)
 _PR_SET_NAME = 15
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS = 4, 22, 24, 28
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
@@ -237,8 +236,6 @@ class ForkServer:
         self._shared[0 : _SHARED.size] = bytes(_SHARED.size)
         started = time.monotonic_ns()
         try:
-            if request.flags & IS_INIT:
-                self._mount_zone_folder(request)
             pid = self._clone(request)
         except OSError as error:
             return REPLY.pack(BROKEN, _STEP["clone"], error.errno or 5, 0, 0, 0, 0, 0)
@@ -255,10 +252,6 @@ class ForkServer:
         if pid == 0:
             _first_process(request, self._program, self._shared)
         return pid
-
-    def _mount_zone_folder(self, request: Request) -> None:
-        options = f"size={request.scratch_bytes},nr_inodes={request.scratch_inodes},mode=0755"
-        _mount(b"tmpfs", b"/zone", _NOSUID_NODEV, options.encode())
 
     def _await(self, pid: int) -> bool:
         """Waits for the task's pid 1, or kills it when told to; True when it was told."""
@@ -293,7 +286,6 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     with os.fdopen(int(sys.argv[2]), "rb") as file:
         program = Filter(file.read())
-    _check(_libc.mount(None, b"/", None, ctypes.c_ulong(_PRIVATE_REC), None))
     ForkServer(channel, program).serve()
 
 

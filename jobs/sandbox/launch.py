@@ -73,14 +73,17 @@ class Launched:
     complaints: int
 
 
-def launch(blueprint: Blueprint, uid: int | None) -> Launched:
-    """Starts a zone; with `uid`, as that user. Call it on a thread that outlives the zone: the zone dies with it."""
+def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int = 0) -> Launched:
+    """Starts a zone; with `uid`, as that user; with a folder for init's results if that has a size.
+
+    Call it on a thread that outlives the zone: the zone dies with it.
+    """
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.setblocking(False)
     complaints, their_stderr = os.pipe()
     opened: list[int] = [theirs.detach(), their_stderr]
     try:
-        arguments = _arguments(blueprint, opened[0], opened)
+        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], opened)
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
@@ -105,7 +108,7 @@ def launch(blueprint: Blueprint, uid: int | None) -> Launched:
     return Launched(process, ours, complaints)
 
 
-def _arguments(blueprint: Blueprint, channel: int, opened: list[int]) -> list[str]:
+def _arguments(blueprint: Blueprint, zone_folder_bytes: int, channel: int, opened: list[int]) -> list[str]:
     """The command line; descriptors it names are added to `opened`, for the caller to pass on and close."""
 
     def passed(file: SealedFile) -> int:
@@ -114,11 +117,15 @@ def _arguments(blueprint: Blueprint, channel: int, opened: list[int]) -> list[st
 
     arguments = [blueprint.bubblewrap, *(f"--unshare-{kind}" for kind in _UNSHARE)]
     arguments += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--die-with-parent", "--as-pid-1"]
+    # A second user namespace under the one that owns the zone's mounts: a taken-over fork server cannot change those.
+    arguments += ["--disable-userns"]
     arguments += ["--clearenv", "--hostname", "zone", "--chdir", "/", *_root_arguments(blueprint.binds)]
     for name, content in _ETC.items():
         file = SealedFile(name, content)
         arguments += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
         file.close()
+    if zone_folder_bytes:
+        arguments += ["--size", str(zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
     arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]
     program = passed(blueprint.program.file)
     return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter))

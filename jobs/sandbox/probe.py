@@ -76,14 +76,24 @@ def _seccomp() -> Finding:
 
 def _bubblewrap_found() -> Finding:
     path = shutil.which("bwrap")
-    return Finding("bubblewrap", path is not None, path or "not on PATH", "Install the package `bubblewrap`.")
+    return Finding(
+        "bubblewrap", path is not None, path or "not on PATH", "Install the package `bubblewrap`, 0.8 or later."
+    )
 
 
 def _namespaces() -> Finding:
     """Tries what a zone needs, as the user a zone would have."""
     what = "user namespaces"
     uid = UID_BASE if os.geteuid() == 0 else None
-    command = ["bwrap", "--unshare-user", "--unshare-pid", "--unshare-net", "--unshare-ipc", "--unshare-cgroup"]
+    command = [
+        bubblewrap(),
+        "--unshare-user",
+        "--unshare-pid",
+        "--unshare-net",
+        "--unshare-ipc",
+        "--unshare-cgroup",
+        "--disable-userns",
+    ]
     command += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--ro-bind", "/", "/", "--proc", "/proc"]
     try:
         done = subprocess.run(
@@ -107,7 +117,10 @@ def _namespace_remedy() -> str:
         if switch.exists() and switch.read_text().strip() == bad:
             name = str(switch).removeprefix("/proc/sys/").replace("/", ".")
             return f"Allow user namespaces: sysctl -w {name}={good}."
-    return "Allow user namespaces; in a container, run it with a seccomp profile that permits unshare, mount and /proc."
+    return (
+        "Allow user namespaces and have bubblewrap 0.8 or later; "
+        "in a container, run it with a seccomp profile that permits unshare and mount."
+    )
 
 
 def _compiler() -> Finding:

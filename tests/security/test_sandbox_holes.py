@@ -132,7 +132,7 @@ print("tried", open(path).readline(), end="")
 
 
 async def test_s4_a_taken_over_fork_server_cannot_make_the_input_writable(hostile: Workshop) -> None:
-    ended = await hostile.run_on_blob("", env={"ATTACK": _REMOUNT})
+    ended = await hostile.run_on_blob("", env={"ATTACK": _REMOUNT, "WHERE": "task"})
     assert ended.out == "copy True\ntried the first line\n", ended
     assert hostile.blob_is_unchanged()
 
@@ -172,7 +172,7 @@ print("handle", result, "found", found)
 async def test_s4_a_taken_over_fork_server_reads_no_other_blob(hostile: Workshop) -> None:
     put_blob(hostile.blobs, "blob-2", b"another tenant's secret")
     places = f"HOST_PATHS = {[str(hostile.blobs), str(hostile.blobs / 'ab/cd')]!r}\n"
-    ended = await hostile.run_on_blob("", env={"ATTACK": places + _SEARCH})
+    ended = await hostile.run_on_blob("", env={"ATTACK": places + _SEARCH, "WHERE": "task"})
     assert ended.out == "handle -1 found []\n", ended
 
 
@@ -189,7 +189,9 @@ tried("pivot_root", _libc.syscall(_long(155), b"/", b"/"))
 tried("ptrace", _libc.ptrace(0, 0, 0, 0))
 tried("reboot", _libc.reboot(0x89ABCDEF))
 tried("make a device", _libc.mknod(b"/scratch/sda", 0o060666, os.makedev(254, 0)))
-_libc.mount(None, b"/usr", None, ctypes.c_ulong(32 | 4096), None)
+tried("remount usr writable", _libc.mount(None, b"/usr", None, ctypes.c_ulong(32 | 4096), None))
+tried("remount the root writable", _libc.mount(None, b"/", None, ctypes.c_ulong(32 | 4096), None))
+tried("uncover what lies under a mount", _libc.umount2(b"/usr", 2))
 for path in ("/usr/bin/true", "/usr/new", "/usr/local/new", "/usr/bin/new"):
     try:
         os.open(path, os.O_WRONLY | os.O_CREAT)
@@ -205,8 +207,9 @@ print("tried")
 """
 
 
-async def test_s4_a_taken_over_fork_server_gains_nothing(hostile: Workshop) -> None:
-    ended = await hostile.run_on_blob("", env={"ATTACK": _ESCAPE})
+@pytest.mark.parametrize("where", ["zone", "task"])
+async def test_s4_a_taken_over_fork_server_gains_nothing(hostile: Workshop, where: str) -> None:
+    ended = await hostile.run_on_blob("", env={"ATTACK": _ESCAPE, "WHERE": where})
     assert ended.out == "tried\n", ended
 
 

@@ -3,13 +3,15 @@
 import asyncio
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
 
 from jobs.sandbox.api import Asset, TaskSpec, ZoneInitError
+from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InvalidArgument, NoSuchBlob, NotImplementedHere, SandboxUnavailable
-from tests.support.sandbox import ZONE, Workshop, put_blob, run_in, zone_of
+from tests.support.sandbox import FORK_SERVERS, ZONE, Workshop, put_blob, run_in, zone_of
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -182,14 +184,18 @@ async def test_s4_a_zone_serves_on_after_misbehaviour(workshop: Workshop) -> Non
 
 async def test_s4_tenants_have_uids_of_their_own(workshop: Workshop) -> None:
     """As root; an ordinary user has one uid for all, and namespaces alone between them."""
-    outer = "tr -d '\\t' < /proc/self/uid_map | tr -s ' '"
-    async with zone_of(workshop.sandbox, tenant="bob") as other:
-        ours = (await workshop.run(outer)).out.split()
-        theirs = (await run_in(other, outer)).out.split()
-    if os.geteuid() == 0:
-        assert ours != theirs
-    else:
-        assert ours == theirs
+
+    def uids(zone: object) -> set[str]:
+        assert isinstance(zone, ForkServerZone)
+        status = Path(f"/proc/{zone.pid}/status").read_text()
+        return set(status.partition("Uid:")[2].partition("\n")[0].split())
+
+    async with zone_of(workshop.sandbox, tenant="bob") as other, zone_of(workshop.sandbox) as same:
+        assert uids(workshop.zone) == uids(same)
+        if os.geteuid() == 0:
+            assert uids(other).isdisjoint(uids(same) | {"0"})
+        else:
+            assert uids(other) == {str(os.geteuid())}
 
 
 async def test_s4_init_prepares_what_tasks_read(workshop: Workshop) -> None:
@@ -209,15 +215,45 @@ async def test_s4_a_failing_init_is_told(workshop: Workshop) -> None:
             pass
 
 
-async def test_s4_zones_die_with_their_agent(workshop: Workshop, tmp_path: Path) -> None:
-    """The channel's end and die-with-parent each suffice: here bubblewrap is killed, then the broker."""
+_AGENT = """
+import asyncio, sys
+from pathlib import Path
+from tests.support.sandbox import run_in, started, zone_of
+from jobs.sandbox.api import TaskSpec
+
+async def main(blobs, state, kind):
+    async with started(Path(blobs), Path(state), kind) as sandbox, zone_of(sandbox) as zone:
+        command = "trap '' TERM HUP; (setsid sleep 3600 &); echo up; sleep 3600"
+        await zone.run(TaskSpec(command, {"PATH": "/usr/bin:/bin"}, 3600.0, 1, 2))
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("kind", FORK_SERVERS)
+async def test_s4_zones_die_with_their_agent(tmp_path: Path, sandbox_state: Path, kind: str) -> None:
+    """kill -9 of the agent: the pipe that every process of the task holds comes to its end."""
+    agent = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _AGENT, str(tmp_path / "blobs"), str(sandbox_state), kind),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert agent.stdout is not None
+    assert await agent.stdout.readline() == b"up\n"
+    agent.kill()
+    assert await agent.stdout.read() == b""
+    await agent.wait()
+
+
+async def test_s4_a_killed_zone_is_noticed(workshop: Workshop) -> None:
     async with zone_of(workshop.sandbox, name="doomed") as zone:
         ours, theirs = os.pipe()
         running = asyncio.create_task(
             zone.run(TaskSpec("echo up; sleep 60", {"PATH": "/usr/bin"}, 60.0, theirs, theirs))
         )
         assert await asyncio.to_thread(os.read, ours, 10) == b"up\n"
-        os.kill(zone.pid, 9)  # type: ignore[attr-defined]
+        assert isinstance(zone, ForkServerZone)
+        os.kill(zone.pid, 9)
         with pytest.raises(SandboxUnavailable, match="doomed"):
             await running
         os.close(theirs)

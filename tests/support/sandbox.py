@@ -135,19 +135,23 @@ class Attacker(ForkServer):
         source = request.environment.get(b"ATTACK")
         if source is None:
             return super()._run(request)
+        flags = _NAMESPACES if request.environment.get(b"WHERE") == b"task" else 0
+        pid = _check(_libc.syscall(_long(_SYS_CLONE), _long(flags | 17), *[_long(0)] * 4))
+        if pid == 0:
+            self._attack(request, source.decode())
+        for descriptor in request.descriptors:
+            os.close(descriptor)
+        return REPLY.pack(ENDED, os.waitpid(pid, 0)[1], 0, 0, 0, 0, 0, 0)
+
+    def _attack(self, request, source):
         os.dup2(request.stdout, 1)
         os.dup2(request.stderr, 2)
         try:
-            exec(source.decode(), {**globals(), "request": request})
-            status = 0
+            exec(source, {**globals(), "request": request})
+            sys.stdout.flush()
         except BaseException as error:
-            sys.stderr.write(f"{type(error).__name__}: {error}")
-            status = 1 << 8
-        sys.stdout.flush()
-        sys.stderr.flush()
-        for descriptor in (*request.descriptors, 1, 2):
-            os.close(descriptor)
-        return REPLY.pack(ENDED, status, 0, 0, 0, 0, 0, 0)
+            os.write(2, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
 
 
 ForkServer = Attacker
@@ -167,7 +171,10 @@ def _hostile_fork_server(*_: object) -> Program:
 
 @pytest_asyncio.fixture
 async def hostile(tmp_path: Path, sandbox_state: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workshop]:
-    """A zone whose fork server runs the Python in the variable ATTACK itself, with `request` at hand."""
+    """A zone whose fork server runs the Python in the variable ATTACK with all its rights, `request` at hand.
+
+    With WHERE=task it does so in a task's namespaces, where it may mount; else in the zone's own.
+    """
     monkeypatch.setattr(jobs.sandbox.driver, "fork_server", _hostile_fork_server)
     async with started(tmp_path / "blobs", sandbox_state, "python") as sandbox, zone_of(sandbox) as zone:
         yield Workshop(sandbox, zone, tmp_path / "blobs", sandbox_state)

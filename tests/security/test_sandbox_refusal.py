@@ -1,0 +1,104 @@
+"""Where no sandbox can be built, the driver says why and what to do, and runs nothing: there is no unsandboxed mode."""
+
+import tempfile
+from pathlib import Path
+
+import pytest
+
+import jobs.sandbox.driver
+import jobs.sandbox.forkserver_build
+from jobs.sandbox import open_sandbox, probe
+from jobs.sandbox.forkserver_build import fork_server
+from manta.core.errors import SandboxUnavailable
+from tests.support.sandbox import ZONE, run_in, started, zone_of
+
+pytestmark = pytest.mark.invariant("S4")
+
+
+async def test_s4_without_bubblewrap_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    sandbox = open_sandbox(tmp_path, tmp_path / "state")
+    with pytest.raises(SandboxUnavailable, match=r"bubblewrap: not on PATH\. Install the package `bubblewrap`"):
+        await sandbox.start()
+    with pytest.raises(SandboxUnavailable, match="not started"):
+        await sandbox.open_zone(ZONE)
+    await sandbox.close()
+
+
+async def test_s4_a_bubblewrap_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where the kernel forbids user namespaces: bubblewrap's own words reach the operator."""
+    sandbox = open_sandbox(tmp_path, tmp_path / "state")
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to the uid that bubblewrap is run as
+        Path(folder).chmod(0o755)
+        broken = Path(folder, "bwrap")
+        broken.write_text("#!/bin/sh\necho 'No permissions to create new namespace' >&2; exit 1\n")
+        broken.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+        with pytest.raises(SandboxUnavailable, match=r"user namespaces: No permissions to create .*\. Allow"):
+            await sandbox.start()
+    await sandbox.close()
+
+
+async def test_s4_a_zone_that_cannot_be_built_is_told(tmp_path: Path, sandbox_state: Path) -> None:
+    """bubblewrap gives up on a bind of what is not there, and its reason comes through."""
+    blobs = tmp_path / "blobs"
+    blobs.mkdir(mode=0o700)
+    sandbox = open_sandbox(blobs, sandbox_state, binds={"/opt/none": tmp_path / "none"})
+    with pytest.raises(SandboxUnavailable, match=r"bwrap: .*none"):
+        await sandbox.start()
+    await sandbox.close()
+
+
+async def test_s4_a_missing_blobs_folder_is_told(tmp_path: Path, sandbox_state: Path) -> None:
+    sandbox = open_sandbox(tmp_path / "none", sandbox_state)
+    with pytest.raises(SandboxUnavailable, match=r"mount broker .*No such file or directory"):
+        await sandbox.start()
+    await sandbox.close()
+
+
+async def test_s4_binds_are_read_only(tmp_path: Path, sandbox_state: Path) -> None:
+    blobs = tmp_path / "blobs"
+    blobs.mkdir(mode=0o700)
+    sandbox = open_sandbox(blobs, sandbox_state, binds={"/opt/programs": Path("/usr/share")})
+    await sandbox.start()
+    try:
+        zone = await sandbox.open_zone(ZONE)
+        ended = await run_in(zone, "test -d /opt/programs/doc && ! touch /opt/programs/new 2>/dev/null && echo fine")
+        assert ended.out == "fine\n"
+        await zone.close()
+    finally:
+        await sandbox.close()
+
+
+def test_s4_without_a_compiler_python_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs.sandbox.forkserver_build, "_COMPILERS", ("no-such-compiler",))
+    program = fork_server(tmp_path)
+    assert program.kind == "python"
+    program.file.close()
+    with pytest.raises(SandboxUnavailable, match="install a C compiler"):
+        fork_server(tmp_path, "c")
+
+
+def test_s4_the_fork_server_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = fork_server(tmp_path, "c")
+    first.file.close()
+    monkeypatch.setattr(jobs.sandbox.forkserver_build, "_COMPILERS", ("no-such-compiler",))
+    second = fork_server(tmp_path, "c")
+    second.file.close()
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_s4_the_driver_describes_itself(tmp_path: Path, sandbox_state: Path) -> None:
+    async with started(tmp_path / "blobs", sandbox_state, "python") as sandbox:
+        description = sandbox.describe()
+        async with zone_of(sandbox):
+            pass
+    assert description["fork_server"] == "python"
+    assert isinstance(description["limits"], dict)
+    assert {"memory", "processes", "scratch", "timeout"} <= description["limits"].keys()
+
+
+def test_s4_every_finding_has_a_remedy() -> None:
+    findings = probe()
+    assert all(finding.remedy and finding.seen for finding in findings)
+    assert all(finding.ok for finding in findings if finding.required), "this machine cannot run the tests"
