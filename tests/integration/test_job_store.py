@@ -1,0 +1,418 @@
+"""What the job store answers on every engine: one suite, run on each of them."""
+
+import hashlib
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.model.inputs import InputSpec
+from jobs.model.wire import AttemptRef, TaskResult
+from manta.catalog.job_chunks import encode_chunks
+from manta.catalog.job_records import Granted, JobView, NewJob
+from manta.catalog.store import Catalog
+from manta.core.errors import JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
+from manta.core.limits import GARBAGE_DELAY_S, HOLDER_WAIT_S, LEASE_S, LOST_LEASES_MAX, REDUCER_PATIENCE_S
+from manta.core.names import job_bucket, new_id
+from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "postgres":
+        return str(request.getfixturevalue("postgres_url"))
+    return "memory:" if request.param == "memory" else sqlite_url(tmp_path)
+
+
+@pytest.fixture
+async def catalog(url: str, clock: StandingClock) -> AsyncIterator[Catalog]:
+    async with opened(url, clock) as catalog:
+        await catalog.create_bucket("books", "alice", 7)
+        await catalog.create_bucket("secret", "bob", 7)
+        await alive(catalog, clock, "n1", "n2")
+        yield catalog
+
+
+async def alive(catalog: Catalog, clock: StandingClock, *nodes: str) -> None:
+    for node in nodes:
+        await catalog.jobs.renew(node, "e", clock.now_ms() + int(LEASE_S * 1000))
+
+
+async def put(catalog: Catalog, clock: StandingClock, *keys: str, nodes: tuple[str, ...] = ("n1", "n2")) -> None:
+    for key in keys:
+        await catalog.put_object("books", stored(clock.now_ms(), key, nodes))
+
+
+async def begin(
+    catalog: Catalog, clock: StandingClock, phases: Sequence[dict[str, Any]], *inputs: object, **more: Any
+) -> str:
+    """A job with its inputs resolved."""
+    made = await catalog.jobs.create_job(new_job(clock.now_ms(), phases, inputs, **more))
+    await tended(catalog, made.job_id)
+    return made.job_id
+
+
+async def tended(catalog: Catalog, job_id: str) -> None:
+    while (await catalog.jobs.tend(job_id)).more:
+        pass
+
+
+async def lease(catalog: Catalog, clock: StandingClock, node: str = "n1", lanes: int = 10) -> list[Granted]:
+    return await catalog.jobs.lease(node, "e", [new_id(clock.now_ms()) for _ in range(lanes)])
+
+
+def done(grants: Sequence[Granted], nodes: tuple[str, ...] = ("n1", "n2")) -> list[TaskResult]:
+    return [success(ref(grant.task), [output(grant.task.slot, nodes)]) for grant in grants]
+
+
+def counts(view: JobView, phase: int = 0) -> dict[str, int]:
+    return {state: many for state, many in view.phases[phase].tasks.items() if many}
+
+
+async def test_a_map_runs_once_for_each_input_and_its_outputs_are_objects(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [MAP], "s3://books/", "s3://books/a")
+    grants = await lease(catalog, clock)
+    assert sorted(grant.task.input_name for grant in grants) == ["books/a", "books/a", "books/b"]
+    assert (await catalog.jobs.get_job(job)).state == "running"
+    stirred = await catalog.jobs.report("n1", done(grants))
+    assert stirred.stale == ()
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.inputs, view.outputs, view.errors, counts(view)) == ("done", 3, 3, 0, {"committed": 3})
+    assert (view.in_place_bytes, view.task_seconds) == (30, 1.5)
+    lines = await catalog.jobs.outputs(job, 0, 10)
+    assert [line.seq for line in lines] == [1, 2, 3]
+    listed = await catalog.list_objects(job_bucket(job))
+    assert [entry.key for entry in listed.objects] == sorted(line.fields["key"] for line in lines)
+    found = await catalog.locate(job_bucket(job), "map-0/00000001")
+    assert found.object is not None
+    assert found.object.blob is not None
+    assert (found.object.etag, found.object.blob.nodes) == (hashlib.md5(b"xxx").hexdigest(), ("n1", "n2"))
+    assert found.bucket.owner_id == "alice"
+    assert job_bucket(job) not in [bucket.name for bucket in await catalog.list_buckets("alice")]
+
+
+async def test_inputs_that_cannot_be_read_are_errors_by_their_code(catalog: Catalog, clock: StandingClock) -> None:
+    job = await begin(
+        catalog, clock, [MAP], "s3://books/none", "s3://secret/x", "s3://secret/", "s3://absent/x", "nonsense"
+    )
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.inputs, counts(view)) == ("done", 5, {"failed": 5})
+    codes = [line.fields["code"] for line in await catalog.jobs.errors(job, 0, 10)]
+    assert codes == ["ResourceNotFound", "AccessDenied", "AccessDenied", "ResourceNotFound", "InvalidInput"]
+
+
+async def test_phases_overlap_and_a_reducer_waits_for_all_of_its_input(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b", "c")
+    job = await begin(catalog, clock, [MAP, MAP, {**REDUCE, "count": 2}], "s3://books/")
+    first = await lease(catalog, clock, lanes=1)
+    await catalog.jobs.report("n1", done(first))
+    rest = await lease(catalog, clock)
+    assert sorted(grant.task.phase for grant in rest) == [0, 0, 1], "the second phase starts while the first runs"
+    await catalog.jobs.report("n1", done(rest))
+    view = await catalog.jobs.get_job(job)
+    assert counts(view, 2) == {"waiting": 2}
+    await catalog.jobs.report("n1", done(await lease(catalog, clock)))
+    grants = [*await lease(catalog, clock), *await lease(catalog, clock, "n2")]
+    assert sorted(grant.task.reducer for grant in grants) == [0, 1]
+    pages = [await catalog.jobs.reducer_inputs(g.task.node_id, ref(g.task), 0, 10) for g in grants]
+    assert sorted(len(page) for page in pages) == [1, 2], "dealt out evenly"
+    assert all(row.holders == "n1,n2" and row.size == 3 for page in pages for row in page)
+    for grant in grants:
+        await catalog.jobs.report(grant.task.node_id, done([grant]))
+    assert (await catalog.jobs.get_job(job)).state == "done"
+    keys = [line.fields["key"] for line in await catalog.jobs.outputs(job, 0, 10)]
+    assert sorted(keys) == ["reduce-2/00000000", "reduce-2/00000001"]
+
+
+async def test_a_map_of_nothing_ends_and_a_reducer_of_nothing_runs(catalog: Catalog, clock: StandingClock) -> None:
+    nothing = await begin(catalog, clock, [MAP], "s3://books/")
+    assert (await catalog.jobs.get_job(nothing)).state == "done"
+    job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/")
+    grants = await lease(catalog, clock)
+    assert [(grant.task.job_id, grant.task.phase) for grant in grants] == [(job, 1)]
+    await catalog.jobs.report("n1", [success(ref(grants[0].task), [output(None, (), size=0)])])
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.outputs) == ("done", 1)
+    assert (await catalog.jobs.outputs(job, 0, 1))[0].fields["size"] == 0
+
+
+async def test_a_first_phase_that_reduces_reads_the_inputs_themselves(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [REDUCE], "s3://books/")
+    grants = await lease(catalog, clock)
+    rows = await catalog.jobs.reducer_inputs("n1", ref(grants[0].task), 0, 1)
+    rows += await catalog.jobs.reducer_inputs("n1", ref(grants[0].task), rows[0].seq, 1)
+    assert [row.key for row in rows] == ["a", "b"]
+    await catalog.jobs.report("n1", done(grants))
+    states = [line.fields["state"] for line in await catalog.jobs.inputs(job, 0, 10)]
+    assert states == ["committed", "committed"]
+
+
+@pytest.mark.invariant("J2")
+async def test_an_attempt_that_was_lost_cannot_commit(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    old = await lease(catalog, clock)
+    clock.advance(LEASE_S + 1)
+    await alive(catalog, clock, "n2")
+    stirred = await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    assert "n2" in stirred.ready
+    new = await lease(catalog, clock, "n2")
+    assert [grant.task.attempt for grant in new] == [2]
+    late = await catalog.jobs.report("n1", done(old))
+    assert late.stale == ((job, old[0].task.task_id, 1),)
+    assert (await catalog.jobs.outputs(job, 0, 10)) == []
+    with pytest.raises(StaleAttempt):
+        await catalog.jobs.reducer_inputs("n1", ref(old[0].task), 0, 1)
+    assert (await catalog.jobs.report("n2", done(new))).stale == ()
+    assert (await catalog.jobs.report("n2", done(new))).stale == (), "a repeated report is no loss"
+    assert (await catalog.jobs.get_job(job)).outputs == 1
+
+
+async def test_a_node_that_starts_anew_loses_what_its_earlier_self_ran(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", nodes=("n1",))
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    await lease(catalog, clock)
+    await catalog.jobs.renew("n1", "e2", clock.now_ms() + 1000)
+    assert await lease(catalog, clock) == [], "the old epoch gets nothing"
+    grants = await catalog.jobs.lease("n1", "e2", [new_id(clock.now_ms())])
+    assert grants[0].task.attempt == 2
+    assert counts(await catalog.jobs.get_job(job)) == {"running": 1}
+
+
+async def test_a_node_that_dies_again_and_again_ends_the_task(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    for _ in range(LOST_LEASES_MAX + 1):
+        grants = [*await lease(catalog, clock, "n1"), *await lease(catalog, clock, "n2")]
+        task = grants[0].task
+        await catalog.jobs.release(task.node_id, [ref(task)], delivered=True)
+    assert [line.fields["code"] for line in await catalog.jobs.errors(job, 0, 10)] == ["InternalError"]
+
+
+async def test_the_stores_faults_are_tried_elsewhere_and_users_failures_are_not(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    first = await lease(catalog, clock, "n1")
+    await catalog.jobs.report("n1", [failure(ref(first[0].task), retryable=True)])
+    assert await lease(catalog, clock, "n1") == [], "another holder is asked first"
+    second = await lease(catalog, clock, "n2")
+    await catalog.jobs.report("n2", [failure(ref(second[0].task))])
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, counts(view)) == ("done", {"failed": 1})
+    error = (await catalog.jobs.errors(job, 0, 10))[0].fields
+    assert (error["code"], error["node"], error["attempt"], error["input"]) == ("UserTaskError", "n2", 2, "books/a")
+
+
+async def test_a_phase_may_ask_for_retries_of_users_failures(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [{**MAP, "retries": 1}], "s3://books/a")
+    for _ in range(2):
+        grants = await lease(catalog, clock)
+        await catalog.jobs.report("n1", [failure(ref(grants[0].task))])
+    assert (await catalog.jobs.get_job(job)).errors == 1
+
+
+@pytest.mark.invariant("J3")
+async def test_cancel_ends_each_unfinished_input(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b", "c")
+    job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/")
+    grants = await lease(catalog, clock, lanes=2)
+    await catalog.jobs.report("n1", done(grants[:1]))
+    await catalog.jobs.cancel_job(job, "Enough.")
+    assert await lease(catalog, clock) == []
+    stirred = await catalog.jobs.tend(job)
+    assert stirred.lost == {"n1"}
+    assert await catalog.jobs.running("n1") == []
+    assert (await catalog.jobs.report("n1", done(grants[1:]))).stale != ()
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.cancel_reason, view.inputs) == ("cancelled", "Enough.", 3)
+    assert counts(view) == {"committed": 1, "cancelled": 2}
+    codes = [line.fields["code"] for line in await catalog.jobs.errors(job, 0, 10)]
+    assert codes == ["JobCancelled", "JobCancelled"]
+    with pytest.raises(JobClosed):
+        await catalog.jobs.add_inputs(job, tuple(encode_chunks([InputSpec("books", key="a")])))
+
+
+async def test_so_many_errors_and_no_more(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b", "c")
+    job = await begin(catalog, clock, [MAP], "s3://books/", max_errors=1)
+    grants = await lease(catalog, clock, lanes=1)
+    await catalog.jobs.report("n1", [failure(ref(grants[0].task))])
+    await tended(catalog, job)
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, counts(view)) == ("cancelled", {"failed": 1, "cancelled": 2})
+    assert "max_errors" in (view.cancel_reason or "")
+
+
+async def test_inputs_may_come_later_and_the_end_last(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [MAP], end=False)
+    await catalog.jobs.add_inputs(
+        job, tuple(encode_chunks([InputSpec("books", key="a"), InputSpec("books", glob="b*")]))
+    )
+    await tended(catalog, job)
+    await catalog.jobs.report("n1", done(await lease(catalog, clock)))
+    assert (await catalog.jobs.get_job(job)).state == "running"
+    await catalog.jobs.add_inputs(job, (), end=True)
+    await catalog.jobs.add_inputs(job, (), end=True)
+    await tended(catalog, job)
+    assert (await catalog.jobs.get_job(job)).state == "done"
+    assert [number for number, _, _ in await catalog.jobs.job_chunks(job, 0, 10)] == [1]
+
+
+async def test_an_input_is_pinned_while_its_task_may_run(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    await begin(catalog, clock, [MAP], "s3://books/a")
+    await catalog.delete_object("books", "a")
+    due = clock.now_ms() + int(GARBAGE_DELAY_S * 1000)
+    assert await catalog.due_garbage(due, 10) == []
+    grants = await lease(catalog, clock)
+    assert await catalog.unknown_blobs("n1", [grants[0].task.slot or ""]) == set(), "an output on its way is no orphan"
+    await catalog.jobs.report("n1", done(grants))
+    assert {row.blob_id for row in await catalog.due_garbage(due, 10)} == {grants[0].task.blob_id}
+
+
+async def test_intermediate_outputs_vanish_with_the_end(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/")
+    maps = await lease(catalog, clock)
+    await catalog.jobs.report("n1", done(maps))
+    await catalog.jobs.report("n1", done(await lease(catalog, clock)))
+    await tended(catalog, job)
+    due = await catalog.due_garbage(clock.now_ms() + int(GARBAGE_DELAY_S * 1000), 10)
+    assert {row.blob_id for row in due} == {grant.task.slot for grant in maps}
+
+
+async def test_outputs_go_where_the_document_says(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    await catalog.create_bucket("results", "alice", 7)
+    job = await begin(catalog, clock, [MAP], "s3://books/a", output="s3://results/run/")
+    await catalog.jobs.report("n1", done(await lease(catalog, clock)))
+    line = (await catalog.jobs.outputs(job, 0, 10))[0].fields
+    assert (line["bucket"], line["key"]) == ("results", "run/map-0/00000001")
+    found = await catalog.locate("results", "run/map-0/00000001")
+    assert found.object is not None
+    assert found.object.size == 3
+
+
+async def test_a_deleted_job_leaves_nothing(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [MAP], "s3://books/")
+    await catalog.jobs.report("n1", done(await lease(catalog, clock, lanes=1)))
+    await catalog.jobs.delete_job(job)
+    with pytest.raises(NoSuchJob):
+        await catalog.jobs.get_job(job)
+    await tended(catalog, job)
+    await tended(catalog, job)
+    assert await catalog.jobs.jobs_to_tend(10) == []
+    assert await catalog.jobs.ended_jobs([job]) == [job]
+    with pytest.raises(NoSuchBucket):
+        await catalog.get_bucket(job_bucket(job))
+
+
+async def test_old_jobs_are_named_for_removal(catalog: Catalog, clock: StandingClock) -> None:
+    job = await begin(catalog, clock, [MAP])
+    assert await catalog.jobs.expired_jobs(clock.now_ms(), 10) == []
+    clock.advance(10)
+    assert await catalog.jobs.expired_jobs(clock.now_ms(), 10) == [job]
+
+
+async def test_the_same_idempotency_key_gives_the_same_job(catalog: Catalog, clock: StandingClock) -> None:
+    def asked(owner: str) -> NewJob:
+        return new_job(clock.now_ms(), [MAP], [], idempotency="k", owner=owner)
+
+    first = await catalog.jobs.create_job(asked("alice"))
+    assert await catalog.jobs.create_job(asked("alice")) == first
+    assert (await catalog.jobs.create_job(asked("bob"))).job_id != first.job_id
+
+
+async def test_jobs_are_listed_newest_first_by_state_and_name(catalog: Catalog, clock: StandingClock) -> None:
+    made = []
+    for name in ("x", "y", "x"):
+        made.append(await begin(catalog, clock, [MAP], name=name))
+        clock.advance(1)
+    other = await begin(catalog, clock, [MAP], name="x", owner="bob")
+
+    async def ids(owner: str | None, **query: Any) -> list[str]:
+        return [view.job_id for view in await catalog.jobs.list_jobs(owner, **query)]
+
+    assert await ids("alice") == made[::-1]
+    assert await ids("alice", name="x") == [made[2], made[0]]
+    assert await ids("alice", after=made[2], limit=1) == [made[1]]
+    assert await ids("alice", state="running") == []
+    assert (await ids(None))[0] == other
+
+
+async def test_pages_of_inputs_neither_repeat_nor_skip(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, *(f"k{number}" for number in range(5)))
+    job = await begin(catalog, clock, [MAP], "s3://books/k*")
+    seen: list[str] = []
+    after = 0
+    while page := await catalog.jobs.inputs(job, after, 2):
+        seen.extend(line.fields["key"] for line in page)
+        after = page[-1].seq
+    assert seen == ["k0", "k1", "k2", "k3", "k4"]
+
+
+async def test_lanes_are_shared_between_accounts_and_jobs(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, *(f"k{number}" for number in range(8)))
+    await catalog.put_object("secret", stored(clock.now_ms(), "s"))
+    big = await begin(catalog, clock, [MAP], "s3://books/")
+    clock.advance(1)
+    small = await begin(catalog, clock, [MAP], "s3://books/k1")
+    clock.advance(1)
+    bobs = await begin(catalog, clock, [MAP], "s3://secret/s", owner="bob")
+    jobs = [grant.task.job_id for grant in await lease(catalog, clock, lanes=4)]
+    assert sorted(jobs) == sorted([big, big, small, bobs])
+
+
+async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/a")
+    await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n2", "n3")))
+    assert await lease(catalog, clock, "n1") == []
+    clock.advance(REDUCER_PATIENCE_S + 1)
+    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    assert [grant.task.job_id for grant in await lease(catalog, clock, "n1")] == [job]
+    assert await lease(catalog, clock, "n2") == [], "out of every queue"
+
+
+async def test_a_task_without_a_living_holder_fails_after_a_long_wait(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", nodes=("n8", "n9"))
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    clock.advance(HOLDER_WAIT_S - 1)
+    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    assert (await catalog.jobs.get_job(job)).ended_ms is None
+    clock.advance(2)
+    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    errors = await catalog.jobs.errors(job, 0, 10)
+    assert [line.fields["code"] for line in errors] == ["InternalError"]
+    assert (await catalog.jobs.get_job(job)).state == "done"
+
+
+async def test_a_slot_may_be_changed_by_its_holder_only(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    await begin(catalog, clock, [MAP], "s3://books/a")
+    task = (await lease(catalog, clock))[0].task
+    slot = new_id(clock.now_ms())
+    with pytest.raises(StaleAttempt):
+        await catalog.jobs.set_slot("n2", ref(task), slot)
+    await catalog.jobs.set_slot("n1", ref(task), slot)
+    assert (await catalog.jobs.get_task(task.job_id, task.task_id)).slot == slot
+    with pytest.raises(StaleAttempt):
+        await catalog.jobs.set_slot("n1", AttemptRef(task.job_id, task.task_id, 7), slot)
