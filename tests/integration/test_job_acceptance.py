@@ -1,0 +1,285 @@
+"""Jobs as users run them, on a store of three nodes with two copies, with real data and exact answers."""
+
+import os
+import random
+import subprocess
+import sysconfig
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from manta.core.errors import AccessDenied, MantaError, NotImplementedHere
+from manta.sdk import Job, Store, connect
+from tests.integration.test_serve import await_condition, descendants
+from tests.support.store import RunningStore, running_store
+
+pytestmark = pytest.mark.xdist_group("job_acceptance")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    with running_store(tmp_path_factory.mktemp("jobs"), "--nodes", "3", "--copies", "2") as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def store(running: RunningStore) -> Iterator[Store]:
+    with running.client() as client:
+        yield client
+
+
+@pytest.fixture(scope="module")
+def corpus(store: Store) -> dict[str, bytes]:
+    """Some hundred files of the standard library, by key."""
+    library = Path(sysconfig.get_paths()["stdlib"])
+    folders = ("asyncio", "email", "json", "http", "xml")
+    paths = [path for folder in folders for path in sorted((library / folder).rglob("*.py"))]
+    files = {path.relative_to(library).as_posix(): path.read_bytes() for path in paths}
+    store.make_bucket("corpus")
+    for key, data in files.items():
+        store.write(f"s3://corpus/{key}", data)
+    assert len(files) > 80
+    return files
+
+
+def _map(command: str, **properties: object) -> dict[str, object]:
+    return {"type": "map", "exec": command, **properties}
+
+
+def _reduce(command: str, **properties: object) -> dict[str, object]:
+    return {"type": "reduce", "exec": command, **properties}
+
+
+def _outputs(store: Store, job: Job) -> list[bytes]:
+    return [store.read(f"s3://{line['bucket']}/{line['key']}") for line in job.outputs()]
+
+
+def _errors(job: Job) -> list[dict[str, Any]]:
+    return list(job.errors())
+
+
+def _done(job: Job) -> Job:
+    status = job.wait(timeout_s=100)
+    assert status.state == "done", status
+    return job
+
+
+def _bucket(store: Store, name: str, objects: dict[str, bytes]) -> None:
+    store.make_bucket(name)
+    for key, data in objects.items():
+        store.write(f"s3://{name}/{key}", data)
+
+
+def test_word_count_equals_wc(store: Store, corpus: dict[str, bytes]) -> None:
+    answer = store.objects("s3://corpus/").sh("wc", reduce="awk '{l+=$1; w+=$2; b+=$3} END {print l, w, b}'")
+    expected = subprocess.run(["wc"], input=b"".join(corpus.values()), capture_output=True, check=True).stdout
+    assert answer.text().split() == expected.decode().split()
+    status = answer.job.status()
+    assert status.inputs == len(corpus)
+    assert status.input_bytes_moved == 0
+
+
+@pytest.mark.invariant("J3")
+def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore, corpus: dict[str, bytes]) -> None:
+    """grep fails where nothing matches: the right outputs, one error for each other input, exit code 3."""
+    result = running.manta("job", "run", "-m", "grep -c asyncio", "s3://corpus/**")
+    matching = [key for key, data in corpus.items() if b"asyncio" in data]
+    assert result.returncode == 3
+    assert len(result.stdout.splitlines()) == len(matching)
+    (listed,) = store.jobs(limit=1)
+    job = store.job(listed.id)
+    failures = _errors(job)
+    assert {failure["code"] for failure in failures} == {"UserTaskError"}
+    assert sorted(failure["input"] for failure in failures) == sorted(
+        f"corpus/{key}" for key in corpus if key not in matching
+    )
+    assert all(failure["exit_status"] == 1 for failure in failures)
+    counts = listed.phases[0].tasks
+    assert (counts.committed, counts.failed, counts.cancelled) == (len(matching), len(corpus) - len(matching), 0)
+
+
+def test_line_count_by_extension(store: Store) -> None:
+    dice = random.Random(3)
+    lines = {f"f{number}.{dice.choice(['a', 'b', 'c'])}": dice.randrange(50) for number in range(60)}
+    _bucket(store, "extensions", {key: b"x\n" * count for key, count in lines.items()})
+    answer = store.objects("s3://extensions/").sh(
+        'echo "${MANTA_INPUT_OBJECT##*.} $(wc -l)"', reduce="awk '{n[$1]+=$2} END {for (e in n) print e, n[e]}' | sort"
+    )
+    expected: Counter[str] = Counter()
+    for key, count in lines.items():
+        expected[key.rpartition(".")[2]] += count
+    assert answer.text().splitlines() == [f"{extension} {count}" for extension, count in sorted(expected.items())]
+
+
+def test_three_phases_and_several_reducers(store: Store, corpus: dict[str, bytes]) -> None:
+    job = store.submit(
+        [_map("tr -cs A-Za-z '\\n'"), _map("grep -c ."), _reduce("awk '{n+=$1} END {print n+0}'", count=3)],
+        inputs=["s3://corpus/json/"],
+    )
+    partial = _outputs(store, _done(job))
+    words = sum(len(_words(data)) for key, data in corpus.items() if key.startswith("json/"))
+    assert len(partial) == 3
+    assert sum(map(int, partial)) == words
+
+
+def _words(data: bytes) -> list[bytes]:
+    letters = bytes(byte if chr(byte).isalpha() and byte < 128 else 32 for byte in data)
+    return letters.split()
+
+
+def test_awkward_names_and_contents_arrive_exactly(store: Store) -> None:
+    """Spaces, %41, unicode, a newline, 1,024 bytes; empty and binary inputs, byte for byte through map and reduce."""
+    keys = ["with space", "%41", "ünïcode/日本.txt", "new\nline", "k" * 1024, "quote'\"$(x)`y`", "-n", "empty"]
+    contents = {key: os.urandom(1000 + number) for number, key in enumerate(keys)} | {"empty": b""}
+    _bucket(store, "awkward", contents)
+    names = store.submit([_map("printf '%s\\0' \"$MANTA_INPUT_OBJECT\"")], inputs=[{"bucket": "awkward", "prefix": ""}])
+    assert sorted(_outputs(store, _done(names))) == sorted(f"awkward/{key}\0".encode() for key in keys)
+    by_file = store.submit([_map('cat "$MANTA_INPUT_FILE"')], inputs=["s3://awkward/"])
+    assert sorted(_outputs(store, _done(by_file))) == sorted(contents.values())
+    assert _errors(by_file) == []
+    joined = _outputs(store, _done(store.submit([_map("cat"), _reduce("cat")], inputs=["s3://awkward/"])))
+    assert len(joined) == 1
+    assert len(joined[0]) == sum(map(len, contents.values()))
+    assert all(data in joined[0] for data in contents.values())
+
+
+def test_an_input_named_twice_is_run_twice_and_zero_inputs_end_well(store: Store) -> None:
+    _bucket(store, "twice", {"a": b"1\n"})
+    phases = [_map("cat"), _reduce("awk '{n+=$1} END {print n+0}'")]
+    twice = _done(store.submit(phases, inputs=["s3://twice/a", "s3://twice/a"]))
+    assert _outputs(store, twice) == [b"2\n"]
+    nothing = _done(store.submit(phases, inputs=["s3://twice/none/"]))
+    assert _outputs(store, nothing) == [b"0\n"]
+    only_map = _done(store.submit([_map("cat")], inputs=[]))
+    assert _outputs(store, only_map) == []
+
+
+def test_inputs_that_cannot_be_read_are_errors_of_their_own(store: Store, running: RunningStore) -> None:
+    _bucket(store, "mixed", {"good": b"fine"})
+    made = store.api("POST", "/accounts", body={"name": "mallory"})
+    with connect(running.url, made["access_key"], made["secret_key"]) as mallory:
+        job = mallory.submit([_map("cat")], inputs=["s3://mixed/good"])
+        assert [failure["code"] for failure in _errors(_done(job))] == ["AccessDenied"]
+        assert _outputs(mallory, job) == []
+        with pytest.raises(MantaError):
+            mallory.job(store.submit([_map("cat")], inputs=["s3://mixed/good"]).id).status()
+    job = store.submit([_map("cat")], inputs=["s3://mixed/good", "s3://mixed/missing", "s3://nowhere-at-all/x"])
+    codes = sorted((failure["code"], failure["input"]) for failure in _errors(_done(job)))
+    assert codes == [("ResourceNotFound", "mixed/missing"), ("ResourceNotFound", "nowhere-at-all/x")]
+    assert _outputs(store, job) == [b"fine"]
+
+
+def test_a_failure_says_what_happened_with_its_stderr(store: Store) -> None:
+    _bucket(store, "failing", {"a": b"x"})
+    (failure,) = _errors(_done(store.submit([_map("echo why >&2; exit 7")], inputs=["s3://failing/a"])))
+    assert (failure["code"], failure["exit_status"], failure["input"]) == ("UserTaskError", 7, "failing/a")
+    assert failure["stderr"] == "why\n"
+    (killed,) = _errors(_done(store.submit([_map("kill -9 $$")], inputs=["s3://failing/a"])))
+    assert killed["signal"] == 9
+    (slow,) = _errors(_done(store.submit([_map("sleep 60", timeout="1s")], inputs=["s3://failing/a"])))
+    assert "1 s" in slow["message"]
+    (init,) = _errors(_done(store.submit([_map("cat", init="exit 3")], inputs=["s3://failing/a"])))
+    assert init["code"] == "TaskInitError"
+
+
+@pytest.mark.invariant("J6")
+def test_cancel_ends_every_process_and_names_every_input(store: Store, running: RunningStore) -> None:
+    _bucket(store, "sleepy", {f"{number:02d}": b"" for number in range(20)})
+    job = store.submit([_map("sleep 3600")], inputs=["s3://sleepy/"])
+    await_condition(lambda: job.status().phases[0].tasks.running >= 2, "tasks to run")
+    await_condition(lambda: _sleepers(running) >= 2, "processes to run")
+    started = time.monotonic()
+    job.cancel()
+    await_condition(lambda: _sleepers(running) == 0, "every process to end", 5.0)
+    assert time.monotonic() - started < 5
+    status = job.wait(timeout_s=20)
+    assert status.state == "cancelled"
+    failures = _errors(job)
+    assert [failure["code"] for failure in failures] == ["JobCancelled"] * 20
+    assert status.phases[0].tasks.cancelled == 20
+
+
+def _sleepers(running: RunningStore) -> int:
+    count = 0
+    for pid in descendants(running.process.pid):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except OSError:
+            continue
+        count += words.startswith(b"sleep\x003600")
+    return count
+
+
+def test_the_steps_one_by_one(running: RunningStore, store: Store) -> None:
+    _bucket(store, "steps", {"a": b"one\n", "b": b"two\n"})
+
+    def manta(*arguments: str, stdin: bytes | None = None) -> str:
+        result = running.manta(*arguments, stdin=stdin)
+        assert result.returncode == 0, result.stderr
+        return result.stdout.decode()
+
+    job = manta("job", "create", "--name", "steps", "-m", "cat", "-r", "sort").strip()
+    manta("job", "add", job, "s3://steps/b")
+    manta("job", "add", job, stdin=b"s3://steps/a\n")
+    assert "running" in manta("job", "get", job) or "queued" in manta("job", "get", job)
+    manta("job", "end", job)
+    manta("job", "wait", job, "--timeout", "60")
+    assert sorted(manta("job", "inputs", job).split()) == ["s3://steps/a", "s3://steps/b"]
+    (output,) = manta("job", "outputs", job).split()
+    assert manta("cat", output) == "one\ntwo\n"
+    assert job in manta("job", "list", "--name", "steps")
+    late = running.manta("job", "add", job, "s3://steps/a")
+    assert late.returncode == 1
+    manta("job", "rm", job)
+    assert running.manta("job", "get", job).returncode == 6
+    assert running.manta("cat", output).returncode == 6
+
+
+def test_outputs_go_where_the_document_says(store: Store) -> None:
+    _bucket(store, "wanted", {"a": b"1", "b": b"2"})
+    job = store.submit([_map("cat")], inputs=["s3://wanted/*"], properties={"output": "s3://wanted/results/"})
+    assert sorted(_outputs(store, _done(job))) == [b"1", b"2"]
+    assert all(line["bucket"] == "wanted" and line["key"].startswith("results/") for line in job.outputs())
+    kept = {entry.key for entry in store.list_objects("s3://wanted/results/")}
+    job.delete()
+    assert {entry.key for entry in store.list_objects("s3://wanted/results/")} == kept
+
+
+def test_a_document_is_refused_whole_with_the_nearest_name(store: Store) -> None:
+    with pytest.raises(MantaError, match="memory"):
+        store.submit([_map("cat", memroy="1M")])
+    with pytest.raises(NotImplementedHere, match="image"):
+        store.submit([_map("cat", image="s3://a/b")])
+    with pytest.raises(MantaError):
+        store.submit([])
+
+
+def test_job_outputs_belong_to_their_owner(store: Store, running: RunningStore) -> None:
+    _bucket(store, "private", {"a": b"secret"})
+    job = _done(store.submit([_map("cat")], inputs=["s3://private/a"]))
+    (line,) = job.outputs()
+    assert line["bucket"] == f"job-{job.id}"
+    assert line["bucket"] not in store.buckets()
+    with pytest.raises(AccessDenied):
+        store.write(f"s3://{line['bucket']}/mine", b"x")
+    made = store.api("POST", "/accounts", body={"name": "eve"})
+    with connect(running.url, made["access_key"], made["secret_key"]) as eve, pytest.raises(AccessDenied):
+        eve.read(f"s3://{line['bucket']}/{line['key']}")
+
+
+@pytest.mark.invariant("S4")
+def test_a_task_cannot_change_its_input_or_see_the_node(store: Store) -> None:
+    _bucket(store, "guarded", {"a": b"untouched"})
+    attacks = (
+        'echo x > "$MANTA_INPUT_FILE"; rm -f "$MANTA_INPUT_FILE"; chmod 777 "$MANTA_INPUT_FILE";'
+        " echo x > /proc/self/fd/0; ls /root /work /home /var; mount -o remount,rw /; kill -9 -1; cat /etc/shadow; env | grep -i -e key -e secret"
+    )
+    job = store.submit([_map(f"({attacks}) 2>&1; true")], inputs=["s3://guarded/a"])
+    said = b"".join(_outputs(store, _done(job)))
+    assert store.read("s3://guarded/a") == b"untouched"
+    assert b"root:" not in said
+    assert b"catalog.db" not in said
