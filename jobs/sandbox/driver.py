@@ -160,7 +160,7 @@ def limits_of(spec: ZoneSpec) -> Limits:
         scratch=spec.scratch_bytes,
         scratch_inodes=max(spec.scratch_bytes // _SCRATCH_BYTES_PER_INODE, _SCRATCH_INODES_MIN),
         data=spec.memory_bytes,
-        address=_ADDRESS_SPACE_FACTOR * spec.memory_bytes + GIB,
+        address=_ADDRESS_SPACE_FACTOR * (spec.memory_bytes + GIB),
         file=spec.scratch_bytes + _PAGE_BYTES,  # a page more, so that a full scratch is ENOSPC, not a signal
         processes=TASK_PIDS_MAX,
         open_files=TASK_OPEN_FILES_MAX,

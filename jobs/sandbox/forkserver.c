@@ -218,6 +218,7 @@ static void first_process(void) {
     int standard_input = attach_input();
     need(SCRATCH, mount_scratch());
     need(SCRATCH, chdir("/scratch"));
+    umask(022);
     if (message.header.flags & IS_INIT)
         need(ZONE, chdir("/zone"));
     else if (message.header.flags & SEES_ZONE)

@@ -124,6 +124,7 @@ def _mount_scratch(request: Request) -> None:
     options = f"size={request.scratch_bytes},nr_inodes={request.scratch_inodes},mode=0700"
     _mount(b"tmpfs", b"/scratch", _NOSUID_NODEV, options.encode())
     os.chdir("/scratch")
+    os.umask(0o022)
 
 
 def _set_limits(request: Request) -> None:

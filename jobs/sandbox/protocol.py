@@ -18,6 +18,7 @@ REPLY: Final = struct.Struct("<IIIIQQQQ")
 VERSION: Final = 1
 MESSAGE_MAX_BYTES: Final = 1 << 17
 """Fits the default socket buffer of an ordinary user, and what the kernel takes as one argument of a program."""
+FILE_NAME_MAX_BYTES: Final = 255
 STEPS: Final = (
     "none",
     "cloning the task's namespaces",
@@ -90,6 +91,8 @@ KILL: Final = struct.pack("<I", Order.KILL)
 def encode_task(flags: Flag, limits: Limits, name: str, command: str, environment: Mapping[str, str]) -> bytes:
     """The request's bytes; InvalidArgument when they cannot be handed to a program."""
     name_bytes = _text(name, "The input's name")
+    if b"/" in name_bytes or name_bytes in (b".", b"..") or len(name_bytes) > FILE_NAME_MAX_BYTES:
+        raise InvalidArgument("The input's name is not one file's name of at most 255 bytes.")
     command_bytes = _text(command, "The command")
     pairs = b"".join(_text(f"{key}={value}", "The environment") + b"\0" for key, value in environment.items() if key)
     header = REQUEST.pack(

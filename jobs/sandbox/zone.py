@@ -21,6 +21,9 @@ _MEMORY_REACHED = 0.9
 """Without a memory cgroup the limit holds per process and a refused allocation leaves no trace but a high peak."""
 
 
+_KILLED_BEFORE_ITS_START = TaskEnd(None, signal.SIGKILL, False, Overrun.KILLED, 0.0, 0.0)
+
+
 class ForkServerZone:
     """The Zone of api.py. `mount` asks the broker; `uid` is the zone's own when the node runs as root."""
 
@@ -118,6 +121,8 @@ class ForkServerZone:
             descriptors.append(mount)
             flags |= Flag.HAS_OBJECT
         try:
+            if self._overrun is not None:
+                return _KILLED_BEFORE_ITS_START
             if task.stdin_fd is not None and task.blob is None:
                 descriptors.append(task.stdin_fd)
                 flags |= Flag.HAS_STDIN
@@ -153,8 +158,10 @@ class ForkServerZone:
             self._break(f"its fork server cannot be reached: {error.strerror}")
 
     def _end_task(self, reason: Overrun) -> None:
-        if self._overrun is None and not self._reply.done():
-            self._overrun = reason
+        if self._overrun is not None:
+            return
+        self._overrun = reason
+        if not self._reply.done():
             self._send(protocol.KILL, [])
 
     def _on_message(self) -> None:

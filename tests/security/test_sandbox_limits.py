@@ -46,6 +46,20 @@ async def test_s5_kill_ends_every_process(workshop: Workshop) -> None:
     await _serves_on(workshop)
 
 
+async def test_s5_a_kill_before_the_start_is_not_lost(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The order to kill may come while the broker is still asked for the input."""
+    mount = workshop.sandbox._broker.mount
+
+    async def interrupted(blob: str) -> int:
+        await workshop.zone.kill()
+        return await mount(blob)
+
+    monkeypatch.setattr(workshop.zone, "_mount", interrupted)
+    assert (await workshop.run_on_blob("sleep 60")).end.overrun is Overrun.KILLED
+    monkeypatch.undo()
+    await _serves_on(workshop)
+
+
 async def test_s5_a_fork_bomb_is_contained(workshop: Workshop) -> None:
     ended = await workshop.run(":(){ :|:& };: ; sleep 60", timeout_s=1.5)
     assert ended.end.overrun in (Overrun.TIMEOUT, Overrun.PIDS)

@@ -21,7 +21,10 @@ X86_64, AARCH64 = MACHINES["x86_64"], MACHINES["aarch64"]
 ALLOW, EPERM, ENOSYS, EAFNOSUPPORT, KILL = 0x7FFF0000, 0x50001, 0x50026, 0x50061, 0x80000000
 
 
-@given(TEXT, TEXT, st.dictionaries(NAMES, TEXT))
+FILE_NAMES = TEXT.filter(lambda name: "/" not in name and name not in (".", "..") and len(name.encode()) <= 255)
+
+
+@given(FILE_NAMES, TEXT, st.dictionaries(NAMES, TEXT))
 def test_the_fork_server_reads_what_the_agent_wrote(name: str, command: str, environment: dict[str, str]) -> None:
     message = protocol.encode_task(Flag.HAS_OBJECT | Flag.HAS_STDIN, LIMITS, name, command, environment)
     request = forkserver.Request(message, [10, 11, 12, 13])
@@ -45,6 +48,13 @@ def test_a_nul_is_refused(field: str) -> None:
     values[field] = {"A": "b\0c"} if field == "environment" else "x\0y"
     with pytest.raises(InvalidArgument, match="NUL"):
         protocol.encode_task(Flag(0), LIMITS, **values)  # type: ignore[arg-type]
+
+
+@pytest.mark.invariant("S2")
+@pytest.mark.parametrize("name", ["../etc/passwd", "/etc/passwd", "a/b", ".", "..", "x" * 256, "é" * 128])
+def test_s2_an_input_name_is_never_a_path(name: str) -> None:
+    with pytest.raises(InvalidArgument, match="file's name"):
+        protocol.encode_task(Flag(0), LIMITS, name, "true", {})
 
 
 def test_replies_are_told_apart() -> None:
