@@ -274,9 +274,18 @@ def test_job_outputs_belong_to_their_owner(store: Store, running: RunningStore) 
 @pytest.mark.invariant("S4")
 def test_a_task_cannot_change_its_input_or_see_the_node(store: Store) -> None:
     _bucket(store, "guarded", {"a": b"untouched"})
-    attacks = (
-        'echo x > "$MANTA_INPUT_FILE"; rm -f "$MANTA_INPUT_FILE"; chmod 777 "$MANTA_INPUT_FILE";'
-        " echo x > /proc/self/fd/0; ls /root /work /home /var; mount -o remount,rw /; kill -9 -1; cat /etc/shadow; env | grep -i -e key -e secret"
+    attacks = "; ".join(
+        [
+            'echo x > "$MANTA_INPUT_FILE"',
+            'rm -f "$MANTA_INPUT_FILE"',
+            'chmod 777 "$MANTA_INPUT_FILE"',
+            "echo x > /proc/self/fd/0",
+            "ls /root /work /home /var",
+            "mount -o remount,rw /",
+            "kill -9 -1",
+            "cat /etc/shadow",
+            "env | grep -i -e key -e secret",
+        ]
     )
     job = store.submit([_map(f"({attacks}) 2>&1; true")], inputs=["s3://guarded/a"])
     said = b"".join(_outputs(store, _done(job)))
