@@ -11,6 +11,7 @@ KEY_MAX_BYTES: Final = 1024
 BUCKET_MIN_CHARS: Final = 3
 BUCKET_MAX_CHARS: Final = 63
 BUCKETS_PER_ACCOUNT: Final = 1000
+BUCKETS_PAGE_MAX: Final = 10_000
 
 # objects and uploads (S3's own limits)
 OBJECT_MAX_BYTES: Final = 5 * 1024 * GIB

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from manta.core.limits import HEADERS_DEADLINE_S, REQUEST_LINE_MAX_BYTES
+from manta.gateway.access_log import AccessLog
 from manta.gateway.context import Context
 from manta.gateway.server import HttpServer
 
@@ -35,7 +36,11 @@ async def serve_admin(context: Context, server: HttpServer, port: int) -> AsyncI
 def _reply(path: list[bytes], context: Context, server: HttpServer) -> bytes:
     if path not in ([b"/metrics"], [b"/_manta/metrics"]):
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-    gauges = {"manta_connections": float(len(server.connections)), "manta_draining": float(context.draining.is_set())}
+    gauges = {
+        "manta_connections": float(len(server.connections)),
+        "manta_draining": float(context.draining.is_set()),
+        "manta_access_log_lines_dropped": float(context.extra(AccessLog).dropped),
+    }
     text = context.metrics.text(gauges).encode()
     head = "HTTP/1.1 200 OK\r\nContent-Type: text/plain; version=0.0.4\r\nConnection: close\r\n"
     return f"{head}Content-Length: {len(text)}\r\n\r\n".encode() + text

@@ -160,6 +160,8 @@ class App:
         if keep and not exchange.payload.is_eof() and exchange.expects_continue and not exchange.invited:
             exchange.refuse_rest()
             keep = False
+        if response.length is None and exchange.http10:
+            response = error_reply(BadRequest("This call needs HTTP/1.1."), trace.resource, trace.id, json=trace.api)
         try:
             head = encode_head(response, trace.id, keep)
             if trace.method == "HEAD" or response.status in (204, 304):

@@ -59,7 +59,7 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
     access_log = AccessLog(Path(config.log_dir) / "access.log" if config.log_dir else None)
     access_log.start()
     keys = KeyRing(context.catalog, context.clock)
-    context.provide(keys)
+    context.provide(keys, access_log)
     verifier = Verifier(keys.find, context.clock, tuple(dict.fromkeys((config.region, *REGION_ALIASES))))
     app = App(context, build_router(), verifier, access_log)
     server = HttpServer(app.handle)

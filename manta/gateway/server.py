@@ -83,7 +83,7 @@ class Exchange:
     @property
     def keep_alive(self) -> bool:
         """What the client asked for, and the server's own state allows."""
-        return not self.message.should_close and not self.protocol.server.draining
+        return not (self.message.should_close or self.http10 or self.protocol.server.draining)
 
     @property
     def http10(self) -> bool:
@@ -174,7 +174,7 @@ class Connection(RequestHandler):
         self.head_began: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if len(self.server.connections) >= CONNECTIONS_MAX:
+        if len(self.server._connections) >= CONNECTIONS_MAX:
             cast(asyncio.Transport, transport).write(_TOO_MANY)
             transport.close()
             self._manager = None

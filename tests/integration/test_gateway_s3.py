@@ -120,6 +120,30 @@ def test_checksums_are_verified_stored_and_echoed(s3: Any, algorithm: str) -> No
     assert listed[0]["ChecksumAlgorithm"] == [algorithm]
 
 
+def test_if_range_gives_the_whole_of_a_changed_object(gateway: RunningGateway, s3: Any) -> None:
+    etag = s3.put_object(Bucket="bkt", Key="resumed", Body=b"0123456789")["ETag"]
+    url = s3.generate_presigned_url("get_object", Params={"Bucket": "bkt", "Key": "resumed"})
+    with urllib3.PoolManager() as pool:
+        for unchanged, status, body in [(etag, 206, b"234"), ('"other"', 200, b"0123456789")]:
+            got = pool.request("GET", url, headers={"Range": "bytes=2-4", "If-Range": unchanged})
+            assert (got.status, got.data) == (status, body)
+
+
+def test_an_override_never_breaks_out_of_its_header(s3: Any) -> None:
+    s3.put_object(Bucket="bkt", Key="split", Body=b"")
+    for value in ("a\r\nX-Injected: 1", "a\nb", "a\0b"):
+        arguments = {"Bucket": "bkt", "Key": "split", "ResponseContentDisposition": value}
+        assert refused(s3.get_object, **arguments)[0] == 400
+
+
+def test_buckets_are_listed_in_pages(s3: Any) -> None:
+    for name in ("page-1", "page-2", "page-3"):
+        s3.create_bucket(Bucket=name)
+    pages = s3.get_paginator("list_buckets").paginate(Prefix="page-", PaginationConfig={"PageSize": 2})
+    assert [[bucket["Name"] for bucket in page["Buckets"]] for page in pages] == [["page-1", "page-2"], ["page-3"]]
+    assert refused(s3.list_buckets, MaxBuckets=10_001)[0] == 400
+
+
 def test_content_md5(s3: Any) -> None:
     right = base64.b64encode(hashlib.md5(b"hello").digest()).decode()
     s3.put_object(Bucket="bkt", Key="md5", Body=b"hello", ContentMD5=right)

@@ -1,7 +1,10 @@
 """Buckets: ListBuckets, CreateBucket, HeadBucket, DeleteBucket, GetBucketLocation, GetBucketVersioning."""
 
+from collections.abc import Mapping
+
+from manta.catalog.records import Bucket
 from manta.core.errors import BadRequest, BucketAlreadyOwnedByYou, InvalidArgument, MalformedXML
-from manta.core.limits import BUCKETS_PER_ACCOUNT, XML_MAX_BYTES
+from manta.core.limits import BUCKETS_PAGE_MAX, BUCKETS_PER_ACCOUNT, XML_MAX_BYTES
 from manta.core.names import check_bucket, check_new_bucket
 from manta.gateway import xml
 from manta.gateway.access import Action, authorize
@@ -15,18 +18,31 @@ async def list_buckets(context: Context, request: Request) -> Response:
     owner = request.account_id
     account = await context.catalog.get_account(owner)
     shown = account.display_name or account.name if account is not None else owner
-    buckets = await context.catalog.list_buckets(owner)
+    buckets, following = _bucket_page(await context.catalog.list_buckets(owner), request.query)
     rows = "".join(
         f"<Bucket><Name>{bucket.name}</Name><CreationDate>{xml.timestamp(bucket.created_ms)}</CreationDate></Bucket>"
         for bucket in buckets
     )
+    more = f"<ContinuationToken>{following}</ContinuationToken>" if following else ""
+    prefix = f"<Prefix>{xml.escape(request.query['prefix'])}</Prefix>" if "prefix" in request.query else ""
     return xml_response(
         xml.document(
             "ListAllMyBucketsResult",
             f"<Owner><ID>{xml.escape(owner)}</ID><DisplayName>{xml.escape(shown)}</DisplayName></Owner>"
-            f"<Buckets>{rows}</Buckets>",
+            f"<Buckets>{rows}</Buckets>{more}{prefix}",
         )
     )
+
+
+def _bucket_page(buckets: list[Bucket], query: Mapping[str, str]) -> tuple[list[Bucket], str]:
+    """The buckets asked for, and the token of the next page ("" at the end): the last name of this one."""
+    text = query.get("max-buckets", str(BUCKETS_PAGE_MAX))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= BUCKETS_PAGE_MAX):
+        raise InvalidArgument(f"max-buckets is a number from 1 to {BUCKETS_PAGE_MAX}.")
+    after, prefix = query.get("continuation-token", ""), query.get("prefix", "")
+    wanted = [bucket for bucket in buckets if bucket.name > after and bucket.name.startswith(prefix)]
+    page = wanted[: int(text)]
+    return page, page[-1].name if len(wanted) > len(page) else ""
 
 
 async def create_bucket(context: Context, request: Request) -> Response:
@@ -94,7 +110,13 @@ async def get_versioning(context: Context, request: Request) -> Response:
 
 
 ROUTES = (
-    Route("ListBuckets", list_buckets, "GET", Level.SERVICE),
+    Route(
+        "ListBuckets",
+        list_buckets,
+        "GET",
+        Level.SERVICE,
+        query=frozenset({"max-buckets", "continuation-token", "prefix"}),
+    ),
     Route("CreateBucket", create_bucket, "PUT", Level.BUCKET),
     Route("HeadBucket", head_bucket, "HEAD", Level.BUCKET),
     Route("DeleteBucket", delete_bucket, "DELETE", Level.BUCKET),

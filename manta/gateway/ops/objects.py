@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from manta.catalog.records import ObjectVersion, WriteCondition
 from manta.core.conditions import parse_etags
-from manta.core.errors import MissingContentLength, NotFound, PreconditionFailed
+from manta.core.errors import MissingContentLength, NoSuchVersion, NotFound, PreconditionFailed
 from manta.core.limits import PUT_MAX_BYTES
 from manta.core.names import check_bucket, check_key, new_id
 from manta.gateway.access import Action, authorize
@@ -63,11 +63,13 @@ def write_condition(headers: Mapping[str, str]) -> WriteCondition | None:
 async def delete_object(context: Context, request: Request) -> Response:
     bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
     authorize(request, Action.WRITE, bucket)
+    if request.query.get("versionId", "null") != "null":
+        raise NoSuchVersion
     await context.catalog.delete_object(bucket.name, check_key(request.key), write_condition(request.headers))
     return Response(204)
 
 
 ROUTES = (
     Route("PutObject", put_object, "PUT", Level.OBJECT, headers=CHECKSUM_HEADERS | {METADATA}),
-    Route("DeleteObject", delete_object, "DELETE", Level.OBJECT),
+    Route("DeleteObject", delete_object, "DELETE", Level.OBJECT, query=frozenset({"versionId"})),
 )

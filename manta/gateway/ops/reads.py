@@ -11,7 +11,7 @@ from manta.gateway.access import Action, authorize
 from manta.gateway.attributes import OVERRIDES, checksum_headers, object_headers
 from manta.gateway.context import Context
 from manta.gateway.request import Request
-from manta.gateway.responses import FileResponse, Response, StreamedResponse
+from manta.gateway.responses import FileResponse, Response, StreamedResponse, http_date
 from manta.gateway.router import Level, Route
 
 
@@ -57,15 +57,37 @@ def _plan(request: Request, version: ObjectVersion) -> tuple[Response, Span | No
     if outcome is Outcome.NOT_MODIFIED:
         described = object_headers(version, {}, with_checksums=False)
         return Response(304, {name: described[name] for name in ("ETag", "Last-Modified")}), None
-    overrides = {OVERRIDES[name]: value for name, value in query.items() if name in OVERRIDES} if query else {}
+    overrides = _overrides(query) if query else {}
     if "partNumber" in query:
         return _plan_part(request, version, overrides)
-    span = parse_range(headers["range"], version.size) if "range" in headers else None
+    span = _span(headers, version)
     if span is None:
         with_checksums = headers.get("x-amz-checksum-mode", "").upper() == "ENABLED"
         return Response(200, object_headers(version, overrides, with_checksums)), Span(0, version.size)
     described = object_headers(version, overrides, with_checksums=False)
     return Response(206, described | _content_range(span, version.size)), span
+
+
+def _overrides(query: Mapping[str, str]) -> dict[str, str]:
+    """The `response-…` parameters by stored name; InvalidArgument for what would not stay in its line."""
+    overrides = {OVERRIDES[name]: value for name, value in query.items() if name in OVERRIDES}
+    if not all(value.isprintable() for value in overrides.values()):
+        raise InvalidArgument("A response- parameter holds characters that no header may.")
+    return overrides
+
+
+def _span(headers: Mapping[str, str], version: ObjectVersion) -> Span | None:
+    """The range asked for, unless If-Range asks for the whole of a changed object (RFC 9110 §13.1.5)."""
+    asked = headers.get("range")
+    if asked is None:
+        return None
+    unchanged = headers.get("if-range")
+    if unchanged is not None and unchanged.strip() not in (
+        f'"{version.etag}"',
+        http_date(version.modified_ms // 1000),
+    ):
+        return None
+    return parse_range(asked, version.size)
 
 
 def _plan_part(request: Request, version: ObjectVersion, overrides: Mapping[str, str]) -> tuple[Response, Span]:
