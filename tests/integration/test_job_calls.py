@@ -1,0 +1,331 @@
+"""Jobs over HTTP, from both sides: clients' calls signed as S3's, nodes' calls signed with the node's key."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import msgspec
+import pytest
+
+from jobs.model.wire import (
+    AttemptRef,
+    InputsReply,
+    InputsRequest,
+    LeaseReply,
+    LeaseRequest,
+    ReportReply,
+    ReportRequest,
+    SlotsReply,
+    SlotsRequest,
+    pack,
+    unpack,
+)
+from manta.catalog.records import AccessKey, Account
+from manta.gateway.cluster import Cluster
+from manta.gateway.datapath import connect
+from manta.gateway.jobs import scheduling
+from storage_nodes import token
+from tests.support.gateway import ACCESS_KEY, SECRET_KEY, Reply, RunningGateway, running_gateway, signed_request, wire
+from tests.support.jobs import MAP, REDUCE, output, stored, success
+
+KEY = b"k" * 32
+
+
+class Client:
+    """One account's calls."""
+
+    def __init__(self, gateway: RunningGateway, access_key: str = ACCESS_KEY, secret_key: str = SECRET_KEY) -> None:
+        self.gateway = gateway
+        self.keys = {"access_key": access_key, "secret_key": secret_key}
+
+    async def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Reply:
+        data = body if isinstance(body, bytes) else b"" if body is None else msgspec.json.encode(body)
+        async with wire(self.gateway) as connection:
+            target = f"/_manta/v1{path}"
+            return await connection.ask(signed_request(self.gateway, method, target, data, headers, **self.keys))
+
+    async def job(self, *phases: dict[str, Any], inputs: tuple[object, ...] = (), **more: Any) -> dict[str, Any]:
+        reply = await self.ask("POST", "/jobs", {"phases": phases, "inputs": inputs, **more})
+        assert reply.status == 201, reply.body
+        found: dict[str, Any] = msgspec.json.decode(reply.body)
+        return found
+
+    async def get(self, path: str) -> dict[str, Any]:
+        reply = await self.ask("GET", path)
+        assert reply.status == 200, reply.body
+        found: dict[str, Any] = msgspec.json.decode(reply.body)
+        return found
+
+    async def lines(self, path: str) -> list[dict[str, Any]]:
+        reply = await self.ask("GET", path)
+        assert reply.status == 200, reply.body
+        return [msgspec.json.decode(line) for line in reply.body.splitlines()]
+
+
+class NodeSide:
+    """A node that answers for itself."""
+
+    def __init__(self, gateway: RunningGateway, node_id: str = "n1", key: bytes = KEY) -> None:
+        self.gateway = gateway
+        self.node_id = node_id
+        self.key = key
+
+    async def call(self, name: str, message: msgspec.Struct) -> Reply:
+        path = f"/_manta/node/v1/{name}"
+        body = pack(message)
+        signed = token.sign(self.key, "POST", path, time.time() + 60)
+        head = (
+            f"POST {path} HTTP/1.1\r\nHost: x\r\n{token.HEADER}: {signed}\r\nx-manta-node: {self.node_id}\r\n"
+            f"Content-Length: {len(body)}\r\n\r\n"
+        )
+        async with wire(self.gateway) as connection:
+            return await connection.ask(head.encode() + body)
+
+    async def lease(self, lanes: int = 4, wait_s: float = 5.0, **more: Any) -> LeaseReply:
+        reply = await self.call("lease", LeaseRequest(self.node_id, "e", lanes, wait_s, **more))
+        assert reply.status == 200, reply.body
+        return unpack(reply.body, LeaseReply)
+
+    async def report(self, *results: Any) -> ReportReply:
+        reply = await self.call("report", ReportRequest(self.node_id, "e", results))
+        assert reply.status == 200, reply.body
+        return unpack(reply.body, ReportReply)
+
+    async def run_all(self) -> None:
+        """Lease and report what there is, as fast as it comes."""
+        while True:
+            leased = await self.lease()
+            if leased.tasks:
+                await self.report(*(success(attempt(t), [output(t.slot.blob_id, ("n1",))]) for t in leased.tasks))
+
+
+def attempt(lease: Any) -> Any:
+    return AttemptRef(lease.job_id, lease.task_id, lease.attempt)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[RunningGateway]:
+    async with running_gateway() as gateway, scheduling(gateway.context, make_cluster(gateway)):
+        context = gateway.context
+        await context.catalog.create_bucket("books", "root", 1)
+        for key in ("a.txt", "b.txt", "sub/c.txt"):
+            await context.catalog.put_object("books", stored(context.now_ms(), key, ("n1",)))
+        reply = await Client(gateway).ask("POST", "/nodes", {"id": "n1", "url": "unix:/nowhere", "key": KEY.hex()})
+        assert reply.status == 201, reply.body
+        yield gateway
+
+
+def make_cluster(gateway: RunningGateway) -> Cluster:
+    return Cluster(gateway.context.catalog, gateway.context.clock, connect)
+
+
+@asynccontextmanager
+async def working(node: NodeSide) -> AsyncIterator[None]:
+    task = asyncio.create_task(node.run_all())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_job_runs_from_submit_to_answer(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    async with working(NodeSide(gateway)):
+        job = await client.job(MAP, REDUCE, inputs=("s3://books/*.txt", "s3://books/none"), name="count")
+        assert job["state"] == "queued"
+        ended = job
+        while ended["ended"] is None:
+            ended = await client.get(f"/jobs/{job['id']}?wait=20")
+    assert (ended["state"], ended["inputs"], ended["outputs"], ended["errors"]) == ("done", 3, 1, 1)
+    assert (ended["input_bytes_in_place"], ended["name"]) == (30, "count")
+    assert ended["phases"][0]["tasks"]["committed"] == 2
+    outputs = await client.lines(f"/jobs/{job['id']}/outputs")
+    assert [line["key"] for line in outputs] == ["reduce-1/00000000"]
+    errors = await client.lines(f"/jobs/{job['id']}/errors?limit=1")
+    assert [(line["seq"], line["code"], line["input"]) for line in errors] == [(1, "ResourceNotFound", "books/none")]
+    assert await client.lines(f"/jobs/{job['id']}/errors?after=1") == []
+    inputs = await client.lines(f"/jobs/{job['id']}/inputs")
+    assert [line["key"] for line in inputs] == ["a.txt", "b.txt", "none"]
+    assert [line["id"] for line in await client.lines("/jobs?state=done&name=count")] == [job["id"]]
+
+
+async def test_a_poll_that_waits_is_answered_when_work_comes(gateway: RunningGateway) -> None:
+    node = NodeSide(gateway)
+    poll = asyncio.create_task(node.lease(wait_s=20.0))
+    job = await Client(gateway).job(MAP, inputs=("s3://books/a.txt",))
+    leased = await poll
+    assert [(task.job_id, task.attempt) for task in leased.tasks] == [(job["id"], 1)]
+    assert [(spec.job_id, spec.exec) for spec in leased.phases] == [(job["id"], "wc")]
+    task = leased.tasks[0]
+    assert task.input is not None
+    assert (task.input.bucket, task.input.key, task.input.size) == ("books", "a.txt", 10)
+
+
+@pytest.mark.invariant("J6")
+async def test_a_poll_that_waits_is_answered_when_its_attempt_is_cancelled(gateway: RunningGateway) -> None:
+    client, node = Client(gateway), NodeSide(gateway)
+    job = await client.job(MAP, inputs=("s3://books/a.txt",))
+    leased = await node.lease()
+    held = tuple(map(attempt, leased.tasks))
+    known = ((job["id"], 0),)
+    poll = asyncio.create_task(node.lease(wait_s=20.0, held=held, known_phases=known))
+    await asyncio.sleep(0)
+    reply = await client.ask("POST", f"/jobs/{job['id']}/cancel")
+    assert reply.status == 200
+    answer = await poll
+    assert answer.lost == held
+    assert answer.ended_jobs == (job["id"],)
+    assert (await client.get(f"/jobs/{job['id']}?wait=5"))["state"] == "cancelled"
+    assert (await node.report(success(held[0]))).stale == held
+
+
+async def test_what_a_node_does_not_name_is_offered_again(gateway: RunningGateway) -> None:
+    node = NodeSide(gateway)
+    await Client(gateway).job(MAP, inputs=("s3://books/a.txt",))
+    first = await node.lease()
+    again = await node.lease()
+    assert [task.attempt for task in (*first.tasks, *again.tasks)] == [1, 2]
+
+
+async def test_a_reducer_pages_its_inputs_and_gets_new_slots(gateway: RunningGateway) -> None:
+    client, node = Client(gateway), NodeSide(gateway)
+    await client.job(REDUCE, inputs=("s3://books/",))
+    leased = await node.lease()
+    one = attempt(leased.tasks[0])
+    assert leased.tasks[0].input is None
+    seen: list[str] = []
+    after: int | None = 0
+    while after is not None:
+        reply = await node.call("inputs", InputsRequest("n1", one, after, 2))
+        page = unpack(reply.body, InputsReply)
+        seen.extend(item.key for item in page.inputs)
+        after = page.next_after
+    assert seen == ["a.txt", "b.txt", "sub/c.txt"]
+    slots = unpack((await node.call("slots", SlotsRequest("n1", one, 1))).body, SlotsReply)
+    assert slots.slots[0].blob_id != leased.tasks[0].slot.blob_id
+
+
+async def test_inputs_are_added_as_lines_and_ended(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    job = await client.job(MAP, end=False)
+    path = f"/jobs/{job['id']}"
+    body = b's3://books/a.txt\n"s3://books/b.txt"\n{"bucket": "books", "key": "sub/c.txt"}\n\n'
+    reply = await client.ask("POST", f"{path}/inputs", body)
+    assert (reply.status, msgspec.json.decode(reply.body)) == (202, {"added": 3})
+    assert (await client.ask("POST", f"{path}/inputs", b'{"bucket": 7}\n')).status == 400
+    assert (await client.ask("POST", f"{path}/end")).status == 200
+    assert (await client.ask("POST", f"{path}/inputs", b"s3://books/a.txt")).status == 409
+    async with working(NodeSide(gateway)):
+        while (await client.get(f"{path}?wait=10"))["ended"] is None:
+            pass
+    clone = msgspec.json.decode((await client.ask("POST", f"{path}/clone")).body)
+    async with working(NodeSide(gateway)):
+        while (ended := await client.get(f"/jobs/{clone['id']}?wait=10"))["ended"] is None:
+            pass
+    assert (ended["id"] != job["id"], ended["inputs"], ended["outputs"]) == (True, 3, 3)
+
+
+async def test_a_job_is_removed_with_its_outputs(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    async with working(NodeSide(gateway)):
+        job = await client.job(MAP, inputs=("s3://books/a.txt",))
+        while (await client.get(f"/jobs/{job['id']}?wait=10"))["ended"] is None:
+            pass
+    assert (await client.ask("DELETE", f"/jobs/{job['id']}")).status == 204
+    assert (await client.ask("GET", f"/jobs/{job['id']}")).status == 404
+
+
+async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    headers = {"Idempotency-Key": "once"}
+    made = [await client.ask("POST", "/jobs", {"phases": [MAP]}, headers) for _ in range(2)]
+    assert [reply.status for reply in made] == [201, 201]
+    assert made[0].body == made[1].body
+    assert made[0].headers["location"] == "/_manta/v1/jobs/" + msgspec.json.decode(made[0].body)["id"]
+
+
+@pytest.mark.parametrize(
+    ("document", "status", "told"),
+    [
+        ({"phases": [{"type": "map", "exex": "wc"}]}, 400, "did you mean `exec`?"),
+        ({"phases": [{**MAP, "image": "s3://x/y"}]}, 501, "`image`"),
+        ({"phases": []}, 400, "`phases`"),
+        ({"phases": [MAP], "output": "s3://absent/x"}, 404, "absent"),
+        ({"phases": [MAP], "inputs": [{"bucket": "b", "where": {}}]}, 501, "`where`"),
+    ],
+)
+async def test_a_bad_document_is_refused_in_one_sentence(
+    gateway: RunningGateway, document: dict[str, Any], status: int, told: str
+) -> None:
+    reply = await Client(gateway).ask("POST", "/jobs", document)
+    assert reply.status == status
+    error = msgspec.json.decode(reply.body)["error"]
+    assert told in error["message"]
+
+
+@pytest.mark.invariant("S1")
+async def test_another_accounts_job_does_not_exist(gateway: RunningGateway) -> None:
+    catalog = gateway.context.catalog
+    await catalog.create_account(Account("bob", "bob", "Bob", "", 1))
+    await catalog.add_key(AccessKey("BOBKEY", "bob-secret", "bob"))
+    job = await Client(gateway).job(MAP, end=False)
+    bob = Client(gateway, "BOBKEY", "bob-secret")
+    for method, call in (
+        ("GET", ""),
+        ("DELETE", ""),
+        ("POST", "/cancel"),
+        ("POST", "/end"),
+        ("GET", "/outputs"),
+        ("POST", "/clone"),
+    ):
+        assert (await bob.ask(method, f"/jobs/{job['id']}{call}")).status == 404
+    assert await bob.lines("/jobs") == []
+    assert (await bob.ask("GET", "/nodes")).status == 403
+    own = await bob.job(MAP, inputs=("s3://books/a.txt",))
+    ended = own
+    while ended["ended"] is None:
+        ended = await bob.get(f"/jobs/{own['id']}?wait=10")
+    assert [line["code"] for line in await bob.lines(f"/jobs/{own['id']}/errors")] == ["AccessDenied"]
+
+
+@pytest.mark.invariant("S1")
+@pytest.mark.parametrize("node", [{"key": b"x" * 32}, {"node_id": "n2"}, {"node_id": ""}])
+async def test_only_a_registered_node_may_call(gateway: RunningGateway, node: dict[str, Any]) -> None:
+    reply = await NodeSide(gateway, **node).call("lease", LeaseRequest("n1", "e", 1, 0.0))
+    assert reply.status == 403
+
+
+@pytest.mark.invariant("S1")
+async def test_a_node_speaks_for_itself_only(gateway: RunningGateway) -> None:
+    reply = await NodeSide(gateway).call("lease", LeaseRequest("n2", "e", 1, 0.0))
+    assert reply.status == 403
+
+
+async def test_what_is_not_there_yet_says_so(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    job = await client.job(MAP, end=False)
+    for method, path in (
+        ("POST", f"/jobs/{job['id']}/retry"),
+        ("GET", f"/jobs/{job['id']}/events"),
+        ("POST", "/jobs/explain"),
+    ):
+        assert (await client.ask(method, path)).status == 501
+
+
+async def test_nodes_are_listed_without_their_keys(gateway: RunningGateway) -> None:
+    reply = await Client(gateway).ask("GET", "/nodes")
+    assert [node["id"] for node in msgspec.json.decode(reply.body)["nodes"]] == ["n1"]
+    assert KEY.hex().encode() not in reply.body
+
+
+async def test_draining_answers_every_poll(gateway: RunningGateway) -> None:
+    job = await Client(gateway).job(MAP, end=False)
+    poll = asyncio.create_task(NodeSide(gateway).lease(wait_s=20.0))
+    wait = asyncio.create_task(Client(gateway).get(f"/jobs/{job['id']}?wait=20"))
+    await asyncio.sleep(0)
+    gateway.context.draining.set()
+    assert (await poll).tasks == ()
+    assert (await wait)["state"] == "queued"
