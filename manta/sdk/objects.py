@@ -1,19 +1,17 @@
 """Objects from the client's side: a lazy selection of them, and what can be done with it."""
 
-import fnmatch
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from jobs.model.globs import compile_glob, literal_prefix
 from manta.core.errors import MantaError
 from manta.core.names import split_uri
 
 if TYPE_CHECKING:
     from manta.sdk.jobs import Job
     from manta.sdk.store import Store
-
-_WILD = frozenset("*?[")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,19 +39,17 @@ class Selection:
 
     @classmethod
     def parse(cls, uri: str) -> "Selection":
-        """A key that ends in `/`, or is empty, is a prefix; one with `*`, `?` or `[` is a glob."""
+        """A key that ends in `/`, or is empty, is a prefix; one with `*`, `?` or `[` is a glob, as in a job's inputs."""
         bucket, key = split_uri(uri)
-        first = next((index for index, character in enumerate(key) if character in _WILD), None)
-        if first is None:
-            return cls(bucket, key, None)
-        return cls(bucket, key[:first], key)
+        prefix = literal_prefix(key)
+        return cls(bucket, prefix, None if prefix == key else key)
 
     @property
     def is_single(self) -> bool:
         return self.pattern is None and bool(self.prefix) and not self.prefix.endswith("/")
 
     def matches(self, key: str) -> bool:
-        return self.pattern is None or fnmatch.fnmatchcase(key, self.pattern)
+        return self.pattern is None or compile_glob(self.pattern).matches(key)
 
 
 class JobFailedError(MantaError):

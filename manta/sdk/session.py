@@ -48,7 +48,7 @@ def find_session(
     if not endpoint.startswith(("http://", "https://")):
         raise InvalidArgument(f"An endpoint begins with http:// or https://, not {endpoint!r}.")
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or last.get("region")
-    keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint)
+    keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint, environment)
     if keys is None:
         raise AccessDenied(
             f"No keys for {endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
@@ -63,9 +63,11 @@ def _endpoint(environment: Mapping[str, str]) -> str | None:
     return None
 
 
-def _keys(last: Mapping[str, str], endpoint: str) -> tuple[str, str] | None:
+def _keys(last: Mapping[str, str], endpoint: str, environment: Mapping[str, str]) -> tuple[str, str] | None:
     """The last store's own keys when that store is meant and the AWS chain names no others."""
-    explicit = any(os.environ.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE"))
+    explicit = any(
+        environment.get(name) for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "AWS_SHARED_CREDENTIALS_FILE")
+    )
     if not explicit and last.get("url") == endpoint and (keys := _read_credentials(last.get("credentials"))):
         return keys
     found = botocore.session.Session().get_credentials()
