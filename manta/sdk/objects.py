@@ -39,7 +39,7 @@ class Selection:
 
     @classmethod
     def parse(cls, uri: str) -> "Selection":
-        """A key that ends in `/`, or is empty, is a prefix; one with `*`, `?` or `[` is a glob, as in a job's inputs."""
+        """A key that ends in `/`, or is empty, is a prefix; one with `*`, `?` or `[` is a glob, as in jobs."""
         bucket, key = split_uri(uri)
         prefix = literal_prefix(key)
         return cls(bucket, prefix, None if prefix == key else key)
