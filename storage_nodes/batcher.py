@@ -50,6 +50,8 @@ class Batcher:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        waiting, self._waiting = self._waiting, []
+        _fail(waiting, NodeUnavailable("The client of this storage node was closed."))
 
     async def _drain(self) -> None:
         try:

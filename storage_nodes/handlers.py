@@ -9,7 +9,7 @@ from aiohttp import web
 from manta.core.errors import EntityTooLarge, InvalidArgument, MantaError
 from manta.core.limits import DELETE_BATCH_MAX, LIST_PAGE_MAX, NODE_MESSAGE_MAX_BYTES, SMALL_BLOB_BYTES
 from manta.core.names import check_id
-from storage_nodes import durable, messages, uploads
+from storage_nodes import durable, messages, raw_body, uploads
 from storage_nodes.api import Stored
 from storage_nodes.assembly import Assembler
 from storage_nodes.downloads import Downloads
@@ -47,6 +47,15 @@ class Call:
             raise InvalidArgument(f"The parameter {name!r} must be a number.")
         return int(text)
 
+    def body_size(self) -> int | None:
+        """How many bytes the sender says will come; None if it does not."""
+        text = self.request.headers.get(raw_body.HEADER)
+        if text is None:
+            return self.request.content_length
+        if not (text.isascii() and text.isdigit() and len(text) <= 18):
+            raise InvalidArgument(f"The header {raw_body.HEADER} must be a number.")
+        return int(text)
+
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
 
@@ -66,7 +75,6 @@ class Handlers:
         self._table: dict[tuple[str, str], Handler] = {
             ("PUT", "blobs"): self.put_blob,
             ("GET", "blobs"): self.get_blob,
-            ("HEAD", "blobs"): self.head_blob,
             ("GET", "blobs/stat"): self.stat_blob,
             ("POST", "blobs/verify"): self.verify_blob,
             ("POST", "blobs/assemble"): self.assemble,
@@ -87,12 +95,12 @@ class Handlers:
         return self._table.get((method, f"{kind}/{verb}" if verb else kind)), blob_id
 
     async def put_blob(self, call: Call) -> web.StreamResponse:
-        size = call.request.content_length
-        if size is not None and size <= SMALL_BLOB_BYTES and "expect" not in call.request.headers:
+        size = call.body_size()
+        if size is not None and size <= SMALL_BLOB_BYTES and raw_body.HEADER not in call.request.headers:
             return await self._put_small_blob(call)
         blob = await self._workers.run(lambda: self._volume.incoming(call.blob_id, size))
         try:
-            await uploads.receive(call.request, lambda chunks: self._volume.write(blob, chunks), self._workers)
+            await self._receive(call, lambda chunks: self._volume.write(blob, chunks))
         except BaseException:
             blob.abort()
             raise
@@ -112,12 +120,19 @@ class Handlers:
         wanted = Slot(call.number("offset"), call.number("size"))
         slot = await self._workers.run(lambda: self._growing.open_slot(call.blob_id, wanted))
         try:
-            await uploads.receive(call.request, lambda chunks: self._growing.write(slot, chunks), self._workers)
+            await self._receive(call, lambda chunks: self._growing.write(slot, chunks))
             stored = await self._workers.run(lambda: self._growing.commit(slot))
         finally:
             slot.abort()
         durable.step("before-reply")
         return reply(stored)
+
+    async def _receive(self, call: Call, write: uploads.Write) -> None:
+        size = call.body_size()
+        if size is not None and raw_body.HEADER in call.request.headers:
+            await raw_body.receive(call.request, size, write, self._workers)
+        else:
+            await uploads.receive(call.request, write, self._workers)
 
     async def finish(self, call: Call) -> web.StreamResponse:
         size = call.number("size")
@@ -142,16 +157,6 @@ class Handlers:
 
     async def get_blob(self, call: Call) -> web.StreamResponse:
         return await self._downloads.send(call.request, call.blob_id)
-
-    async def head_blob(self, call: Call) -> web.StreamResponse:
-        info = await self._workers.run(lambda: self._volume.stat(call.blob_id))
-        return web.Response(
-            headers={
-                "content-length": str(info.size),
-                "x-manta-modified-ms": str(info.modified_ms),
-                "x-manta-growing": str(int(info.growing)),
-            }
-        )
 
     async def stat_blob(self, call: Call) -> web.StreamResponse:
         return reply(await self._workers.run(lambda: self._volume.stat(call.blob_id)))

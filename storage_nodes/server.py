@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 from aiohttp import web
 
 from manta.core.errors import AccessDenied, InternalError, MantaError, NotFound
-from manta.core.limits import KEEPALIVE_S, MIB
 from storage_nodes import messages, token
+from storage_nodes.bounded import BoundedServer
 from storage_nodes.handlers import Call, Handlers
 
 Route = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
@@ -64,15 +64,9 @@ def build_server(
     wall_s: Callable[[], float] = time.time,
 ) -> web.Server:
     """The server; `extra_routes` maps a path's beginning, such as `/agent/`, to the handler of all calls below it."""
-    return web.Server(
-        NodeHandler(handlers, key, extra_routes or {}, wall_s),
-        access_log=None,
-        auto_decompress=False,
-        keepalive_timeout=KEEPALIVE_S,
-        read_bufsize=MIB,
-    )
+    return BoundedServer(NodeHandler(handlers, key, extra_routes or {}, wall_s))
 
 
 def _refuse(error: MantaError) -> web.Response:
     body = messages.encode(messages.refusal(error))
-    return web.Response(status=error.status, body=body, headers={"x-manta-error": error.code})
+    return web.Response(status=error.status, body=body)

@@ -5,7 +5,7 @@ from typing import NoReturn
 
 from manta.core.checksums import Buffer
 from manta.core.errors import IncompleteBody, InternalError, NodeUnavailable
-from storage_nodes import messages, token
+from storage_nodes import messages, raw_body, token
 from storage_nodes.api import Stored
 from storage_nodes.connection import Connection
 from storage_nodes.transport import Transport, raise_refusal
@@ -85,10 +85,10 @@ class Upload:
 async def open_upload(transport: Transport, target: str, size: int | None) -> Upload:
     """Begin a PUT; the node's refusal comes here, before any byte is sent."""
     connection = await transport.take()
-    framing = {"transfer-encoding": "chunked"} if size is None else {"content-length": str(size)}
+    framing = {"transfer-encoding": "chunked", "expect": "100-continue"} if size is None else _raw(size)
     try:
         async with transport.translated():
-            await transport.begin(connection, "PUT", target, {**framing, "expect": "100-continue"})
+            await transport.begin(connection, "PUT", target, framing)
             head = await connection.read_head()
             if head.status != 100:
                 raise_refusal(head, await connection.read_body(head))
@@ -97,6 +97,10 @@ async def open_upload(transport: Transport, target: str, size: int | None) -> Up
         transport.give_back(connection, reusable=False)
         raise
     return Upload(transport, connection, size)
+
+
+def _raw(size: int) -> dict[str, str]:
+    return {"content-length": "0", raw_body.HEADER: str(size)}
 
 
 class Download:

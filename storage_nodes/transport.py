@@ -32,15 +32,6 @@ class Transport:
             await self.begin(connection, method, target, {"content-length": str(len(body))}, body)
             return await self.finish(connection)
 
-    async def head(self, target: str) -> Head:
-        """The reply to HEAD, which has no body."""
-        async with self.exchange() as connection:
-            await self.begin(connection, "HEAD", target, {})
-            head = await connection.read_head()
-        if head.status >= 300:
-            raise messages.error_of(Refusal(head.headers.get("x-manta-error", ""), ""))
-        return head
-
     @asynccontextmanager
     async def exchange(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
         """A connection for one call, given back if the call ended well."""
@@ -97,6 +88,7 @@ class Transport:
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         self._places.release()
         if reusable and connection.reusable and not self._closed:
+            connection.rest()
             self._idle.append(connection)
         else:
             connection.close()
