@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
+from manta.cli import output
 from manta.core.clock import SystemClock
 from manta.core.config import TlsFiles
 from manta.core.errors import InvalidArgument, MantaError
@@ -136,7 +136,7 @@ def _node(plan: NodePlan, settings: Settings, now_ms: int) -> Node:
 def _announce(data: DataDir, settings: Settings, options: ServeOptions, url: str) -> None:
     """Tell people how to use it, other commands on this machine where it is, and scripts that it is ready."""
     count = len(settings.nodes)
-    Console(stderr=True, highlight=False).print(
+    output.console().print(
         _HINTS.format(
             data=data.path,
             nodes=count,

@@ -4,6 +4,7 @@ import hashlib
 import http.client
 import random
 import threading
+import time
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ from benchmarks.load import Target, sign
 
 SIZES = (0, 1, 700, 4096, 100_000, 300_000, 2_500_000)
 MISSING = b""
+ANSWER_TIMEOUT_S = 30.0
 
 
 def content(key: str, number: int, size: int) -> bytes:
@@ -91,7 +93,10 @@ class Ledger:
             assert self._progress.wait_for(lambda: self.acknowledged >= goal, timeout=timeout_s), "no progress"
 
     def audit(self) -> list[str]:
-        """Read every key once more, with nothing else going on; what is lost or wrong."""
+        """Read every key once more, with nothing else going on; what is lost or wrong.
+
+        A process killed just now may still be starting: each key has ANSWER_TIMEOUT_S to be answered.
+        """
         client = Client(self.target)
         for key, entry in sorted(self.entries.items()):
             self._check(client, key, entry, must_answer=True)
@@ -130,6 +135,9 @@ class Ledger:
 
     def _check(self, client: Client, key: str, entry: Entry, *, must_answer: bool = False) -> None:
         answer = client.ask("GET", f"/{self.bucket}/{key}")
+        deadline = time.monotonic() + ANSWER_TIMEOUT_S
+        while answer is None and must_answer and time.monotonic() < deadline:
+            answer = client.ask("GET", f"/{self.bucket}/{key}")
         if answer is None:
             if must_answer:
                 self.wrong.append(f"GET {key}: no answer")
