@@ -87,7 +87,10 @@ SWEEP_PAUSE_S: Final = 0.05
 """Between two batches of a sweep, so that it never crowds out requests."""
 HASH_INLINE_BYTES: Final = 64 * KIB
 """Bodies up to this size are hashed on the event loop: a thread hop costs more."""
-HASH_BATCH_BYTES: Final = MIB
+HASH_BATCH_BYTES: Final = 512 * KIB
+"""How much of a body gathers before a thread is sent for."""
+HASH_BEHIND_BYTES: Final = 2 * MIB
+"""How far hashing may lag behind a stream before the stream waits."""
 
 # jobs
 PHASES_MAX: Final = 64

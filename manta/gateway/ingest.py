@@ -4,14 +4,16 @@ PutObject, UploadPart and whatever else stores a client's bytes come through her
 """
 
 import asyncio
+import threading
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
 from manta.catalog.records import Blob, Checksum
 from manta.core import checksums
-from manta.core.checksums import Algorithm, Buffer, Digest
+from manta.core.checksums import Algorithm, Buffer
 from manta.core.errors import (
     BadDigest,
     BadRequest,
@@ -20,7 +22,7 @@ from manta.core.errors import (
     InvalidArgument,
     MalformedTrailer,
 )
-from manta.core.limits import HASH_BATCH_BYTES, HASH_INLINE_BYTES, PUT_MAX_BYTES, SMALL_BLOB_BYTES
+from manta.core.limits import HASH_BATCH_BYTES, HASH_BEHIND_BYTES, HASH_INLINE_BYTES, PUT_MAX_BYTES, SMALL_BLOB_BYTES
 from manta.gateway.context import Blobs
 
 DEFAULT_ALGORITHM = Algorithm.CRC64NVME
@@ -171,7 +173,7 @@ async def _keep_small(
     data = parts[0] if len(parts) == 1 else b"".join(parts)
     _check_size(body, len(data))
     if len(data) <= HASH_INLINE_BYTES:
-        hashes.update([data])
+        hashes.update(data)
     else:
         await hashes.feed(data)
         await hashes.finish()
@@ -218,47 +220,73 @@ async def digest_of(blobs: Blobs, blob: Blob | None, algorithm: Algorithm) -> by
     return hashes.kept.digest()
 
 
-@dataclass(slots=True)
 class _Hashes:
-    """The digests of one body, updated in a thread a batch behind the stream: at most two batches wait."""
+    """The digests of one body, updated in a thread behind the stream.
 
-    claims: Claims
-    md5: Digest = field(default_factory=checksums.new_md5)
-    kept: Digest = field(init=False)
-    _waiting: list[Buffer] = field(default_factory=list)
-    _waiting_bytes: int = 0
-    _running: "asyncio.Future[None] | None" = None
+    The thread takes chunk after chunk by itself, so it never idles while there are any; the stream waits for it when
+    more than HASH_BEHIND_BYTES are queued.
+    """
 
-    def __post_init__(self) -> None:
-        self.kept = checksums.new(self.claims.algorithm)
+    def __init__(self, claims: Claims) -> None:
+        self.claims = claims
+        self.md5 = checksums.new_md5()
+        self.kept = checksums.new(claims.algorithm)
+        self._queue: deque[Buffer] = deque()
+        self._lock = threading.Lock()
+        self._behind = 0
+        self._running: asyncio.Future[None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
 
-    def update(self, batch: list[Buffer]) -> None:
-        for chunk in batch:
-            self.md5.update(chunk)
-            self.kept.update(chunk)
+    def update(self, chunk: Buffer) -> None:
+        self.md5.update(chunk)
+        self.kept.update(chunk)
 
     async def feed(self, chunk: Buffer) -> None:
-        self._waiting.append(chunk)
-        self._waiting_bytes += len(chunk)
-        if self._waiting_bytes >= HASH_BATCH_BYTES:
-            await self._submit()
+        """Queue a chunk, which must not change afterwards."""
+        with self._lock:
+            self._queue.append(chunk)
+            self._behind += len(chunk)
+            idle = self._running is None
+            if idle and self._behind >= HASH_BATCH_BYTES:
+                self._running = self._loop.run_in_executor(_pool, self._drain)
+            full = self._behind > HASH_BEHIND_BYTES
+            if full:
+                self._room = self._loop.create_future()
+        if full and self._room is not None:
+            await self._room
 
-    async def _submit(self) -> None:
-        if self._running is not None:
-            await self._running
-        batch, self._waiting, self._waiting_bytes = self._waiting, [], 0
-        self._running = asyncio.get_running_loop().run_in_executor(_pool, self.update, batch)
+    def _drain(self) -> None:
+        """In the thread: everything that is queued, and what is queued meanwhile."""
+        while True:
+            with self._lock:
+                if not self._queue:
+                    self._running = None
+                    return
+                chunk = self._queue.popleft()
+            self.update(chunk)
+            with self._lock:
+                self._behind -= len(chunk)
+                if self._room is not None and self._behind <= HASH_BEHIND_BYTES // 2:
+                    self._loop.call_soon_threadsafe(_set, self._room)
+                    self._room = None
 
     async def finish(self) -> None:
-        if self._waiting:
-            await self._submit()
-        await self.settle()
+        """Returns once every queued chunk is in the digests."""
+        while True:
+            with self._lock:
+                running = self._running
+                if running is None and self._queue:
+                    running = self._running = self._loop.run_in_executor(_pool, self._drain)
+            if running is None:
+                return
+            await running
 
     async def settle(self) -> None:
-        """Wait for the thread; nothing touches the digests afterwards."""
-        if self._running is not None:
-            running, self._running = self._running, None
-            await running
+        """Drop what is queued and wait for the thread; nothing touches the digests afterwards."""
+        with self._lock:
+            self._queue.clear()
+        await self.finish()
 
     def verify(self, body: Body) -> None:
         if self.claims.md5 is not None and self.md5.digest() != self.claims.md5:
@@ -275,3 +303,8 @@ class _Hashes:
 
     def result(self) -> Checksum:
         return Checksum(self.claims.algorithm, self.kept.digest())
+
+
+def _set(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)
