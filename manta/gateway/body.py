@@ -91,15 +91,21 @@ class Body:
             self._invite()
             self._invite = None
         try:
-            if data := stream.read_nowait():
-                return data
-            if stream.at_eof():
-                return b""
+            if stream.is_eof():
+                return await _piece(stream)
             async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
-                return await stream.readany()
+                return await _piece(stream)
         except TimeoutError:
             raise IncompleteBody(f"No byte of the body came for {BODY_IDLE_TIMEOUT_S:.0f} s.") from None
         except MantaError:
             raise
         except Exception as error:
             raise IncompleteBody(f"The body broke off: {type(error).__name__}.") from None
+
+
+async def _piece(stream: StreamReader) -> bytes:
+    """One piece as it came from the socket, not joined with others: a join copies the body once more."""
+    while True:
+        data, _ = await stream.readchunk()
+        if data or stream.at_eof():
+            return data
