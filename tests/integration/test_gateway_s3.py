@@ -1,10 +1,11 @@
 """S3's verbs against a running gateway, through boto3."""
 
+import asyncio
 import base64
 import hashlib
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +15,9 @@ import pytest
 import urllib3
 from botocore.exceptions import ClientError
 
+from manta.catalog.records import BucketKind, ObjectPart
 from manta.core.limits import MIB
+from manta.core.names import new_id
 from tests.support.gateway import (
     MemoryBlobs,
     RunningGateway,
@@ -292,3 +295,38 @@ def test_the_access_log_tells_what_happened_and_no_secret(tmp_path: Path) -> Non
     assert (lines[1]["bytes_in"], lines[2]["bytes_out"], lines[2]["account"]) == (5, 5, "root")
     signature = url.partition("X-Amz-Signature=")[2] or url.partition("Signature=")[2]
     assert signature.split("&")[0] not in (tmp_path / "access.log").read_text()
+
+
+def in_gateway(gateway: RunningGateway, work: Coroutine[Any, Any, Any]) -> Any:
+    """Runs in the gateway's own loop."""
+    assert gateway.loop is not None
+    return asyncio.run_coroutine_threadsafe(work, gateway.loop).result(30)
+
+
+def test_parts_of_an_uploaded_object_are_read_by_number(gateway: RunningGateway, s3: Any) -> None:
+    s3.put_object(Bucket="bkt", Key="parts", Body=b"aaabbc")
+    catalog = gateway.context.catalog
+    version = in_gateway(gateway, catalog.locate("bkt", "parts")).object
+    parts = (ObjectPart(2, 3), ObjectPart(5, 2), ObjectPart(9, 1))
+    uploaded = replace(
+        version, version_id=new_id(version.modified_ms), attributes=replace(version.attributes, parts=parts)
+    )
+    in_gateway(gateway, catalog.put_object("bkt", uploaded, new_blob=False))
+    for number, expected, span in [(2, b"aaa", "0-2"), (5, b"bb", "3-4"), (9, b"c", "5-5")]:
+        got = s3.get_object(Bucket="bkt", Key="parts", PartNumber=number)
+        assert (got["Body"].read(), got["ContentRange"], got["PartsCount"]) == (expected, f"bytes {span}/6", 3)
+        head = s3.head_object(Bucket="bkt", Key="parts", PartNumber=number)
+        assert (head["ContentLength"], head["PartsCount"]) == (len(expected), 3)
+    assert refused(s3.get_object, Bucket="bkt", Key="parts", PartNumber=1) == (416, "InvalidPartNumber")
+    assert refused(s3.get_object, Bucket="bkt", Key="parts", PartNumber=2, Range="bytes=0-1")[0] == 400
+
+
+def test_a_jobs_bucket_is_read_by_its_owner_and_written_by_nobody(gateway: RunningGateway, s3: Any) -> None:
+    name = "job-" + "0" * 20
+    in_gateway(gateway, gateway.context.catalog.create_bucket(name, "root", 1, BucketKind.JOB))
+    assert s3.list_objects_v2(Bucket=name)["KeyCount"] == 0
+    assert name not in {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
+    assert refused(s3.put_object, Bucket=name, Key="k", Body=b"") == (403, "AccessDenied")
+    assert refused(s3.delete_object, Bucket=name, Key="k") == (403, "AccessDenied")
+    assert refused(s3.delete_objects, Bucket=name, Delete={"Objects": [{"Key": "k"}]}) == (403, "AccessDenied")
+    assert refused(s3.delete_bucket, Bucket=name) == (403, "AccessDenied")
