@@ -17,6 +17,7 @@ from manta.core.limits import (
     FINISHING_MAX,
     LEASE_BATCH_MAX,
     PREFETCH_S,
+    WAITING_MAX,
     ZONE_BUILDS_MAX,
     ZONE_IDLE_S,
     ZONE_RETRY_S,
@@ -64,6 +65,7 @@ class Lanes:
         self._building = 0
         self._task_s: float | None = None
         self._jobs: set[asyncio.Task[None]] = set()
+        self._builds: set[asyncio.Task[None]] = set()
         self._closing = False
         self.unavailable: str | None = None
         """Why no sandbox can be built on this node at all; every task is refused with it then."""
@@ -93,11 +95,17 @@ class Lanes:
         """How many more tasks are welcome now."""
         if self._closing or self._finishing >= FINISHING_MAX:
             return 0
-        return max(0, min(LEASE_BATCH_MAX, self.count + self.prefetch - self._running - self._waiting))
+        runnable = self._running + self._waiting - self.blocked()
+        return max(0, min(LEASE_BATCH_MAX, self.count + self.prefetch - runnable, WAITING_MAX - self._waiting))
+
+    def blocked(self) -> int:
+        """Tasks whose zone takes long to build: others are welcome meanwhile."""
+        now_s = self._clock.monotonic_s()
+        return sum(len(group.waiting) for group in self._groups.values() if group.is_blocked(now_s))
 
     @property
     def hungry(self) -> bool:
-        """Whether a lane has nothing to do."""
+        """Whether a lane has nothing to do: results are reported at once then, since they may make work."""
         return self._running + self._waiting < self.count
 
     def attempts(self) -> list[Attempt]:
@@ -171,6 +179,8 @@ class Lanes:
         self._closing = True
         for attempt in self.attempts():
             self.lose(attempt.ref)
+        for build in self._builds:
+            build.cancel()
         for group in self._groups.values():
             self._close_idle(group)
         while self._jobs:
@@ -262,8 +272,11 @@ class Lanes:
 
     def _start_build(self, group: Group) -> None:
         group.building += 1
+        group.building_since_s = self._clock.monotonic_s()
         self._building += 1
-        self._start(self._build(group))
+        build = self._start(self._build(group))
+        self._builds.add(build)
+        build.add_done_callback(self._builds.discard)
 
     async def _build(self, group: Group) -> None:
         try:

@@ -110,7 +110,8 @@ class Link:
             await asyncio.sleep(_EARLY_S)
 
     def _worth_asking(self) -> bool:
-        return self._room() > 0 and self._lanes.waiting <= self._lanes.prefetch // 2
+        runnable = self._lanes.waiting - self._lanes.blocked()
+        return self._room() > 0 and runnable <= self._lanes.prefetch // 2
 
     def _room(self) -> int:
         return self._lanes.room() if len(self._reports) < 2 * REPORT_BATCH_MAX else 0
@@ -160,6 +161,7 @@ class Link:
             self.check_leases()
             self._lanes.trim()
             self._lanes.dispatch()
+            self.changed()
 
     def check_leases(self) -> None:
         """Without word from any gateway for the time of a lease, others may have our tasks: end them (J6)."""

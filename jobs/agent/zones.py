@@ -9,6 +9,7 @@ from jobs.agent.attempt import Attempt
 from jobs.agent.environment import zone_environment
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Zone, ZoneSpec
+from manta.core.limits import ZONE_SLOW_S
 
 
 @dataclass(slots=True)
@@ -27,6 +28,7 @@ class Group:
     idle: list[IdleZone] = field(default_factory=list)
     busy: int = 0
     building: int = 0
+    building_since_s: float = 0.0
     refusal: Failure | None = None
     retry_at_s: float = 0.0
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -37,6 +39,10 @@ class Group:
     @property
     def zones(self) -> int:
         return len(self.idle) + self.busy + self.building
+
+    def is_blocked(self, now_s: float) -> bool:
+        """Whether nothing can run because the first zone takes long to build."""
+        return self.building > 0 and not self.idle and not self.busy and now_s - self.building_since_s > ZONE_SLOW_S
 
     def wants_zone(self, lanes: int) -> bool:
         """Whether one more zone would have something to do."""

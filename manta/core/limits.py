@@ -78,8 +78,8 @@ REPLY_QUIET_S: Final = 10.0
 """A reply that takes longer than this to become known is kept alive by blanks meanwhile."""
 FIRST_PART_WAITS_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 """How long a part waits for part 1 of its upload, which fixes the size of the slots, before it goes without."""
-DISCARDS_MAX: Final = 256
-"""Deletions of useless copies under way at once; what is beyond is left to the sweeper."""
+ERRANDS_MAX: Final = 256
+"""Calls to nodes that nobody waits for (useless copies to delete, damaged ones to verify), under way at once."""
 SWEEP_BATCH: Final = 1000
 SWEEP_INTERVAL_S: Final = 600.0
 EXPIRY_INTERVAL_S: Final = 900.0
@@ -151,6 +151,10 @@ PREFETCH_S: Final = 0.25
 ZONES_IDLE_MAX: Final = 8
 ZONE_IDLE_S: Final = 30.0
 ZONE_BUILDS_MAX: Final = 8
+ZONE_SLOW_S: Final = 0.5
+"""A first zone that takes longer to build (a long init) does not keep the node from taking other tasks."""
+WAITING_MAX: Final = 128
+"""Tasks that an agent holds beyond the running ones, whatever they wait for."""
 ZONE_RETRY_S: Final = 5.0
 """After a zone could not be built, its phase's tasks are refused this long before it is tried again."""
 HEARTBEAT_S: Final = 1.0

@@ -1,114 +1,23 @@
 """The agent against a gateway on a real socket and a real volume; tasks are plain processes here."""
 
-import contextlib
+import asyncio
 import hashlib
-import time
+import os
+import signal
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from jobs.agent.agent import Agent
-from jobs.agent.local_store import VolumeStore
-from jobs.agent.peer_store import PeerStore
-from jobs.agent.transport import HttpGateway
-from jobs.model.wire import InputRef, TaskKind
-from manta.core.clock import SystemClock
-from manta.core.config import NodeConfig
+from jobs.agent.environment import input_name
+from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
+from manta.core.limits import LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
-from storage_nodes import token
-from storage_nodes.api import BlobReader
-from storage_nodes.daemon import StorageServer, serve_storage
-from tests.support.agent import KEY, FakeGateway, PlainSandbox, running_gateway
+from tests.support.agent import JOB, FakeGateway
+from tests.support.agent_rig import Rig, rig_on, storage_node
 
-
-@dataclass
-class Node:
-    """A storage node, with an agent if it has a sandbox."""
-
-    config: NodeConfig
-    storage: StorageServer
-    store: VolumeStore
-
-    async def put(self, data: bytes) -> str:
-        blob_id = new_id(int(time.time() * 1000))
-        writer = await self.store.open_put(blob_id, len(data))
-        await writer.write(data)
-        await writer.commit()
-        return blob_id
-
-    async def get(self, blob_id: str, size: int) -> bytes:
-        reader = await self.store.open_get(blob_id, 0, size)
-        return b"".join([part async for part in _parts(reader)])
-
-    def source(self, blob_id: str, method: str = "GET") -> PeerSource:
-        path = token.blob_path(blob_id)
-        signed = token.sign(bytes.fromhex(self.config.key), method, path, time.time() + 60)
-        return PeerSource(self.config.node_id, self.config.listen, signed)
-
-    def holds(self, blob_id: str) -> bool:
-        return Path(self.storage.volume.layout.blob(blob_id)).exists()
-
-
-async def _parts(reader: BlobReader) -> AsyncIterator[bytes]:
-    while data := await reader.read():
-        yield data
-
-
-@contextlib.asynccontextmanager
-async def storage_node(folder: Path, node_id: str) -> AsyncIterator[Node]:
-    config = NodeConfig(
-        node_id=node_id, data_dir=str(folder / node_id), key=KEY.hex(), listen=f"unix:{folder}/{node_id}.sock"
-    )
-    storage = await serve_storage(config)
-    try:
-        yield Node(config, storage, VolumeStore(storage))
-    finally:
-        await storage.close()
-
-
-@dataclass
-class Rig:
-    node: Node
-    gateway: FakeGateway
-    sandbox: PlainSandbox
-    agent: Agent
-
-    async def input(self, data: bytes, key: str = "books/moby.txt") -> InputRef:
-        if not data:
-            return InputRef("library", key, 0, None)
-        blob_id = await self.node.put(data)
-        return InputRef("library", key, len(data), blob_id, (self.node.source(blob_id),))
-
-    async def output(self, index: int = 0) -> bytes:
-        output = self.gateway.results[index].outputs[0]
-        return b"" if output.blob_id is None else await self.node.get(output.blob_id, output.size)
-
-
-@contextlib.asynccontextmanager
-async def rig_on(folder: Path, *, lanes: int = 2) -> AsyncIterator[Rig]:
-    gateway = FakeGateway(f"unix:{folder}/gateway.sock")
-    async with running_gateway(gateway), storage_node(folder, "node-1") as node:
-        sandbox = PlainSandbox(node.storage.volume.layout.blobs)
-        clock = SystemClock()
-        agent = Agent(
-            "node-1",
-            lanes,
-            node.store,
-            PeerStore(),
-            [HttpGateway(gateway.address, "node-1", KEY, clock)],
-            sandbox,
-            folder / "stderr",
-            clock,
-        )
-        await agent.start()
-        try:
-            yield Rig(node, gateway, sandbox, agent)
-        finally:
-            await agent.close()
-            assert not sandbox.open_zones
+OTHER_JOB = "0123456789ab00000002"
 
 
 @pytest.fixture
@@ -148,3 +57,386 @@ async def test_a_reducer_gets_every_input_whole_from_two_nodes(rig: Rig, tmp_pat
     assert await rig.output() == b"".join(blobs)
     assert result.usage.in_place_bytes == sum(len(data) for data in blobs[::2])
     assert result.usage.shuffled_bytes == sum(len(data) for data in blobs[1::2])
+
+
+async def test_an_empty_input_is_an_empty_stdin_and_an_empty_file(rig: Rig) -> None:
+    spec = rig.gateway.phase('wc -c; wc -c < "$MANTA_INPUT_FILE"')
+    await rig.gateway.offer(spec, await rig.input(b""))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert await rig.output() == b"0\n0\n"
+    assert rig.sandbox.tasks[0].blob is None
+    assert rig.sandbox.tasks[0].input_name == "moby.txt"
+
+
+async def test_an_empty_stdout_is_an_output_without_a_blob(rig: Rig) -> None:
+    await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    (output,) = result.outputs
+    assert (output.blob_id, output.size, output.nodes) == (None, 0, ())
+    assert output.md5 == hashlib.md5(b"").digest()
+
+
+@pytest.mark.parametrize("size", [1, SMALL_BLOB_BYTES, SMALL_BLOB_BYTES + 1, 5_000_001])
+async def test_every_byte_of_a_binary_output_arrives(rig: Rig, size: int) -> None:
+    data = bytes(range(256)) * (size // 256) + bytes(range(size % 256))
+    spec = rig.gateway.phase("cat")
+    await rig.gateway.offer(spec, await rig.input(data))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert await rig.output() == data
+    assert result.outputs[0].md5 == hashlib.md5(data).digest()
+
+
+async def test_a_task_that_closes_its_stdin_early_is_no_error(rig: Rig) -> None:
+    blob_id = await rig.node.put(b"line\n" * 2_000_000)
+    ref = InputRef("job", "big", 10_000_000, blob_id, (rig.node.source(blob_id),))
+    spec = rig.gateway.phase("head -n 2", kind=TaskKind.REDUCE)
+    rig.gateway.inputs[5] = [ref]
+    await rig.gateway.offer(spec, task=5)
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert await rig.output() == b"line\nline\n"
+    assert result.usage.in_place_bytes < 10_000_000
+
+
+async def test_a_reducer_without_inputs_runs(rig: Rig) -> None:
+    spec = rig.gateway.phase("wc -c; echo $MANTA_REDUCER of $MANTA_REDUCERS", kind=TaskKind.REDUCE, reducers=4)
+    await rig.gateway.offer(spec, reducer=3)
+    await rig.gateway.wait_results(1)
+    assert await rig.output() == b"0\n3 of 4\n"
+
+
+async def test_a_reducer_reads_on_from_another_copy_when_a_peer_has_lost_its_own(rig: Rig, tmp_path: Path) -> None:
+    data = os.urandom(3_000_000)
+    async with storage_node(tmp_path, "node-2") as second, storage_node(tmp_path, "node-3") as third:
+        blob_id = await second.put(data)
+        writer = await third.store.open_put(blob_id, len(data))
+        await writer.write(data)
+        await writer.commit()
+        path = Path(second.storage.volume.layout.blob(blob_id))
+        path.chmod(0o644)
+        with path.open("r+b") as file:
+            file.seek(2_500_000)
+            file.write(b"damage")
+        gone = PeerSource("node-4", f"unix:{tmp_path}/nobody.sock", "token")
+        ref = InputRef("job", "x", len(data), blob_id, (gone, second.source(blob_id), third.source(blob_id)))
+        rig.gateway.inputs[5] = [ref]
+        await rig.gateway.offer(rig.gateway.phase("cat", kind=TaskKind.REDUCE), task=5)
+        (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert await rig.output() == data
+    assert result.usage.shuffled_bytes == len(data)
+
+
+async def test_an_input_of_a_reducer_that_nobody_has_is_the_stores_fault(rig: Rig, tmp_path: Path) -> None:
+    gone = PeerSource("node-4", f"unix:{tmp_path}/nobody.sock", "token")
+    rig.gateway.inputs[5] = [InputRef("job", "x", 9, new_id(1), (gone,))]
+    await rig.gateway.offer(rig.gateway.phase("cat", kind=TaskKind.REDUCE), task=5)
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert result.failure.code == "InternalError"
+    assert result.failure.retryable
+
+
+@pytest.mark.invariant("J5", "D4")
+async def test_a_damaged_input_is_never_given_to_a_task(rig: Rig) -> None:
+    """J5, D4: the attempt fails retryably, so that another holder runs the task; nothing is fetched from elsewhere."""
+    ref = await rig.input(b"good bytes")
+    path = Path(rig.node.storage.volume.layout.blob(ref.blob_id or ""))
+    path.chmod(0o644)
+    path.write_bytes(b"evil bytes")
+    await rig.gateway.offer(rig.gateway.phase("cat"), ref)
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert result.failure.retryable
+    assert rig.sandbox.tasks == []
+    assert not rig.node.holds(ref.blob_id or "")
+
+
+async def test_a_blob_that_is_not_here_is_not_read_from_a_peer_by_a_map_task(rig: Rig, tmp_path: Path) -> None:
+    async with storage_node(tmp_path, "node-2") as other:
+        blob_id = await other.put(b"elsewhere")
+        ref = InputRef("library", "k", 9, blob_id, (other.source(blob_id),))
+        await rig.gateway.offer(rig.gateway.phase("cat"), ref)
+        (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert result.failure.retryable
+    assert result.usage.in_place_bytes == result.usage.moved_bytes == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "status", "number", "says"),
+    [
+        ("exit 3", 3, None, "exit status 3"),
+        ("exec no-such-program-here", 127, None, "command not found"),
+        ("kill -TERM $$", None, signal.SIGTERM, "SIGTERM"),
+    ],
+)
+async def test_the_users_failures_are_named(
+    rig: Rig, command: str, status: int | None, number: int | None, says: str
+) -> None:
+    await rig.gateway.offer(rig.gateway.phase(f"echo out; echo why >&2; {command}"), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("UserTaskError", False)
+    assert (result.failure.exit_status, result.failure.signal) == (status, number)
+    assert says in result.failure.message
+    assert b"why" in result.stderr
+    assert result.outputs == ()
+
+
+@pytest.mark.invariant("S5")
+async def test_a_timeout_is_named(rig: Rig) -> None:
+    """S5."""
+    await rig.gateway.offer(rig.gateway.phase("sleep 60", timeout_s=0.2), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert "timeout of 0.2 s" in result.failure.message
+
+
+@pytest.mark.invariant("O2")
+async def test_stderr_is_kept_on_the_node_with_a_bound(rig: Rig) -> None:
+    """O2: the last 64 KiB on the node, the last 4 KiB in the record of a failure."""
+    noise = "seq 100000 >&2"
+    failed = await rig.gateway.offer(rig.gateway.phase(f"{noise}; exit 1"), await rig.input(b"x"))
+    fine = await rig.gateway.offer(rig.gateway.phase("echo fine >&2", phase=1), await rig.input(b"x"))
+    quiet = await rig.gateway.offer(rig.gateway.phase("true", phase=2), await rig.input(b"x"))
+    results = {result.attempt.task_id: result for result in await rig.gateway.wait_results(3)}
+    kept = rig.agent.stderr.read(JOB, failed.task_id)
+    whole = b"".join(b"%d\n" % number for number in range(1, 100001))
+    assert kept == whole[-STDERR_KEEP_BYTES:]
+    assert results[failed.task_id].stderr == whole[-STDERR_IN_ERROR_BYTES:]
+    assert rig.agent.stderr.read(JOB, fine.task_id) == b"fine\n"
+    assert results[fine.task_id].stderr == b""
+    assert rig.agent.stderr.read(JOB, quiet.task_id) == b""
+
+
+@pytest.mark.invariant("J2", "J6")
+async def test_a_lost_attempt_is_killed_and_nothing_is_reported(rig: Rig) -> None:
+    """J2, J6: the lease is gone, so is every process; the next task runs in the same zone."""
+    spec = rig.gateway.phase("echo $$ >&2; sleep 600 & sleep 600")
+    lease = await rig.gateway.offer(spec, await rig.input(b"x"))
+    pid = await _said_pid(rig, lease)
+    await rig.gateway.lose(lease)
+    await _ended(pid)
+    await rig.gateway.offer(rig.gateway.phase("echo next", phase=1), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.attempt.task_id != lease.task_id
+    assert not rig.node.holds(lease.slot.blob_id)
+
+
+async def test_a_lost_attempt_that_waits_never_runs(rig: Rig) -> None:
+    spec = rig.gateway.phase("cat; sleep 600")
+    running = [await rig.gateway.offer(spec, await rig.input(b"x")) for _ in range(2)]
+    await rig.gateway.wait(lambda: len(rig.gateway.leases) > 1)
+    waiting = await rig.gateway.offer(rig.gateway.phase("echo never", phase=1), await rig.input(b"x"))
+    await rig.gateway.wait(lambda: _ref(waiting) in rig.gateway.leases[-1].held)
+    for lease in (waiting, *running):
+        await rig.gateway.lose(lease)
+    await rig.gateway.wait(lambda: rig.gateway.leases[-1].held == ())
+    assert all(task.command != "echo never" for task in rig.sandbox.tasks)
+    assert rig.gateway.results == []
+
+
+@pytest.mark.invariant("J6")
+async def test_without_any_gateway_for_the_time_of_a_lease_tasks_are_ended(rig: Rig) -> None:
+    """J6: by the monotonic clock; afterwards the agent works again."""
+    lease = await rig.gateway.offer(rig.gateway.phase("echo $$ >&2; sleep 600"), await rig.input(b"x"))
+    pid = await _said_pid(rig, lease)
+    await rig.gateway.stop()
+    rig.clock.ahead_s += LEASE_S + 1
+    await _ended(pid)
+    await rig.gateway.start()
+    await rig.gateway.offer(rig.gateway.phase("echo again", phase=1), await rig.input(b"x"))
+    await rig.gateway.wait_results(1)
+    assert await rig.output() == b"again\n"
+
+
+@pytest.mark.invariant("J4")
+async def test_results_outlive_a_restart_of_the_gateway(rig: Rig) -> None:
+    """J4: reports are repeated until acknowledged, and committed once."""
+    rig.gateway.drop_reports = 2
+    spec = rig.gateway.phase("echo $$ >&2; read line; sleep 0.2; echo done")
+    lease = await rig.gateway.offer(spec, await rig.input(b"go\n"))
+    await _said_pid(rig, lease)
+    await rig.gateway.stop()
+    await asyncio.sleep(0.4)
+    await rig.gateway.start()
+    results = await rig.gateway.wait_results(1)
+    assert [result.attempt for result in results] == [_ref(lease)]
+    assert await rig.output() == b"done\n"
+    assert rig.gateway.reports >= 3
+    await rig.gateway.wait(lambda: rig.gateway.leases[-1].held == ())
+
+
+async def test_unreported_results_are_named_as_held(rig: Rig) -> None:
+    rig.gateway.drop_reports = 1_000
+    lease = await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+    await rig.gateway.wait(lambda: rig.gateway.reports > 1 and _ref(lease) in rig.gateway.leases[-1].held)
+    rig.gateway.drop_reports = 0
+    await rig.gateway.wait_results(1)
+
+
+async def test_outputs_go_to_further_nodes_before_the_report(rig: Rig, tmp_path: Path) -> None:
+    async with storage_node(tmp_path, "node-2") as other:
+        rig.gateway.copies = lambda blob_id: (other.source(blob_id, "PUT"),)
+        big = await rig.input(os.urandom(1_000_000))
+        await rig.gateway.offer(rig.gateway.phase("cat"), big)
+        await rig.gateway.offer(rig.gateway.phase("echo small", phase=1), await rig.input(b"x"))
+        for result in await rig.gateway.wait_results(2):
+            (output,) = result.outputs
+            assert output.nodes == ("node-1", "node-2")
+            assert output.blob_id is not None
+            assert await other.get(output.blob_id, output.size) == await rig.node.get(output.blob_id, output.size)
+
+
+@pytest.mark.parametrize("command", ["echo small", "head -c 600000 /dev/zero"])
+async def test_a_dead_peer_is_replaced_by_another(rig: Rig, tmp_path: Path, command: str) -> None:
+    async with storage_node(tmp_path, "node-3") as other:
+        dead = PeerSource("node-2", f"unix:{tmp_path}/nobody.sock", "token")
+        rig.gateway.copies = lambda _blob_id: (dead,)
+        fresh = new_id(7)
+        rig.gateway.new_slots.append(OutputSlot(fresh, (other.source(fresh, "PUT"),)))
+        lease = await rig.gateway.offer(rig.gateway.phase(command), await rig.input(b"x"))
+        (result,) = await rig.gateway.wait_results(1)
+        (output,) = result.outputs
+        assert (output.blob_id, output.nodes) == (fresh, ("node-1", "node-3"))
+        assert rig.gateway.slot_requests[0].avoid == ("node-2",)
+        assert await other.get(fresh, output.size) == await rig.node.get(fresh, output.size)
+        assert not rig.node.holds(lease.slot.blob_id)
+
+
+async def test_a_stale_result_takes_its_output_with_it(rig: Rig) -> None:
+    lease = await rig.gateway.offer(rig.gateway.phase("echo out"), await rig.input(b"x"))
+    rig.gateway.lost_unheard.add(_ref(lease))
+    await rig.gateway.wait(lambda: rig.gateway.stale > 0)
+    async with asyncio.timeout(10):
+        while rig.node.holds(lease.slot.blob_id):
+            await asyncio.sleep(0.01)
+    assert rig.gateway.results == []
+
+
+async def test_zones_are_reused_within_a_phase_and_never_across(rig: Rig) -> None:
+    for phase in range(2):
+        spec = rig.gateway.phase("true", phase=phase, tenant=f"tenant-{phase}")
+        for _ in range(10):
+            await rig.gateway.offer(spec, await rig.input(b"x"))
+    await rig.gateway.wait_results(20)
+    per_tenant = [sum(zone.tenant == f"tenant-{phase}" for zone in rig.sandbox.built) for phase in range(2)]
+    assert all(1 <= count <= 2 for count in per_tenant)
+
+
+async def test_a_failing_init_fails_every_task_of_the_phase_and_no_other(rig: Rig) -> None:
+    rig.sandbox.init_fails.add("make tools")
+    bad = rig.gateway.phase("true", init="make tools")
+    for _ in range(5):
+        await rig.gateway.offer(bad, await rig.input(b"x"))
+    await rig.gateway.offer(rig.gateway.phase("true", phase=1), await rig.input(b"x"))
+    results = await rig.gateway.wait_results(6)
+    failures = [result.failure for result in results if result.failure is not None]
+    assert [failure.code for failure in failures] == ["TaskInitError"] * 5
+    assert all("make tools" in failure.message and not failure.retryable for failure in failures)
+    assert len(rig.sandbox.built) <= 3
+
+
+async def test_a_broken_zone_is_rebuilt_and_its_attempt_tried_again(rig: Rig) -> None:
+    rig.sandbox.break_next = True
+    spec = rig.gateway.phase("echo fine")
+    lease = await rig.gateway.offer(spec, await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert result.failure.retryable
+    await rig.gateway.offer(spec, await rig.input(b"x"), task=lease.task_id, attempt=2)
+    results = await rig.gateway.wait_results(2)
+    assert results[1].failure is None
+    assert len(rig.sandbox.built) == 2
+
+
+async def test_a_slow_zone_holds_no_other_job_up(rig: Rig) -> None:
+    rig.sandbox.hold_builds = asyncio.Event()
+    rig.sandbox.held_job = JOB
+    slow = rig.gateway.phase("echo slow")
+    for _ in range(4):
+        await rig.gateway.offer(slow, await rig.input(b"x"))
+    await rig.gateway.wait(lambda: len(rig.gateway.leases) > 1)
+    await rig.gateway.offer(rig.gateway.phase("echo quick", job=OTHER_JOB), await rig.input(b"x"))
+    (first,) = await rig.gateway.wait_results(1)
+    assert first.attempt.job_id == OTHER_JOB
+    rig.sandbox.hold_builds.set()
+    await rig.gateway.wait_results(5)
+
+
+async def test_the_zones_of_an_ended_job_are_closed(rig: Rig) -> None:
+    await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+    await rig.gateway.wait_results(1)
+    assert rig.sandbox.open_zones
+    await rig.gateway.end_job(JOB)
+    async with asyncio.timeout(10):
+        while rig.sandbox.open_zones:
+            await asyncio.sleep(0.01)
+
+
+async def test_without_a_sandbox_tasks_are_refused_with_the_reason(tmp_path: Path) -> None:
+    async with rig_on(tmp_path, unavailable="bubblewrap is missing: install it.") as rig:
+        await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+        (result,) = await rig.gateway.wait_results(1)
+        assert result.failure is not None
+        assert result.failure.message == "bubblewrap is missing: install it."
+        assert rig.sandbox.built == []
+        assert rig.agent.status()["refusing"] == "bubblewrap is missing: install it."
+
+
+async def test_what_runs_is_given_back_at_the_end(tmp_path: Path) -> None:
+    async with rig_on(tmp_path) as rig:
+        lease = await rig.gateway.offer(rig.gateway.phase("echo $$ >&2; sleep 600"), await rig.input(b"x"))
+        pid = await _said_pid(rig, lease)
+        epoch = rig.gateway.leases[-1].epoch
+        await rig.agent.close()
+        assert rig.gateway.results == []
+        assert rig.gateway.leases[-1].held == ()
+        assert rig.gateway.leases[-1].epoch != epoch
+        await _ended(pid)
+
+
+async def test_two_gateways_are_both_asked(tmp_path: Path) -> None:
+    second = FakeGateway(f"unix:{tmp_path}/second.sock")
+    await second.start()
+    try:
+        async with rig_on(tmp_path, more_gateways=(second.address,)) as rig:
+            await second.offer(second.phase("echo second", phase=1), await rig.input(b"x"), task=50)
+            await rig.gateway.offer(rig.gateway.phase("echo first"), await rig.input(b"x"))
+            async with asyncio.timeout(20):
+                while len(rig.gateway.results) + len(second.results) < 2:
+                    await asyncio.sleep(0.01)
+    finally:
+        await second.stop()
+
+
+async def test_names_of_inputs_never_name_a_path(rig: Rig) -> None:
+    keys = ["a b.txt", "dir/ü-\n-x.csv", "x" * 1024, "a/../..", "/", "-rf", "%41"]
+    for key in keys:
+        spec = rig.gateway.phase('printf %s "$MANTA_INPUT_OBJECT"')
+        await rig.gateway.offer(spec, await rig.input(b"x", key))
+    results = await rig.gateway.wait_results(len(keys))
+    said = [await rig.output(index) for index in range(len(results))]
+    assert sorted(said) == sorted(f"library/{key}".encode() for key in keys)
+    assert {task.input_name for task in rig.sandbox.tasks} == {input_name(key) for key in keys}
+
+
+def _ref(lease: TaskLease) -> AttemptRef:
+    return AttemptRef(lease.job_id, lease.task_id, lease.attempt)
+
+
+async def _said_pid(rig: Rig, lease: TaskLease) -> int:
+    """The pid a running task wrote to stderr: what it says can be read while it runs."""
+    async with asyncio.timeout(20):
+        while not (said := rig.agent.stderr.read(lease.job_id, lease.task_id)).endswith(b"\n"):
+            await asyncio.sleep(0.01)
+    return int(said)
+
+
+async def _ended(pid: int) -> None:
+    async with asyncio.timeout(20):
+        while Path(f"/proc/{pid}").exists():
+            await asyncio.sleep(0.01)

@@ -149,6 +149,9 @@ class FakeGateway:
     results: list[TaskResult] = field(default_factory=list)
     inputs: dict[int, list[InputRef]] = field(default_factory=dict)
     lost: set[AttemptRef] = field(default_factory=set)
+    lost_unheard: set[AttemptRef] = field(default_factory=set)
+    """Lost, but the node hears of it only when it reports."""
+    stale: int = 0
     ended: list[str] = field(default_factory=list)
     new_slots: deque[OutputSlot] = field(default_factory=deque)
     slot_requests: list[wire.SlotsRequest] = field(default_factory=list)
@@ -275,7 +278,9 @@ class FakeGateway:
             return None
         async with self._change:
             known = {result.attempt for result in self.results}
-            stale = tuple(result.attempt for result in request.results if result.attempt in self.lost)
+            gone = self.lost | self.lost_unheard
+            stale = tuple(result.attempt for result in request.results if result.attempt in gone)
+            self.stale += len(stale)
             self.results += [
                 result for result in request.results if result.attempt not in known and result.attempt not in stale
             ]
