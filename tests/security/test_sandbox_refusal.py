@@ -1,5 +1,6 @@
 """Where no sandbox can be built, the driver says why and what to do, and runs nothing: there is no unsandboxed mode."""
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import jobs.sandbox.forkserver_build
 from jobs.sandbox import open_sandbox, probe
 from jobs.sandbox.forkserver_build import fork_server
 from manta.core.errors import SandboxUnavailable
-from tests.support.sandbox import ZONE, run_in, started, zone_of
+from tests.support.sandbox import ZONE, put_blob, run_in, started, zone_of
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -102,3 +103,24 @@ def test_s4_every_finding_has_a_remedy() -> None:
     findings = probe()
     assert all(finding.remedy and finding.seen for finding in findings)
     assert all(finding.ok for finding in findings if finding.required), "this machine cannot run the tests"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run the broker as another user")
+async def test_s4_the_store_may_have_a_uid_of_its_own(sandbox_state: Path) -> None:
+    """The node runs as root, the blobs belong to another user, the task is a third: it reads, and owns nothing."""
+    store_uid = 65532
+    with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to other users
+        blobs = Path(folder, "blobs")
+        blobs.mkdir(mode=0o700)
+        blob = put_blob(blobs, "blob-1", b"one line\n")
+        for path in (Path(folder), blobs, *blobs.rglob("*")):
+            os.chown(path, store_uid, store_uid)
+        sandbox = open_sandbox(blobs, sandbox_state, store_uid=store_uid)
+        await sandbox.start()
+        try:
+            zone = await sandbox.open_zone(ZONE)
+            ended = await run_in(zone, "wc -l; test -O /input/x || echo not mine", blob=blob, input_name="x")
+            await zone.close()
+        finally:
+            await sandbox.close()
+    assert ended.out == "1\nnot mine\n"
