@@ -128,7 +128,7 @@ class Scheduler:
         """
         node_id = request.node_id
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
-        await self._renew(node_id, request.epoch)
+        await self._renew(node_id, request.epoch, begins=True)
         await self._take_back(request)
         event = self._nodes.enter(node_id)
         try:
@@ -139,7 +139,8 @@ class Scheduler:
                 if reply is not None or left_s <= 0 or self._draining:
                     return reply if reply is not None else await self._reply(request, [], ())
                 await wait_for(event, left_s)
-                await self._renew(node_id, request.epoch)
+                if not await self._renew(node_id, request.epoch, begins=False):
+                    return LeaseReply()
         finally:
             self._nodes.leave(node_id, event)
 
@@ -245,31 +246,36 @@ class Scheduler:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)
 
-    async def _renew(self, node_id: str, epoch: str) -> None:
-        """The node lives; its row is written when a third of the time has gone."""
+    async def _renew(self, node_id: str, epoch: str, *, begins: bool) -> bool:
+        """The node lives; its row is written when a third of the time has gone. False: another epoch took over."""
         now_s = self._clock.monotonic_s()
         known = self._renewed.get(node_id)
+        if known is not None and known[0] != epoch and not begins:
+            return False
         if known is not None and known[0] == epoch and known[1] - now_s > limits.LEASE_S * 2 / 3:
-            return
+            return True
         until_ms = int((self._clock.wall_s() + limits.LEASE_S) * 1000)
         self._renewed[node_id] = epoch, now_s + limits.LEASE_S
         try:
-            self.stir(await self.jobs.renew(node_id, epoch, until_ms))
+            self.stir(await self.jobs.renew(node_id, epoch, until_ms, begins=begins))
         except BaseException:
             self._renewed.pop(node_id, None)
             raise
+        return True
 
     async def _take_back(self, request: LeaseRequest) -> None:
-        """Offer again what the node was given and does not name."""
+        """Offer again what the node was given and does not name.
+
+        What another process granted, or one that died, is given the time of a lease to arrive.
+        """
         missing = self._deliveries.begin(request.node_id, request.epoch, request.held)
         old_ms = int((self._clock.wall_s() - limits.LEASE_S) * 1000)
         named = set(request.held)
         gone: list[AttemptRef] = []
-        if missing or not named:
-            for task in await self.jobs.running(request.node_id):
-                attempt = AttemptRef(task.job_id, task.task_id, task.attempt)
-                if attempt in missing or (attempt not in named and task.leased_ms < old_ms):
-                    gone.append(attempt)
+        for task in await self.jobs.running(request.node_id):
+            attempt = AttemptRef(task.job_id, task.task_id, task.attempt)
+            if attempt in missing or (attempt not in named and task.leased_ms < old_ms):
+                gone.append(attempt)
         if gone:
             self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
 

@@ -54,8 +54,11 @@ class JobStore(Protocol):
         """Those that have ended or do not exist."""
         ...
 
-    async def renew(self, node_id: str, epoch: str, until_ms: int) -> Stirred:
-        """The node lives until then. A new epoch loses the attempts of the one before."""
+    async def renew(self, node_id: str, epoch: str, until_ms: int, *, begins: bool = True) -> Stirred:
+        """The node lives until then. A new epoch loses the attempts of the one before.
+
+        `begins`: a call has just come in. An old call that still waits never brings its own epoch back.
+        """
         ...
 
     async def has_ready(self, node_id: str) -> bool:

@@ -9,13 +9,15 @@ from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
-from manta.catalog.ops import Many, Op, Script
+from manta.catalog.ops import Op, Script
 from manta.core.limits import FAIR_JOBS_MAX, HOLDER_WAIT_S, REDUCER_PATIENCE_S, RESOLVE_PAGE
 
 
-def renew(node_id: str, epoch: str, until_ms: int, now_ms: int) -> Script[Stirred]:
-    """A new epoch loses every attempt of the one before: that process is gone."""
+def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:
+    """A new epoch loses every attempt of the one before: that process is gone, though its last poll may still hang."""
     rows = yield Op("agent_get", (node_id,))
+    if rows and rows[0][0] != epoch and not begins:
+        return Stirred()
     yield Op("agent_save", (node_id, epoch, until_ms))
     if rows and rows[0][0] == epoch:
         return Stirred()
@@ -109,47 +111,42 @@ def expire(now_ms: int, heard_of: Sequence[str]) -> Script[Stirred]:
     for (queue,) in queues:
         if queue != ANY_NODE and queue not in alive:
             stirred = merge([stirred, (yield from _requeue(queue, alive, now_ms))])
-    slow = yield Op("ready_reducers", (now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
-    return merge([stirred, (yield from _free_reducers(slow))])
+    return merge([stirred, (yield from _free_reducers(now_ms))])
 
 
 def _requeue(queue: str, alive: set[str], now_ms: int) -> Script[Stirred]:
     """The queue of a dead node: offered to living holders, to anyone where that is enough, failed after a long wait."""
     rows = yield Op("ready_older", (queue, now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
-    offers: list[tuple[str, str, int, int]] = []
-    hopeless: list[TaskRow] = []
-    for row in rows:
-        since_ms, task = row[0], TaskRow(*row[1:])
-        if task.blob_id is None:
-            offers.append((ANY_NODE, task.job_id, task.task_id, since_ms))
-        elif living := [node for node in task.nodes if node in alive]:
-            offers.extend((node, task.job_id, task.task_id, since_ms) for node in living)
-        elif since_ms < now_ms - int(HOLDER_WAIT_S * 1000):
-            hopeless.append(task)
-    if offers:
-        yield Many("ready_insert", offers)
-    stirred = Stirred(ready=frozenset(offer[0] for offer in offers))
-    return merge([stirred, (yield from _fail_all(hopeless, now_ms))])
-
-
-def _free_reducers(rows: Iterable[Sequence[object]]) -> Script[Stirred]:
-    """Reducers that waited long enough for their node: any may take them."""
-    offers = [(ANY_NODE, row[1], row[2], row[3]) for row in rows]
-    if offers:
-        yield Many("ready_insert", offers)
-    return Stirred(ready=frozenset([ANY_NODE] if offers else []))
-
-
-def _fail_all(tasks: list[TaskRow], now_ms: int) -> Script[Stirred]:
+    since = {(row[1], row[2]): int(row[0]) for row in rows}
     results: list[Stirred] = []
-    for unit, current in (yield from locked(tasks, now_ms)):
+    for unit, current in (yield from locked(list(since), now_ms)):
         for task in current:
-            if task.state == TaskState.READY and not unit.stopped:
+            since_ms = since[task.job_id, task.task_id]
+            if task.state != TaskState.READY:
+                continue
+            if task.blob_id is None:
+                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since_ms))
+            elif living := [node for node in task.nodes if node in alive]:
+                unit.ready.extend((node, task.job_id, task.task_id, since_ms) for node in living)
+            elif since_ms < now_ms - int(HOLDER_WAIT_S * 1000):
                 unit.withdraw(task)
-                unit.change(task, state=int(TaskState.FAILED))
                 waited = f"No living node has held its input for {HOLDER_WAIT_S:.0f} s: {task.holders}."
-                unit.error(task, Failure("InternalError", waited))
+                fail_task(unit, task, Failure("InternalError", waited))
         yield from move_on(unit)
+        yield from unit.flush()
+        results.append(unit.stirred())
+    return merge(results)
+
+
+def _free_reducers(now_ms: int) -> Script[Stirred]:
+    """Reducers that waited long enough for their node: any may take them."""
+    rows = yield Op("ready_reducers", (now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
+    since = {(row[1], row[2]): int(row[3]) for row in rows}
+    results: list[Stirred] = []
+    for unit, current in (yield from locked(list(since), now_ms)):
+        for task in current:
+            if task.state == TaskState.READY:
+                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since[task.job_id, task.task_id]))
         yield from unit.flush()
         results.append(unit.stirred())
     return merge(results)
@@ -160,7 +157,7 @@ def _lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[S
     alive = yield Op("agents_alive", (now_ms,))
     living = [row[0] for row in alive]
     named = {(task.job_id, task.task_id): (task.node_id, task.attempt) for task in tasks}
-    for unit, current in (yield from locked(tasks, now_ms)):
+    for unit, current in (yield from locked(list(named), now_ms)):
         for task in current:
             node_id, attempt = named[task.job_id, task.task_id]
             outcome = lose(task.progress, node_id, attempt, delivered=delivered)
@@ -174,13 +171,13 @@ def _lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[S
     return merge(results)
 
 
-def locked(tasks: Sequence[TaskRow], now_ms: int) -> Script[list[tuple[Unit, list[TaskRow]]]]:
-    """Each job locked, in order, with those of its tasks as they are under the lock."""
+def locked(names: Sequence[tuple[str, int]], now_ms: int) -> Script[list[tuple[Unit, list[TaskRow]]]]:
+    """Each job locked, in the order of their ids, with those (job, task) as they are under the lock."""
     found: list[tuple[Unit, list[TaskRow]]] = []
-    for job_id, group in groupby(sorted(tasks, key=lambda one: one.job_id), key=lambda one: one.job_id):
+    for job_id, group in groupby(sorted(names), key=lambda name: name[0]):
         unit = yield from find_unit(job_id, now_ms)
         if unit is not None:
-            rows = yield Op("tasks", (job_id, [task.task_id for task in group]))
+            rows = yield Op("tasks", (job_id, [task_id for _, task_id in group]))
             found.append((unit, [TaskRow(*row) for row in rows]))
     return found
 

@@ -69,8 +69,8 @@ class ScriptedJobs(ABC):
         live = {row[0] for row in await self._rows("jobs_live", list(job_ids))}
         return [job_id for job_id in job_ids if job_id not in live]
 
-    async def renew(self, node_id: str, epoch: str, until_ms: int) -> Stirred:
-        return await self.write(lambda: lease.renew(node_id, epoch, until_ms, self._now()))
+    async def renew(self, node_id: str, epoch: str, until_ms: int, *, begins: bool = True) -> Stirred:
+        return await self.write(lambda: lease.renew(node_id, epoch, until_ms, self._now(), begins=begins))
 
     async def has_ready(self, node_id: str) -> bool:
         return bool(await self._rows("ready_any", node_id)) or bool(await self._rows("ready_any", ANY_NODE))
