@@ -100,6 +100,10 @@ class BlobNode(Protocol):
 
     async def stat(self, blob_id: str) -> BlobInfo: ...
 
+    async def verify(self, blob_id: str) -> None:
+        """Have the node read the whole blob; it quarantines a damaged one and raises BlobDamaged."""
+        ...
+
     async def delete(self, blob_ids: list[str]) -> None:
         """Blobs and growing blobs of these ids; those that do not exist are fine."""
         ...

@@ -3,7 +3,7 @@
 import os
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from manta.core.checksums import Buffer, crc32c
@@ -11,8 +11,8 @@ from manta.core.errors import AlreadyExists, BlobDamaged, Conflict, IncompleteBo
 from manta.core.limits import BLOCK_BYTES
 from storage_nodes import durable, slots, sums
 from storage_nodes.api import Stored
-from storage_nodes.incoming import FILE_MODE, attach_sums, place, write_all
-from storage_nodes.layout import slots_of, sums_of
+from storage_nodes.incoming import FILE_MODE, attach_sums, place, remove_growing, write_all
+from storage_nodes.layout import slots_of
 from storage_nodes.slots import Block, Slot
 from storage_nodes.sums import Summer
 from storage_nodes.verify import load_sums
@@ -203,11 +203,11 @@ class GrowingFiles:
         try:
             with open(path, "rb") as file:
                 found = load_sums(file.fileno(), path, blob_id)
-        except FileNotFoundError:
+        except (FileNotFoundError, NoSuchBlob):
             return None
         if found.size != size:
             raise AlreadyExists(f"The upload was completed with {found.size} bytes, not {size}.")
-        self._forget(blob_id)
+        remove_growing(self._layout.growing_blob(blob_id))
         return Stored(found.size, found.whole)
 
     def _publish(self, blob_id: str, size: int) -> Stored:
@@ -224,7 +224,7 @@ class GrowingFiles:
         place(path, self._layout.blob(blob_id), written)
         self._volume.folders.sync(blob_id)
         durable.step("finish-linked")
-        self._forget(blob_id)
+        remove_growing(path)
         return Stored(size, written.whole)
 
     def _final_crcs(self, descriptor: int, blob_id: str, size: int) -> Iterator[int]:
@@ -238,12 +238,6 @@ class GrowingFiles:
                 yield block.crc
             else:
                 yield crc32c(_checked(descriptor, number, block)[:wanted])
-
-    def _forget(self, blob_id: str) -> None:
-        path = self._layout.growing_blob(blob_id)
-        for name in (path, sums_of(path), slots_of(path)):
-            with suppress(FileNotFoundError):
-                os.unlink(name)
 
 
 def _existing(path: str) -> str:

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from manta.core.checksums import Buffer
-from manta.core.errors import AlreadyExists
+from manta.core.errors import AlreadyExists, BlobDamaged, NoSuchBlob
 from manta.core.limits import MIB
 from storage_nodes import durable, sums
 from storage_nodes.api import Stored
 from storage_nodes.folders import Folders
-from storage_nodes.layout import Layout, sums_of
+from storage_nodes.layout import Layout, slots_of, sums_of
 from storage_nodes.sums import Summer, Sums
 from storage_nodes.verify import load_sums
 
@@ -78,7 +78,6 @@ class IncomingBlob:
         self._folders.ensure(self.blob_id)
         target = self._layout.blob(self.blob_id)
         place(self._temporary, target, written)
-        durable.step("blob-linked")
         self._folders.sync(self.blob_id)
         durable.step("folder-synced")
 
@@ -94,9 +93,7 @@ class IncomingBlob:
             return
         os.close(self._descriptor)
         self._descriptor = -1
-        for path in (self._temporary, sums_of(self._temporary)):
-            with suppress(FileNotFoundError):
-                os.unlink(path)
+        remove(self._temporary)
 
 
 def attach_sums(descriptor: int, path: str, written: Sums, *, xattrs: bool) -> None:
@@ -115,30 +112,47 @@ def attach_sums(descriptor: int, path: str, written: Sums, *, xattrs: bool) -> N
 def place(source: str, target: str, written: Sums) -> None:
     """Link a file and its sidecar, if it has one, to their final names. Placing the same blob twice is fine.
 
-    The sidecar goes first, so that no blob is ever seen without its checksums.
+    The sidecar goes last: without it the file is not a blob yet, and a sweep still finds it after a crash.
     """
-    if len(written.blocks) > 1 or os.path.exists(sums_of(source)):
-        if not durable.link(sums_of(source), sums_of(target)):
-            _refuse_other(sums_of(target), written)
-        durable.step("sums-linked")
     if not durable.link(source, target):
-        refuse_unless_same(target, written)
+        if is_complete(target, written):
+            return
+        remove(target)
+        durable.link(source, target)
+    durable.step("blob-linked")
+    if os.path.exists(sums_of(source)):
+        durable.link(sums_of(source), sums_of(target))
+    durable.step("sums-linked")
 
 
-def refuse_unless_same(target: str, written: Sums) -> None:
-    """AlreadyExists unless the blob that bears this name has just these bytes: a write that was sent twice."""
+def is_complete(target: str, written: Sums) -> bool:
+    """Whether this very blob is there already: a write that was sent twice. False for what a crash left unfinished.
+
+    AlreadyExists if other bytes bear the id.
+    """
     descriptor = os.open(target, os.O_RDONLY | os.O_CLOEXEC)
     try:
         found = load_sums(descriptor, target, written.blob_id)
+    except (NoSuchBlob, BlobDamaged):
+        return False
     finally:
         os.close(descriptor)
     if found != written:
         raise AlreadyExists(f"The node holds other bytes under the id {written.blob_id}.")
+    return True
 
 
-def _refuse_other(sidecar: str, written: Sums) -> None:
-    with open(sidecar, "rb") as file:
-        if file.read() == written.encode():
-            return
-    # A crash between the two links left a sidecar whose blob never came: nobody was told of it.
-    raise AlreadyExists(f"The node holds other checksums under the id {written.blob_id}.")
+def remove(path: str) -> None:
+    """Unlink a blob's sidecar and file, if they exist; the file last, so that a sweep finds what a crash leaves."""
+    _unlink(sums_of(path), path)
+
+
+def remove_growing(path: str) -> None:
+    """The same for a growing blob."""
+    _unlink(slots_of(path), sums_of(path), path)
+
+
+def _unlink(*names: str) -> None:
+    for name in names:
+        with suppress(FileNotFoundError):
+            os.unlink(name)

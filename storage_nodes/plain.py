@@ -5,12 +5,11 @@ blob, and no catalog row names it before it is acknowledged, so nobody ever read
 """
 
 import os
-from contextlib import suppress
 
 from manta.core.checksums import Buffer
 from manta.core.errors import BlobDamaged, NoSuchBlob
 from storage_nodes import sums
-from storage_nodes.incoming import FILE_MODE, refuse_unless_same, write_all
+from storage_nodes.incoming import FILE_MODE, is_complete, remove, write_all
 from storage_nodes.layout import sums_of
 from storage_nodes.sums import Sums
 from storage_nodes.verify import load_sums, read_block
@@ -23,7 +22,7 @@ def create(path: str, data: Buffer, written: Sums, *, xattrs: bool, chmod: bool)
     try:
         descriptor = os.open(path, _FLAGS, FILE_MODE)
     except FileExistsError:
-        if _is_complete(path, written):
+        if is_complete(path, written):
             return
         remove(path)
         descriptor = os.open(path, _FLAGS, FILE_MODE)
@@ -53,13 +52,6 @@ def restore(path: str, data: Buffer, written: Sums, *, xattrs: bool, chmod: bool
     create(path, data, written, xattrs=xattrs, chmod=chmod)
 
 
-def remove(path: str) -> None:
-    """Unlink a blob's file and sidecar, if they exist."""
-    for name in (path, sums_of(path)):
-        with suppress(FileNotFoundError):
-            os.unlink(name)
-
-
 def _attach(descriptor: int, path: str, written: Sums, *, xattrs: bool) -> None:
     if xattrs:
         os.setxattr(descriptor, sums.XATTR, written.encode())
@@ -69,11 +61,3 @@ def _attach(descriptor: int, path: str, written: Sums, *, xattrs: bool) -> None:
         write_all(sidecar, [written.encode()], 0)
     finally:
         os.close(sidecar)
-
-
-def _is_complete(path: str, written: Sums) -> bool:
-    try:
-        refuse_unless_same(path, written)
-    except (NoSuchBlob, BlobDamaged):
-        return False
-    return True

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from manta.core.checksums import Buffer
-from manta.core.errors import InternalError, MantaError, VolumeReadOnly
+from manta.core.errors import InternalError, MantaError, NodeUnavailable
 from manta.core.limits import JOURNAL_SEGMENT_BYTES, JOURNAL_VOLUME_FRACTION, MIB
 from storage_nodes import durable, plain, sums
 from storage_nodes.durable import SyncFailed
@@ -99,7 +99,7 @@ class SmallPuts:
 
         with self._wake:
             if self._closing:
-                raise VolumeReadOnly("The node is ending.")
+                raise NodeUnavailable("The node is ending.")
             self._queue.append(_Batch(records, settle))
             self._wake.notify()
         return await done
@@ -161,18 +161,24 @@ class SmallPuts:
 
     def _replay(self) -> None:
         segments = self._journal.adopt()
-        dropped = {
-            record.blob_id for segment in segments for record in records_of(segment) if record.kind is Kind.DELETE
+        deleted_at = {
+            record.blob_id: (segment.sequence, number)
+            for segment in segments
+            for number, record in enumerate(records_of(segment))
+            if record.kind is Kind.DELETE
         }
         for segment in segments:
-            for record in records_of(segment):
-                if record.kind is Kind.PUT and record.blob_id not in dropped:
-                    written = self._prepare(record)
-                    path = self._volume.layout.blob(record.blob_id)
-                    plain.restore(path, record.data, written, xattrs=self._volume.xattrs, chmod=self._volume.chmod)
+            for number, record in enumerate(records_of(segment)):
+                if record.kind is Kind.PUT and (segment.sequence, number) > deleted_at.get(record.blob_id, (0, 0)):
+                    self._restore(record)
         if segments:
             self._volume.sync_all()
             self._journal.retire(segments)
+
+    def _restore(self, record: Record) -> None:
+        written = self._prepare(record)
+        path = self._volume.layout.blob(record.blob_id)
+        plain.restore(path, record.data, written, xattrs=self._volume.xattrs, chmod=self._volume.chmod)
 
     def _settle_all(self) -> None:
         while segments := self._journal.wait_for_sealed():

@@ -25,8 +25,8 @@ from storage_nodes import durable, space
 from storage_nodes.api import BlobInfo, Stored
 from storage_nodes.durable import SyncFailed
 from storage_nodes.folders import Folders
-from storage_nodes.incoming import FILE_MODE, IncomingBlob
-from storage_nodes.layout import Layout, slots_of, sums_of
+from storage_nodes.incoming import FILE_MODE, IncomingBlob, remove, remove_growing
+from storage_nodes.layout import Layout, sums_of
 from storage_nodes.reader import VolumeReader
 from storage_nodes.sums import XATTR
 
@@ -168,10 +168,8 @@ class Volume:
     def delete(self, blob_ids: Sequence[str]) -> None:
         """Blobs, growing or not; what does not exist is fine."""
         for blob_id in blob_ids:
-            for path in (self.layout.blob(blob_id), self.layout.growing_blob(blob_id)):
-                for name in (path, sums_of(path), slots_of(path)):
-                    with suppress(FileNotFoundError):
-                        os.unlink(name)
+            remove(self.layout.blob(blob_id))
+            remove_growing(self.layout.growing_blob(blob_id))
 
     def verify(self, blob_id: str) -> None:
         """Read all of a blob from the disk. BlobDamaged, after the copy was put in quarantine; NoSuchBlob."""
@@ -194,13 +192,13 @@ class Volume:
         source = self.layout.blob(blob_id)
         target = self.layout.quarantined(blob_id, time.time_ns())
         with self.writing():
+            with suppress(FileNotFoundError):
+                durable.rename(sums_of(source), sums_of(target))
             try:
                 durable.rename(source, target)
             except FileNotFoundError:
                 return
             self._quarantined += 1
-            with suppress(FileNotFoundError):
-                durable.rename(sums_of(source), sums_of(target))
             durable.sync_folder(str(self.layout.quarantine))
             durable.sync_folder(self.layout.blob_folder(blob_id))
 
