@@ -80,6 +80,9 @@ class NodeClient:
         """A call to one of the node's extra routes; the reply's body."""
         return await self._transport.call(method, path_and_query, body, timeout_s)
 
+    def interrupt(self) -> None:
+        self._transport.interrupt()
+
     async def close(self) -> None:
         await self._batcher.close()
         self._transport.close()

@@ -7,6 +7,7 @@ call with a Content-Length, so this little is enough.
 import asyncio
 import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -110,6 +111,12 @@ class Connection:
         except OSError:
             return False
         return False
+
+    def interrupt(self) -> None:
+        """Wakes whoever waits on the connection with its end; the owner closes it."""
+        self.reusable = False
+        with suppress(OSError):
+            self._sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self.reusable = False

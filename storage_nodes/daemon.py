@@ -20,7 +20,8 @@ from storage_nodes.status import StatusBoard
 from storage_nodes.volume import Volume, open_volume
 from storage_nodes.workers import Workers
 
-_THREADS = 4
+_THREADS = 16
+"""More than there are processors: most of them wait for the disk, and a read must not wait behind their fsyncs."""
 
 
 class StorageServer:

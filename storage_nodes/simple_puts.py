@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from manta.core.checksums import Buffer
 from manta.core.errors import MantaError
 from storage_nodes import durable
-from storage_nodes.small_puts import Outcome
+from storage_nodes.small_puts import Outcome, SmallPuts
 from storage_nodes.volume import Volume
 from storage_nodes.workers import Workers
 
@@ -19,7 +19,8 @@ class SimplePuts:
         self._workers = workers
 
     def start(self) -> None:
-        """Nothing to replay."""
+        """Settle what a process with a journal may have left."""
+        SmallPuts(self._volume).settle_old()
 
     async def put(self, blobs: Sequence[tuple[str, Buffer]]) -> list[Outcome]:
         """One outcome per blob, in order, once all are durable."""

@@ -23,6 +23,7 @@ class Transport:
         self._token_for = token_for
         self._timeout_s = timeout_s
         self._idle: list[Connection] = []
+        self._busy: set[Connection] = set()
         self._places = asyncio.Semaphore(NODE_CONNECTIONS_MAX)
         self._closed = False
 
@@ -73,9 +74,12 @@ class Transport:
             while self._idle:
                 connection = self._idle.pop()
                 if connection.idle_and_alive():
-                    return connection
+                    break
                 connection.close()
-            return await self._connect()
+            else:
+                connection = await self._connect()
+            self._busy.add(connection)
+            return connection
         except BaseException:
             self._places.release()
             raise
@@ -87,11 +91,17 @@ class Transport:
 
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         self._places.release()
+        self._busy.discard(connection)
         if reusable and connection.reusable and not self._closed:
             connection.rest()
             self._idle.append(connection)
         else:
             connection.close()
+
+    def interrupt(self) -> None:
+        """Every call under way ends with NodeUnavailable now: nobody waits for a node that was found dead."""
+        for connection in self._busy:
+            connection.interrupt()
 
     def close(self) -> None:
         self._closed = True
