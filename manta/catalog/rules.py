@@ -59,7 +59,7 @@ def check_birth(blob_id: str, catalog_now_ms: int) -> None:
 
 
 def blob_taken(blob_id: str) -> Conflict:
-    return Conflict(f"The blob {blob_id} is recorded already; a new blob needs a new id.")
+    return Conflict(f"The blob {blob_id} is recorded or deleted already; a new blob needs a new id.")
 
 
 def blob_gone(blob_id: str) -> Conflict:

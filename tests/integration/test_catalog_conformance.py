@@ -261,6 +261,19 @@ async def test_a_new_blob_needs_a_new_id(catalog: Catalog, clock: StandingClock)
     assert (await catalog.locate("books", "k")).object == first
 
 
+async def test_a_commit_that_comes_after_its_object_was_deleted_is_refused(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """Its blob is garbage: taking it back would leave a row whose files are deleted a minute later (D9)."""
+    put = version(clock, "k")
+    await catalog.put_object("books", put)
+    await catalog.delete_object("books", "k")
+    with pytest.raises(Conflict):
+        await catalog.put_object("books", put)
+    assert (await catalog.locate("books", "k")).object is None
+    assert await garbage(catalog, clock) == copies(put)
+
+
 async def test_a_blob_that_may_have_been_swept_is_refused(catalog: Catalog, clock: StandingClock) -> None:
     """D9: the sweeper takes files older than the grace; a commit stops at half of it."""
     late, in_time = version(clock, "late"), version(clock, "in time")

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 from manta.catalog.open import open_catalog
@@ -13,6 +14,12 @@ from manta.core.clock import Clock
 from manta.core.names import new_id
 
 START_S = 1_700_000_000.0
+_made = count()
+
+
+def fresh_id(now_ms: int) -> str:
+    """A new id without randomness; later ones are not greater, so that order by id is put to the test."""
+    return new_id(now_ms, lambda _: f"{next(_made) * 0x9E3779B97F4A7C15 % 2**80:020x}")
 
 
 class StandingClock:
@@ -35,7 +42,7 @@ class StandingClock:
 
 
 def blob(clock: Clock, size: int = 10, nodes: tuple[str, ...] = ("n1", "n2")) -> Blob:
-    return Blob(new_id(int(clock.wall_s() * 1000)), size, nodes)
+    return Blob(fresh_id(int(clock.wall_s() * 1000)), size, nodes)
 
 
 def version(
@@ -52,14 +59,22 @@ def version(
     checksums = (Checksum(Algorithm.CRC32C, b"\1\2\3\4"),)
     attributes = Attributes(headers or {"content-type": "text/plain"}, {"color": "blue"}, checksums)
     return ObjectVersion(
-        key, new_id(now_ms), size, etag, now_ms, blob(clock, size, nodes) if size else None, attributes
+        key, fresh_id(now_ms), size, etag, now_ms, blob(clock, size, nodes) if size else None, attributes
     )
 
 
 def upload(clock: Clock, key: str, bucket: str = "books", nodes: tuple[str, ...] = ("n1", "n2")) -> Upload:
     now_ms = int(clock.wall_s() * 1000)
     return Upload(
-        bucket, key, new_id(now_ms), new_id(now_ms), nodes, None, Attributes({"content-type": "a/b"}), now_ms, "alice"
+        bucket,
+        key,
+        fresh_id(now_ms),
+        fresh_id(now_ms),
+        nodes,
+        None,
+        Attributes({"content-type": "a/b"}),
+        now_ms,
+        "alice",
     )
 
 

@@ -79,8 +79,12 @@ class MemoryState:
 
     def check_new_blob(self, blob: Blob) -> None:
         check_birth(blob.blob_id, self.now_ms())
-        if blob.blob_id in self.blobs:
-            raise blob_taken(blob.blob_id)
+        self.check_free(blob.blob_id)
+
+    def check_free(self, blob_id: str) -> None:
+        """Conflict when the id is in use, or was and is garbage: its files are about to be deleted."""
+        if blob_id in self.blobs or any(blob_id == garbage for garbage, _ in self.garbage):
+            raise blob_taken(blob_id)
 
     def check_blob(self, blob_id: str) -> None:
         if blob_id not in self.blobs:

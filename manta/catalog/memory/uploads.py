@@ -7,7 +7,6 @@ from manta.catalog.memory.state import CompletedRow, MemoryState, UploadRow
 from manta.catalog.records import CompletedPart, ObjectVersion, Part, SlotReservation, Upload, WriteCondition
 from manta.catalog.rules import (
     COMPLETED_KEEP_MS,
-    blob_taken,
     check_birth,
     check_condition,
     check_parts,
@@ -25,8 +24,7 @@ class MemoryUploads:
         check_id(upload.upload_id)
         bucket = self.state.bucket(upload.bucket)
         check_birth(upload.blob_id, self.state.now_ms())
-        if upload.blob_id in self.state.blobs:
-            raise blob_taken(upload.blob_id)
+        self.state.check_free(upload.blob_id)
         self.state.uploads[upload.upload_id] = UploadRow(upload, bucket.id)
         self.state.add_blob(upload.blob_id, None, upload.nodes)
 

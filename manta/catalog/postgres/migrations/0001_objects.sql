@@ -57,7 +57,7 @@ CREATE TABLE garbage (
     node_no bigint NOT NULL,
     blob_id bytea NOT NULL,
     due_ms  bigint NOT NULL,
-    PRIMARY KEY (node_no, blob_id)
+    PRIMARY KEY (blob_id, node_no)
 );
 CREATE INDEX garbage_by_due ON garbage (due_ms, blob_id);
 CREATE INDEX garbage_of_node_by_due ON garbage (node_no, due_ms, blob_id);

@@ -1,5 +1,8 @@
 -- name: add_blob
-INSERT INTO blobs (blob_id, size, refs, nodes) VALUES ($1, $2, 1, $3) ON CONFLICT DO NOTHING RETURNING refs;
+-- An id that is garbage already is refused: its files are about to be deleted.
+INSERT INTO blobs (blob_id, size, refs, nodes)
+SELECT $1::bytea, $2::bigint, 1, $3::bytea WHERE NOT EXISTS (SELECT 1 FROM garbage WHERE blob_id = $1)
+ON CONFLICT DO NOTHING RETURNING refs;
 
 -- name: add_replica
 INSERT INTO replicas (node_no, blob_id) VALUES ($1, $2);

@@ -46,12 +46,13 @@ FROM walk JOIN objects o ON o.bucket_id = $1 AND o.key = walk.key ORDER BY o.key
 
 -- name: put_new_object
 -- A key that does not exist yet, with its new blob, in one round trip. (1, 1) when it was done; (0, 0) without a bucket,
--- (1, 0) when the key exists.
+-- (1, 0) when the key exists or the blob id is taken.
 WITH bucket AS (
     SELECT bucket_id FROM buckets WHERE name = $1
 ), made AS (
     INSERT INTO objects (bucket_id, key, version_id, size, etag, modified_ms, algorithms, blob_id, attributes)
-    SELECT bucket_id, $2::bytea, $3::bytea, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::bytea, $9::bytea FROM bucket
+    SELECT bucket_id, $2::bytea, $3::bytea, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::bytea, $9::bytea
+    FROM bucket WHERE NOT EXISTS (SELECT 1 FROM garbage WHERE blob_id = $8)
     ON CONFLICT DO NOTHING RETURNING blob_id, size
 ), blob AS (
     INSERT INTO blobs (blob_id, size, refs, nodes)

@@ -57,7 +57,7 @@ CREATE TABLE garbage (
     node_no INTEGER NOT NULL,
     blob_id BLOB NOT NULL,
     due_ms  INTEGER NOT NULL,
-    PRIMARY KEY (node_no, blob_id)
+    PRIMARY KEY (blob_id, node_no)
 ) WITHOUT ROWID;
 CREATE INDEX garbage_by_due ON garbage (due_ms, blob_id);
 CREATE INDEX garbage_of_node_by_due ON garbage (node_no, due_ms, blob_id);
