@@ -80,6 +80,11 @@ class Scheduler:
         self.drain()
         await self._keeper.close()
 
+    @property
+    def waiting_nodes(self) -> int:
+        """How many nodes have a poll that waits here."""
+        return len(self._nodes)
+
     # --- for clients
 
     async def create(self, job: NewJob) -> JobView:

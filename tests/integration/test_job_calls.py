@@ -22,6 +22,7 @@ from jobs.model.wire import (
     pack,
     unpack,
 )
+from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import AccessKey, Account
 from manta.gateway.cluster import Cluster
 from manta.gateway.datapath import connect
@@ -329,3 +330,19 @@ async def test_draining_answers_every_poll(gateway: RunningGateway) -> None:
     gateway.context.draining.set()
     assert (await poll).tasks == ()
     assert (await wait)["state"] == "queued"
+
+
+async def test_a_poll_that_outlived_its_agent_takes_nothing_from_the_new_one(gateway: RunningGateway) -> None:
+    node = NodeSide(gateway)
+    await node.call("lease", LeaseRequest("n1", "old", 1, 0.0))
+    hanging = asyncio.create_task(node.call("lease", LeaseRequest("n1", "old", 1, 20.0)))
+    while not gateway.context.extra(Scheduler).waiting_nodes:
+        await asyncio.sleep(0)
+    assert (await node.lease(wait_s=0.0)).tasks == ()
+    await Client(gateway).job(MAP, inputs=("s3://books/a.txt",))
+    leased = await node.lease()
+    assert [task.attempt for task in leased.tasks] == [1]
+    assert unpack((await hanging).body, LeaseReply).tasks == ()
+    held = tuple(map(attempt, leased.tasks))
+    assert (await node.lease(wait_s=0.0, held=held)).lost == ()
+    assert (await node.report(success(held[0]))).stale == ()

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from jobs.model.inputs import InputSpec
@@ -12,7 +13,7 @@ from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import Granted, JobView, NewJob
 from manta.catalog.store import Catalog
-from manta.core.errors import JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
+from manta.core.errors import BadRequest, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
 from manta.core.limits import GARBAGE_DELAY_S, HOLDER_WAIT_S, LEASE_S, LOST_LEASES_MAX, REDUCER_PATIENCE_S
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened, sqlite_url
@@ -416,3 +417,28 @@ async def test_a_slot_may_be_changed_by_its_holder_only(catalog: Catalog, clock:
     assert (await catalog.jobs.get_task(task.job_id, task.task_id)).slot == slot
     with pytest.raises(StaleAttempt):
         await catalog.jobs.set_slot("n1", AttemptRef(task.job_id, task.task_id, 7), slot)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"nodes": ()},
+        {"nodes": ("n1", "n1")},
+        {"nodes": ("../n1",)},
+        {"blob_id": "../../etc/passwd"},
+        {"size": 0},
+        {"size": -1},
+        {"md5": b"short"},
+        {"blob_id": None},
+    ],
+)
+async def test_a_report_that_no_agent_makes_changes_nothing(
+    catalog: Catalog, clock: StandingClock, odd: dict[str, Any]
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    grants = await lease(catalog, clock)
+    made = msgspec.structs.replace(output(grants[0].task.slot, ("n1",)), **odd)
+    with pytest.raises(BadRequest):
+        await catalog.jobs.report("n1", [success(ref(grants[0].task), [made])])
+    assert counts(await catalog.jobs.get_job(job)) == {"running": 1}

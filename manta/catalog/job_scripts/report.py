@@ -12,13 +12,16 @@ from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
 from manta.core.checksums import Algorithm
-from manta.core.names import job_bucket
+from manta.core.errors import BadRequest
+from manta.core.names import check_id, check_node_id, job_bucket
 
 NewId = Callable[[], str]
 
 
 def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: NewId) -> Script[Stirred]:
     """Batches of several jobs are taken job by job, in the order of their ids (a lock order for all gateways)."""
+    for result in results:
+        check_outputs(result)
     done: list[Stirred] = []
     alive = yield Op("agents_alive", (now_ms,))
     living = [row[0] for row in alive]
@@ -32,6 +35,19 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
         unit.alive = living
         done.append((yield from _report_job(unit, node_id, batch, new_id)))
     return merge(done)
+
+
+def check_outputs(result: TaskResult) -> None:
+    """BadRequest for what no agent of ours reports: a node runs strangers' code, and is believed in little."""
+    for output in result.outputs:
+        nodes = output.nodes
+        whole = (output.size > 0 and bool(nodes)) if output.blob_id is not None else output.size == 0
+        if not whole or len(set(nodes)) != len(nodes) or len(output.md5) != 16 or len(output.crc64nvme) != 8:
+            raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd output.")
+        for node_id in nodes:
+            check_node_id(node_id)
+        if output.blob_id is not None:
+            check_id(output.blob_id)
 
 
 def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: NewId) -> Script[Stirred]:

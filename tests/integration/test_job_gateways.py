@@ -1,0 +1,85 @@
+"""Two gateways on one catalog: nothing that must be right is in the memory of either."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+
+import pytest
+
+from jobs.model.wire import AttemptRef, LeaseRequest, ReportRequest
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.store import Catalog
+from manta.core.clock import SystemClock
+from tests.support.catalog import opened
+from tests.support.jobs import MAP, REDUCE, NoPlacement, new_job, output, stored, success
+
+OBJECTS = 60
+NODES = ("n1", "n2", "n3")
+
+
+@pytest.fixture
+async def catalogs(postgres_url: str) -> AsyncIterator[list[Catalog]]:
+    """The same catalog, opened by each gateway for itself."""
+    async with AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(opened(postgres_url, SystemClock())) for _ in range(2)]
+
+
+class Agent:
+    """A node that polls every gateway, as agents do, and answers at once; some of its answers get lost."""
+
+    def __init__(self, node_id: str, schedulers: list[Scheduler]) -> None:
+        self.node_id = node_id
+        self.schedulers = schedulers
+        self.held: set[AttemptRef] = set()
+        self.accepted: list[AttemptRef] = []
+
+    async def poll(self, scheduler: Scheduler) -> None:
+        while True:
+            request = LeaseRequest(self.node_id, "e", 4, 0.2, tuple(self.held))
+            leased = await scheduler.lease(request)
+            self.held.difference_update(leased.lost)
+            results = []
+            for task in leased.tasks:
+                attempt = AttemptRef(task.job_id, task.task_id, task.attempt)
+                self.held.add(attempt)
+                results.append(success(attempt, [output(task.slot.blob_id, (self.node_id,))]))
+            if not results:
+                continue
+            report = ReportRequest(self.node_id, "e", tuple(results))
+            replies = await asyncio.gather(*(one.report(report) for one in self.schedulers))
+            for result in results:
+                if all(result.attempt not in reply.stale for reply in replies):
+                    self.accepted.append(result.attempt)
+                self.held.discard(result.attempt)
+
+
+@pytest.mark.invariant("J1", "J3")
+async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs: list[Catalog]) -> None:
+    clock = SystemClock()
+    now_ms = int(clock.wall_s() * 1000)
+    await catalogs[0].create_bucket("books", "alice", 1)
+    for number in range(OBJECTS):
+        nodes = (NODES[number % 3], NODES[(number + 1) % 3])
+        await catalogs[0].put_object("books", stored(now_ms, f"k{number:03}", nodes))
+    schedulers = [Scheduler(catalog.jobs, clock, NoPlacement()) for catalog in catalogs]
+    agents = [Agent(node, schedulers) for node in NODES]
+    for scheduler in schedulers:
+        await scheduler.start()
+    polls = [asyncio.create_task(agent.poll(scheduler)) for agent in agents for scheduler in schedulers]
+    try:
+        views = [await one.create(new_job(now_ms, [MAP, REDUCE], ["s3://books/"])) for one in schedulers]
+        for view in views:
+            while view.ended_ms is None:
+                view = await schedulers[0].wait(view.job_id, 5.0)
+                assert not [poll.exception() for poll in polls if poll.done()]
+            assert (view.state, view.inputs, view.outputs, view.errors) == ("done", OBJECTS, 1, 0)
+    finally:
+        for poll in polls:
+            poll.cancel()
+        await asyncio.gather(*polls, return_exceptions=True)
+        for scheduler in schedulers:
+            await scheduler.close()
+    accepted = Counter((one.job_id, one.task_id) for agent in agents for one in agent.accepted)
+    assert len(accepted) == 2 * (OBJECTS + 1)
+    assert set(accepted.values()) == {1}
