@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -389,6 +390,57 @@ async def test_a_node_that_is_gone_is_unavailable(storage_node: NewNode) -> None
             await call
     process.start()
     assert (await client.status()).writable
+    await client.close()
+
+
+async def test_assemble_fetches_from_peers_what_is_missing_or_damaged_here(storage_node: NewNode) -> None:
+    here, there = storage_node("here", node_id="n1"), storage_node("there", node_id="n2", tcp=True)
+    here.start()
+    there.start()
+    mine, theirs = here.client(), there.client()
+    missing, damaged, growing, made = blob_id(), blob_id(), blob_id(), blob_id()
+    data = bytes_of(5 * MIB + 9)
+    for name in (missing, damaged):
+        await put_stream(theirs, name, data)
+    await put_stream(mine, damaged, data)
+    damage(Path(Layout(here.data).blob(damaged)), 3 * MIB)
+    slot = await theirs.open_slot(growing, 0, MIB)
+    await slot.write(data[:MIB])
+    await slot.commit()
+
+    def sources(name: str) -> tuple[PeerSource, ...]:
+        good = token.sign(KEY, "GET", token.blob_path(name), time.time() + 60)
+        gone = PeerSource("n3", "unix:/nowhere", good)
+        return (PeerSource("n1", here.url, good), gone, PeerSource("n2", there.url, good))
+
+    pieces = [
+        Piece(missing, 5, 3 * MIB, sources=sources(missing)),
+        Piece(damaged, 0, len(data), sources=sources(damaged)),
+        Piece(growing, 1, MIB - 1, growing=True, sources=sources(growing)),
+    ]
+    wanted = data[5 : 5 + 3 * MIB] + data + data[1:MIB]
+    assert await mine.assemble(made, pieces) == Stored(len(wanted), crc32c(wanted))
+    assert await get(mine, made, len(wanted)) == wanted
+    assert (await mine.status()).blobs_quarantined == 1
+    await mine.close()
+    await theirs.close()
+
+
+@pytest.mark.invariant("O1")
+async def test_o1_sigterm_lets_what_is_under_way_end(storage_node: NewNode) -> None:
+    node = storage_node()
+    node.start()
+    client, name, data = node.client(), blob_id(), bytes_of(3 * MIB)
+    writer = await client.open_put(name, len(data))
+    await writer.write(data[:MIB])
+    node.signal(signal.SIGTERM)
+    await writer.write(data[MIB:])
+    assert await writer.commit() == Stored(len(data), crc32c(data))
+    await client.close()
+    assert await asyncio.to_thread(node.wait) == 0
+    node.start()
+    client = node.client()
+    assert await get(client, name, len(data)) == data
     await client.close()
 
 
