@@ -36,6 +36,11 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     agent: str
 
 
+def printable(text: str) -> str:
+    """`text` as the log can hold it: bytes that were no UTF-8 are written as escapes."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def redact_query(raw_query: str) -> str:
     """The query as sent, with the values of presigned URLs' signatures and credentials taken out."""
     if "=" not in raw_query:

@@ -12,7 +12,7 @@ from manta.auth.request import SignedRequest
 from manta.auth.verify import Identity, Verifier
 from manta.core.errors import BadRequest, InternalError, MantaError
 from manta.gateway.access import require_root
-from manta.gateway.access_log import AccessLog, Entry, redact_query
+from manta.gateway.access_log import AccessLog, Entry, printable, redact_query
 from manta.gateway.body import Body
 from manta.gateway.context import Context
 from manta.gateway.known_headers import check_headers
@@ -194,15 +194,15 @@ class App:
                 peer=_peer(exchange),
                 account=trace.account,
                 method=trace.method,
-                path=trace.path,
-                query=redact_query(trace.query),
+                path=printable(trace.path),
+                query=printable(redact_query(trace.query)),
                 operation=trace.operation,
                 status=status,
                 error=trace.error,
                 bytes_in=trace.bytes_in,
                 bytes_out=trace.bytes_out,
                 duration_ms=round(seconds * 1000, 3),
-                agent=exchange.message.headers.get("User-Agent", "")[:200],
+                agent=printable(exchange.message.headers.get("User-Agent", "")[:200]),
             )
         )
 

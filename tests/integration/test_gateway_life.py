@@ -275,3 +275,19 @@ async def stoppable_gateway(
     finally:
         stop.set()
         await task
+
+
+async def test_bytes_that_are_no_text_reach_the_log_as_escapes(tmp_path: Path) -> None:
+    async with running_gateway(log_dir=str(tmp_path)) as gateway, wire(gateway) as line, wire(gateway) as other:
+        reply = await line.ask(b"GET /bkt/\xff\xc3\xa9?x=\xfe HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert reply.status in (400, 403)
+        assert (await other.ask(HEALTH.replace(b"x\r\n", b"x\r\nUser-Agent: \xfd\r\n"))).status == 200
+    logged = [json.loads(entry) for entry in (tmp_path / "access.log").read_text().splitlines()]
+    assert [entry["operation"] for entry in logged] == ["Unknown", "Health"]
+    assert logged[1]["agent"] == "\\udcfd"
+
+
+@pytest.mark.parametrize("target", [b"/bkt/\xff", b"/bkt/k?prefix=\xff", b"/_manta/\xff", b"/_manta/v1/jobs?x=%FF"])
+async def test_bytes_that_are_no_text_are_refused(line: Wire, target: bytes) -> None:
+    reply = await line.ask(b"GET " + target + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+    assert reply.status in (400, 403)
