@@ -13,6 +13,7 @@ _UID = 65533
 _HERE = Path(__file__).parent
 _RUNS = (
     pytest.param("test_sandbox_holes.py", "", id="holes"),
+    pytest.param("test_sandbox_refusal.py", "", id="refusal"),
     pytest.param("test_sandbox_isolation.py", "not python", id="isolation"),
     pytest.param("test_sandbox_limits.py", "not python", id="limits"),
     pytest.param("test_sandbox_isolation.py", "python", id="isolation-python", marks=pytest.mark.slow),
