@@ -78,11 +78,11 @@ class Transport:
                 connection.close()
             else:
                 connection = await self._connect()
-            self._busy.add(connection)
-            return connection
         except BaseException:
             self._places.release()
             raise
+        self._busy.add(connection)
+        return connection
 
     async def _connect(self) -> Connection:
         if self._closed:

@@ -48,9 +48,13 @@ async def finish(cluster: Cluster, upload: Upload, size: int, copies: int) -> Bl
 async def assemble_where_growing(
     cluster: Cluster, blob_id: str, holders: Sequence[str], pieces: list[Piece], copies: int
 ) -> Blob:
-    """A blob from pieces of which some lie in a growing file: made where that is, copied to where it is not."""
+    """A new blob from pieces of which some lie in a growing file: made where that is, copied to where it is not."""
     size = sum(piece.size for piece in pieces)
-    return await _on_holders(cluster, blob_id, holders, size, copies, lambda node: node.assemble(blob_id, pieces))
+    try:
+        return await _on_holders(cluster, blob_id, holders, size, copies, lambda node: node.assemble(blob_id, pieces))
+    except MantaError:
+        cluster.discard(blob_id, holders)
+        raise
 
 
 async def _on_holders(

@@ -22,6 +22,8 @@ def read_local(cluster: Cluster, blob: Blob, start: int, length: int) -> bytes |
         if volume is not None:
             try:
                 return volume.read(blob.blob_id, start, length)
+            except BlobDamaged:
+                cluster.damaged(node_id, blob.blob_id)
             except MantaError:
                 continue
     return None
@@ -34,6 +36,9 @@ async def open_local(cluster: Cluster, blob: Blob, start: int, length: int) -> i
         if volume is not None:
             try:
                 opened = await asyncio.to_thread(volume.open_verified, blob.blob_id, start, length)
+            except BlobDamaged:
+                cluster.damaged(node_id, blob.blob_id)
+                continue
             except MantaError:
                 continue
             descriptor, opened.descriptor = opened.descriptor, -1
@@ -58,6 +63,7 @@ async def read_small(cluster: Cluster, blob: Blob, start: int, length: int) -> b
 
 async def open_blob(cluster: Cluster, blob: Blob, start: int, length: int) -> "FailoverReader":
     """A reader that has its first bytes already, so that a blob nobody can give is an error before any reply."""
+    await cluster.know(blob.nodes)
     reader = FailoverReader(cluster, blob, start, length)
     try:
         await reader.prime()

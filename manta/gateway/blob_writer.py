@@ -125,10 +125,10 @@ class ReplicatedWriter:
         replicas = self._replicas
         try:
             stored = await replicas.commit()
+            nodes = await replicate(self._cluster, self.blob_id, stored, replicas.nodes, self._copies, replicas.lost)
         except MantaError:
             await self.abort()
             raise
-        nodes = await replicate(self._cluster, self.blob_id, stored, replicas.nodes, self._copies, replicas.lost)
         return Blob(self.blob_id, stored.size, tuple(nodes))
 
     async def abort(self) -> None:

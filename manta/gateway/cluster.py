@@ -1,14 +1,14 @@
 """The storage nodes as this gateway knows them: who is registered, who answers, who has room, who is on this machine.
 
 A node is alive while it answers its probe. It is dead at once when a connection is refused or breaks, and
-NODE_DEAD_AFTER_S after its last answer when it is silent; then it gets no copies, is asked last, and its files are
-not read behind its back.
+after NODE_DEAD_AFTER_S of silence; then calls under way end, it gets no copies, is asked last, and its files are not
+read behind its back.
 """
 
 import asyncio
 import contextlib
 import random
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from manta.core import placement
 from manta.core.clock import Clock
 from manta.core.errors import InsufficientStorage, MantaError, NodeUnavailable, NotEnoughNodes, SlowDown, VolumeReadOnly
 from manta.core.limits import (
-    DISCARDS_MAX,
+    ERRANDS_MAX,
     NODE_DEAD_AFTER_S,
     NODE_PROBE_INTERVAL_S,
     NODE_REFRESH_S,
@@ -38,7 +38,7 @@ OpenVolume = Callable[[Path], VolumeReader]
 
 @dataclass(slots=True)
 class Member:
-    """One registered node. `status` is its last answer, `seen_s` when that came (monotonic)."""
+    """One registered node. `status` is its last answer; `unanswered` counts the probes since."""
 
     node: Node
     client: BlobNode
@@ -46,7 +46,7 @@ class Member:
     same_machine: bool
     status: NodeStatus | None = None
     alive: bool = False
-    seen_s: float = float("-inf")
+    unanswered: int = 0
     wake: asyncio.Event = field(default_factory=asyncio.Event)
     watch: "asyncio.Task[None] | None" = None
 
@@ -83,14 +83,14 @@ class Cluster:
         self._members: dict[str, Member] = {}
         self._candidates: list[Candidate] | None = None
         self._refresher: asyncio.Task[None] | None = None
-        self._discards: set[asyncio.Task[None]] = set()
+        self._errands: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         await self.refresh()
         self._refresher = asyncio.create_task(self._refresh_for_ever(), name="cluster-refresh")
 
     async def close(self) -> None:
-        tasks = [task for task in (self._refresher, *self._discards) if task is not None]
+        tasks = [task for task in (self._refresher, *self._errands) if task is not None]
         await _cancel(tasks)
         for member in list(self._members.values()):
             await self._remove(member)
@@ -102,6 +102,11 @@ class Cluster:
 
     def members(self) -> list[Member]:
         return list(self._members.values())
+
+    async def know(self, nodes: Collection[str]) -> None:
+        """Another gateway may have placed a blob on a node that registered a moment ago: ask the catalog then."""
+        if not all(node_id in self._members for node_id in nodes):
+            await self.refresh()
 
     def is_alive(self, node_id: str) -> bool:
         member = self._members.get(node_id)
@@ -182,11 +187,20 @@ class Cluster:
         """Delete copies that nothing will refer to, soon and if possible; the sweeper finds what is left."""
         for node_id in nodes:
             member = self._members.get(node_id)
-            if member is None or len(self._discards) >= DISCARDS_MAX:
+            if member is None or len(self._errands) >= ERRANDS_MAX:
                 continue
-            task = asyncio.create_task(_delete(member.client, blob_id))
-            self._discards.add(task)
-            task.add_done_callback(self._discards.discard)
+            self._spawn(_quietly(member.client.delete([blob_id])))
+
+    def damaged(self, node_id: str, blob_id: str) -> None:
+        """A file read here does not match its checksums: let its node look, and quarantine it (D4)."""
+        member = self._members.get(node_id)
+        if member is not None and len(self._errands) < ERRANDS_MAX:
+            self._spawn(_quietly(member.client.verify(blob_id)))
+
+    def _spawn(self, errand: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(errand)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
     # --- keeping up to date
 
@@ -243,17 +257,21 @@ class Cluster:
         except NodeUnavailable:
             member.alive = False
         except (TimeoutError, MantaError):
-            if self.clock.monotonic_s() - member.seen_s >= NODE_DEAD_AFTER_S:
+            # Counted, not timed: a stall of this process must not make all nodes look dead at once.
+            member.unanswered += 1
+            if member.unanswered * NODE_PROBE_INTERVAL_S >= NODE_DEAD_AFTER_S:
                 member.alive = False
+                member.client.interrupt()
         else:
             member.alive = True
-            member.seen_s = self.clock.monotonic_s()
+            member.unanswered = 0
         self._candidates = None
 
 
-async def _delete(client: BlobNode, blob_id: str) -> None:
+async def _quietly(call: Coroutine[None, None, None]) -> None:
+    """Nobody waits for it: what fails is found again by the sweeper or the scrubber."""
     with contextlib.suppress(MantaError):
-        await client.delete([blob_id])
+        await call
 
 
 async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:

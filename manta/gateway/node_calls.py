@@ -42,7 +42,8 @@ async def on_nodes(
 ) -> list[str]:
     """Nodes on which `call` went well: `done` and as many more as make `copies`; others are tried for those that fail.
 
-    NotEnoughNodes or SlowDown when too few are left; the copies made so far are deleted then.
+    NotEnoughNodes or SlowDown when too few are left; the copies made here are deleted then, those in `done` never:
+    they may be all that is left of a part that was acknowledged (D1).
     """
     good = list(done)
     tried = {*done, *avoid}
@@ -50,7 +51,7 @@ async def on_nodes(
         try:
             chosen = cluster.choose(copies - len(good), tried, good, prefer)
         except (ServiceUnavailable, SlowDown):
-            cluster.discard(blob_id, good)
+            cluster.discard(blob_id, good[len(done) :])
             raise
         tried.update(chosen)
         outcomes = await each_node(cluster, chosen, call)

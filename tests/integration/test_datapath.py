@@ -1,5 +1,6 @@
 """Blobs on real node processes: copies, direct reads, failover when a node is killed or a file damaged."""
 
+import asyncio
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
@@ -135,6 +136,16 @@ async def test_node_killed_while_it_is_written(nodes: dict[str, NodeProcess], bl
         assert await get(blobs, Blob(blob.blob_id, blob.size, (survivor,))) == LARGE
 
 
+@pytest.mark.parametrize("blobs", ["through nodes"], indirect=True)
+async def test_silent_node_delays_but_fails_nothing(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -> None:
+    blob = await put_large(blobs)
+    nodes[blob.nodes[0]].pause()
+    other = set(nodes) - {blob.nodes[0]}
+    assert await get(blobs, blob) == LARGE
+    assert set((await put_large(blobs)).nodes) == other
+    assert set((await blobs.put_small(SMALL)).nodes) == other
+
+
 @pytest.mark.invariant("D4")
 async def test_damaged_copies_are_never_served(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -> None:
     blob = await put_large(blobs)
@@ -142,6 +153,9 @@ async def test_damaged_copies_are_never_served(nodes: dict[str, NodeProcess], bl
     for _ in range(3):
         assert await get(blobs, blob) == LARGE
         assert await blobs.read_small(blob, 5 * MIB, 100) == LARGE[5 * MIB : 5 * MIB + 100]
+    async with asyncio.timeout(20):
+        while nodes[blob.nodes[0]].blob_files():
+            await asyncio.sleep(0.01)
     damage(nodes[blob.nodes[1]], 5 * MIB)
     with pytest.raises(InternalError):
         await get(blobs, blob)

@@ -95,6 +95,11 @@ class FakeNode:
             raise NoSuchBlob
         return BlobInfo(blob_id, len(self.blobs[blob_id]), 0)
 
+    async def verify(self, blob_id: str) -> None:
+        self.check("verify")
+        if blob_id in self.damaged:
+            raise BlobDamaged
+
     async def delete(self, blob_ids: list[str]) -> None:
         self.check("delete")
         for blob_id in blob_ids:
@@ -113,6 +118,9 @@ class FakeNode:
         if self.dead:
             raise NodeUnavailable
         return NodeStatus(self.node_id, "0", 1 << 40, 1 << 39, not self.full, "", 0, 1.0)
+
+    def interrupt(self) -> None:
+        self.calls.append("interrupt")
 
     async def close(self) -> None:
         self.calls.append("close")

@@ -13,14 +13,6 @@ from storage_nodes import token
 from tests.support.datapath import FakeNode, NodeList, fake_nodes, node_record
 
 
-class StoppedClock(SystemClock):
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-
 @pytest.fixture
 def nodes() -> dict[str, FakeNode]:
     return fake_nodes(3)
@@ -32,16 +24,11 @@ def listed() -> NodeList:
 
 
 @pytest.fixture
-def clock() -> StoppedClock:
-    return StoppedClock()
-
-
-@pytest.fixture
-async def cluster(nodes: dict[str, FakeNode], listed: NodeList, clock: StoppedClock) -> AsyncIterator[Cluster]:
+async def cluster(nodes: dict[str, FakeNode], listed: NodeList) -> AsyncIterator[Cluster]:
     def connect(node: Node) -> FakeNode:
         return nodes[node.node_id]
 
-    made = Cluster(listed, clock, connect, machine_id="here")  # type: ignore[arg-type]
+    made = Cluster(listed, SystemClock(), connect, machine_id="here")  # type: ignore[arg-type]
     await made.start()
     yield made
     await made.close()
@@ -64,18 +51,20 @@ async def test_refused_connection_is_death_at_once_and_an_answer_life(
     assert cluster.is_alive("n1")
 
 
-async def test_silent_node_is_dead_after_a_while(
-    nodes: dict[str, FakeNode], cluster: Cluster, clock: StoppedClock, monkeypatch: pytest.MonkeyPatch
+async def test_silent_node_is_dead_after_a_while_and_calls_to_it_end(
+    nodes: dict[str, FakeNode], cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def silence() -> None:
         raise TimeoutError
 
     monkeypatch.setattr(nodes["n1"], "status", silence)
-    await cluster.probe_now()
-    assert cluster.is_alive("n1")
-    clock.now_s += 3
+    for _ in range(2):
+        await cluster.probe_now()
+        assert cluster.is_alive("n1")
     await cluster.probe_now()
     assert not cluster.is_alive("n1")
+    assert "interrupt" in nodes["n1"].calls
+    assert "interrupt" not in nodes["n2"].calls
 
 
 async def test_failed_call_counts_until_the_next_probe(cluster: Cluster) -> None:
@@ -115,10 +104,10 @@ async def test_preferred_nodes_are_taken_while_they_can_be_used(cluster: Cluster
     assert cluster.choose(1, prefer=["n9"])[0] in {"n1", "n2", "n3"}
 
 
-async def test_peers_get_a_token_for_one_blob(cluster: Cluster, clock: StoppedClock) -> None:
+async def test_peers_get_a_token_for_one_blob(cluster: Cluster) -> None:
     blob_id = "a" * 32
     [source] = cluster.sources(["n2", "unknown"], blob_id)
-    now_s = clock.wall_s()
+    now_s = cluster.clock.wall_s()
     assert token.verify(b"k", "GET", token.blob_path(blob_id), source.token, now_s)
     assert not token.verify(b"k", "PUT", token.blob_path(blob_id), source.token, now_s)
     assert not token.verify(b"k", "GET", token.blob_path("b" * 32), source.token, now_s)

@@ -1,5 +1,6 @@
 """A part goes into its slot on all nodes of its upload, or into a blob of its own on enough living ones."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -91,6 +92,23 @@ async def test_finished_file_is_copied_in_place_of_a_lost_one(nodes: dict[str, F
     assert blob.blob_id == UPLOAD.blob_id
     assert "n1" not in blob.nodes
     assert [nodes[name].blobs[blob.blob_id] for name in blob.nodes] == [b"whole"] * 2
+
+
+@pytest.mark.invariant("D1")
+async def test_acknowledged_parts_survive_a_completion_without_enough_nodes(
+    nodes: dict[str, FakeNode], cluster: Cluster
+) -> None:
+    await write(cluster, 1, b"whole")
+    for name in ("n1", "n3", "n4"):
+        nodes[name].dead = True
+    with pytest.raises(ServiceUnavailable):
+        await assembly.complete(cluster, UPLOAD, Plan(5, None), 2)
+    for _ in range(5):
+        await asyncio.sleep(0)
+    nodes["n3"].dead = False
+    await cluster.probe_now()
+    blob = await assembly.complete(cluster, UPLOAD, Plan(5, None), 2)
+    assert [nodes[name].blobs[blob.blob_id] for name in ("n2", "n3")] == [b"whole"] * 2
 
 
 async def test_completion_without_any_holder_may_be_tried_again(nodes: dict[str, FakeNode], cluster: Cluster) -> None:

@@ -105,7 +105,10 @@ async def _complete(context: Context, request: Request, upload: Upload, named: l
     try:
         await context.catalog.complete_upload(upload, named, version, condition)
     except NoSuchUpload:
-        _discard_assembled(blobs, upload, blob)
+        # Completed or aborted meanwhile; perhaps by this very commit, if its answer was lost on the way.
+        found = await context.catalog.completed_upload(upload.bucket, upload.key, upload.upload_id)
+        if found is None or found.blob != blob:
+            _discard_assembled(blobs, upload, blob)
         return await _completed_before(context, request, named)
     except MantaError as error:
         if not error.retryable:
