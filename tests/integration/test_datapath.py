@@ -3,19 +3,22 @@
 import asyncio
 import os
 import random
+import socket
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
 from manta.catalog.records import Blob
+from manta.core.checksums import crc32c
 from manta.core.clock import SystemClock
 from manta.core.errors import InternalError, NotEnoughNodes
 from manta.core.limits import MIB
 from manta.gateway.blobs import ClusterBlobs
 from manta.gateway.cluster import Cluster
 from manta.gateway.datapath import connect
-from storage_nodes.api import BlobReader
+from manta.gateway.node_calls import replicate
+from storage_nodes.api import BlobReader, Stored
 from storage_nodes.reader import VolumeReader
 from tests.support.datapath import NodeList
 from tests.support.node_processes import MACHINE, NodeProcess
@@ -25,8 +28,9 @@ LARGE = random.Random(2).randbytes(9 * MIB + 12345)
 
 
 @pytest.fixture
-def nodes(tmp_path: Path) -> Iterator[dict[str, NodeProcess]]:
-    started = {name: NodeProcess(name, tmp_path / name) for name in ("n1", "n2", "n3")}
+def nodes(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, NodeProcess]]:
+    listen = getattr(request, "param", lambda: "")
+    started = {name: NodeProcess(name, tmp_path / name, listen()) for name in ("n1", "n2", "n3")}
     for node in started.values():
         node.start()
     yield started
@@ -46,6 +50,11 @@ async def blobs(request: pytest.FixtureRequest, nodes: dict[str, NodeProcess]) -
     await cluster.start()
     yield ClusterBlobs(cluster, copies=2)
     await cluster.close()
+
+
+def tcp_address() -> str:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
 
 
 async def put_large(blobs: ClusterBlobs, data: bytes = LARGE) -> Blob:
@@ -76,6 +85,22 @@ async def test_put_and_get(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -
     assert len(set(large.nodes)) == 2
     for node_id in large.nodes:
         assert nodes[node_id].volume.exists()
+
+
+@pytest.mark.parametrize("nodes", [tcp_address], indirect=True)
+@pytest.mark.parametrize("blobs", ["through nodes"], indirect=True)
+async def test_put_and_get_over_tcp(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -> None:
+    small, large = await blobs.put_small(SMALL), await put_large(blobs)
+    assert await get(blobs, small) == SMALL
+    nodes[large.nodes[0]].kill()
+    assert await get(blobs, large) == LARGE
+    survivor = Blob(large.blob_id, large.size, large.nodes[1:])
+    copy = await replicate(blobs.cluster, large.blob_id, stored_of(LARGE), survivor.nodes, 2)
+    assert await get(blobs, Blob(large.blob_id, large.size, tuple(copy[1:]))) == LARGE
+
+
+def stored_of(data: bytes) -> Stored:
+    return Stored(len(data), crc32c(data))
 
 
 async def test_file_for_sendfile_is_the_objects_own(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -> None:
