@@ -23,7 +23,10 @@ from manta.core.errors import (
 )
 from manta.core.limits import PRESIGN_MAX_S, SIGNED_HEADERS_MAX
 
-SIGV2_MESSAGE = "Signature version 2 is not supported here: sign with version 4 (AWS4-HMAC-SHA256)."
+SIGV2_MESSAGE = (
+    "Signature version 2 is not supported here: sign with version 4, AWS4-HMAC-SHA256 "
+    "(boto3: Config(signature_version='s3v4'); aws: aws configure set default.s3.signature_version s3v4)."
+)
 SIGV4A_MESSAGE = "SigV4A signatures are not supported here: sign with SigV4 (AWS4-HMAC-SHA256)."
 
 _TIMESTAMP = re.compile(r"[0-9]{8}T[0-9]{6}Z")

@@ -138,8 +138,7 @@ def test_presigned_urls(endpoint: Endpoint, bucket: str, signature: str) -> None
     with urllib3.PoolManager(**pool_options) as pool:
         if "X-Amz-Signature" not in put:
             reply = pool.request("PUT", put, body=b"shared")
-            assert reply.status in (400, 403)
-            assert b"s3v4" in reply.data or b"AWS4-HMAC-SHA256" in reply.data
+            assert (reply.status, b"s3v4" in reply.data) == (400, True)
         else:
             assert pool.request("PUT", put, body=b"shared").status == 200
             assert pool.request("GET", get).data == b"shared"
