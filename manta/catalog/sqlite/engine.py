@@ -50,7 +50,11 @@ class SqliteEngine:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self.path = path
         self._writer = connect(path)
-        migrate(self._writer, str(path), now_ms)
+        try:
+            migrate(self._writer, str(path), now_ms)
+        except BaseException:
+            self._writer.close()
+            raise
         if created:
             _sync_directory(path.parent)
         self._reader = connect(path, read_only=True)
