@@ -74,6 +74,8 @@ async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs:
                 view = await schedulers[0].wait(view.job_id, 5.0)
                 assert not [poll.exception() for poll in polls if poll.done()]
             assert (view.state, view.inputs, view.outputs, view.errors) == ("done", OBJECTS, 1, 0)
+        while any(agent.held for agent in agents):
+            await asyncio.sleep(0.01)
     finally:
         for poll in polls:
             poll.cancel()
