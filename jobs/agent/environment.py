@@ -48,7 +48,7 @@ def task_environment(zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease)
     """The zone's environment and what is this attempt's own."""
     environment = dict(zone)
     environment["MANTA_ATTEMPT"] = str(lease.attempt)
-    environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{lease.phase}/{lease.task_id}/"
+    environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{spec.kind}-{lease.phase}/{lease.task_id:08d}."
     if spec.kind is TaskKind.REDUCE:
         environment["MANTA_REDUCER"] = str(lease.reducer)
         environment["MANTA_REDUCERS"] = str(spec.reducers)

@@ -1,0 +1,156 @@
+"""Pipes and the capture of stdout: every byte, once, and never more than the limit."""
+
+import asyncio
+import hashlib
+import os
+
+import pytest
+
+from jobs.agent.capture import Stdout
+from jobs.agent.pipes import WATCH_AFTER_S, InPipe, TailPipe
+from manta.core.checksums import Algorithm, new
+from manta.core.errors import InsufficientStorage, MantaError
+from manta.core.limits import KIB, SMALL_BLOB_BYTES
+from storage_nodes.api import Stored
+
+
+class _Writer:
+    def __init__(self, refuse: MantaError | None) -> None:
+        self.data = bytearray()
+        self.refuse = refuse
+        self.state = "open"
+
+    async def write(self, data: bytes) -> None:
+        if self.refuse is not None:
+            raise self.refuse
+        await asyncio.sleep(0)
+        self.data += data
+
+    async def commit(self) -> Stored:
+        self.state = "committed"
+        return Stored(len(self.data), 0)
+
+    async def abort(self) -> None:
+        self.state = "aborted"
+
+
+class _Store:
+    def __init__(self, refuse: MantaError | None = None) -> None:
+        self.refuse = refuse
+        self.writers: list[_Writer] = []
+
+    async def open_put(self, blob_id: str, size: int | None) -> _Writer:
+        self.writers.append(_Writer(self.refuse))
+        return self.writers[-1]
+
+
+def _stdout(store: _Store, trouble: list[None], limit: int = 1 << 40) -> Stdout:
+    return Stdout(asyncio.get_running_loop(), store, "0" * 32, lambda: trouble.append(None), limit)  # type: ignore[arg-type]
+
+
+async def _say(stdout: Stdout, data: bytes) -> None:
+    """Write as a task does: blocking, in another thread."""
+    await asyncio.to_thread(_write_all, stdout.write_fd, data)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(descriptor, view) :]
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_536, SMALL_BLOB_BYTES, SMALL_BLOB_BYTES + 1, 3_000_001])
+async def test_what_is_written_is_captured_and_hashed(size: int) -> None:
+    data = os.urandom(size)
+    store, trouble = _Store(), []
+    stdout = _stdout(store, trouble)
+    await _say(stdout, data)
+    captured = await stdout.finish()
+    assert captured.size == size
+    assert captured.md5 == hashlib.md5(data).digest()
+    crc = new(Algorithm.CRC64NVME)
+    crc.update(data)
+    assert captured.crc64nvme == crc.digest()
+    if size <= SMALL_BLOB_BYTES:
+        assert captured.data == data
+        assert store.writers == []
+    else:
+        assert captured.data is None
+        (writer,) = store.writers
+        assert (bytes(writer.data), writer.state) == (data, "committed")
+    assert trouble == []
+
+
+@pytest.mark.invariant("S5")
+async def test_endless_output_is_stopped_at_the_limit() -> None:
+    """S5: the task is ended, and nothing half-written stays."""
+    store, trouble = _Store(), []
+    stdout = _stdout(store, trouble, limit=512 * KIB)
+    saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
+    await saying
+    saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
+    async with asyncio.timeout(10):
+        while not trouble:
+            await asyncio.sleep(0.01)
+    await saying
+    await stdout.finish()
+    assert stdout.exceeded
+    assert [writer.state for writer in store.writers] == ["aborted"]
+
+
+async def test_a_full_volume_ends_the_task_and_is_told() -> None:
+    store, trouble = _Store(InsufficientStorage()), []
+    stdout = _stdout(store, trouble)
+    await _say(stdout, bytes(300 * KIB))
+    with pytest.raises(InsufficientStorage):
+        await stdout.finish()
+    assert len(trouble) == 1
+    assert [writer.state for writer in store.writers] == ["aborted"]
+
+
+async def test_a_discarded_output_leaves_nothing() -> None:
+    store, trouble = _Store(), []
+    stdout = _stdout(store, trouble)
+    await _say(stdout, bytes(300 * KIB))
+    await stdout.discard()
+    assert all(writer.state == "aborted" for writer in store.writers)
+
+
+async def test_a_tail_keeps_the_end() -> None:
+    pipe = TailPipe(asyncio.get_running_loop(), 1000)
+    data = os.urandom(50_000)
+    await asyncio.to_thread(_write_all, pipe.write_fd, data)
+    assert pipe.finish() == data[-1000:]
+
+
+async def test_a_tail_can_be_read_while_the_task_runs() -> None:
+    pipe = TailPipe(asyncio.get_running_loop(), 1000)
+    os.write(pipe.write_fd, b"so far")
+    async with asyncio.timeout(10):
+        while pipe.tail() != b"so far":
+            await asyncio.sleep(WATCH_AFTER_S)
+    os.write(pipe.write_fd, b", so good")
+    assert pipe.finish() == b"so far, so good"
+
+
+async def test_input_waits_for_a_slow_reader() -> None:
+    pipe = InPipe(asyncio.get_running_loop())
+    data = os.urandom(1_000_000)
+    writing = asyncio.create_task(pipe.write(data))
+    got = bytearray()
+    while len(got) < len(data):
+        got += await asyncio.to_thread(os.read, pipe.read_fd, 100_000)
+    assert await writing == len(data)
+    assert got == data
+    pipe.end()
+    assert await asyncio.to_thread(os.read, pipe.read_fd, 10) == b""
+    pipe.close()
+
+
+async def test_input_stops_when_the_reader_has_gone() -> None:
+    pipe = InPipe(asyncio.get_running_loop())
+    writing = asyncio.create_task(pipe.write(bytes(1_000_000)))
+    await asyncio.to_thread(os.read, pipe.read_fd, 1000)
+    pipe.hand_over()
+    assert await writing < 1_000_000
+    pipe.close()

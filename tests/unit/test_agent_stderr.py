@@ -1,0 +1,133 @@
+"""What the node keeps of its tasks' stderr is bounded and expires (O2)."""
+
+import asyncio
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from jobs.agent.stderr import StderrStore
+from manta.core.errors import InvalidArgument
+from manta.core.limits import JOB_EXPIRY_S
+from manta.core.names import new_job_id
+
+
+class _Clock:
+    now_s = 1_000_000_000.0
+
+    def wall_s(self) -> float:
+        return self.now_s
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+def _job(clock: _Clock) -> str:
+    clock.now_s += 1
+    return new_job_id(int(clock.now_s * 1000))
+
+
+def _store(
+    folder: Path, clock: _Clock, limit: int = 5 * 4096, remove: Callable[[Path], object] = shutil.rmtree
+) -> StderrStore:
+    store = StderrStore(folder / "stderr", clock, limit, remove)
+    store.load()
+    return store
+
+
+def test_what_was_said_is_kept_across_a_restart(tmp_path: Path) -> None:
+    clock = _Clock()
+    job = _job(clock)
+    _store(tmp_path, clock).keep(job, 7, b"why\n")
+    again = _store(tmp_path, clock)
+    assert again.read(job, 7) == b"why\n"
+    assert again.total_bytes == 4096
+
+
+def test_silence_makes_no_file(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.keep(job, 7, b"")
+    assert store.read(job, 7) == b""
+    assert list((tmp_path / "stderr").iterdir()) == []
+
+
+def test_a_silent_second_attempt_replaces_what_the_first_said(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.keep(job, 7, b"first")
+    store.keep(job, 7, b"", first_attempt=False)
+    assert store.read(job, 7) == b""
+
+
+@pytest.mark.invariant("O2")
+def test_the_oldest_jobs_go_first_and_the_newest_never_pushes_itself_out(tmp_path: Path) -> None:
+    """O2: all files together stay within the bound."""
+    clock = _Clock()
+    store = _store(tmp_path, clock)
+    jobs = [_job(clock) for _ in range(3)]
+    for job in jobs:
+        for task in range(2):
+            store.keep(job, task, b"x" * 100)
+    assert [store.read(job, 0) for job in jobs] == [b"", b"x" * 100, b"x" * 100]
+    for task in range(2, 10):
+        store.keep(jobs[2], task, b"y")
+    assert store.total_bytes <= 5 * 4096
+    assert store.read(jobs[2], 0) == b"x" * 100
+    assert store.dropped == 5
+    store.keep(jobs[0], 5, b"late and old")
+    assert store.dropped == 6
+
+
+@pytest.mark.invariant("O2")
+def test_stderr_expires_with_its_job(tmp_path: Path) -> None:
+    """O2."""
+    clock = _Clock()
+    store = _store(tmp_path, clock)
+    old = _job(clock)
+    store.keep(old, 1, b"old")
+    clock.now_s += JOB_EXPIRY_S + 1
+    new = _job(clock)
+    store.keep(new, 1, b"new")
+    store.expire()
+    assert [path.name for path in (tmp_path / "stderr").iterdir()] == [new]
+    assert store.read(old, 1) == b""
+
+
+async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
+    clock = _Clock()
+    store = StderrStore(tmp_path / "stderr", clock)
+    store.load()
+    job = _job(clock)
+    store.keep(job, 1, b"old")
+    clock.now_s += JOB_EXPIRY_S + 1
+    store.expire()
+    async with asyncio.timeout(10):
+        while (tmp_path / "stderr" / job).exists():
+            await asyncio.sleep(0.01)
+
+
+def test_a_running_task_is_read_live(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.watch(job, 1, lambda: b"so far")
+    assert store.read(job, 1) == b"so far"
+    store.keep(job, 1, b"so far and no further")
+    assert store.read(job, 1) == b"so far and no further"
+
+
+@pytest.mark.invariant("S2")
+def test_no_job_id_names_a_path(tmp_path: Path) -> None:
+    """S2."""
+    store = _store(tmp_path, _Clock())
+    with pytest.raises(InvalidArgument):
+        store.read("../../etc", 1)
+
+
+def test_a_full_disk_costs_the_task_nothing(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    shutil.rmtree(tmp_path / "stderr")
+    store.keep(_job(_Clock()), 1, b"x")
+    assert store.dropped == 1
+    assert store.total_bytes == 0
