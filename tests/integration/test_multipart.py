@@ -16,9 +16,11 @@ from tests.support.datapath_store import Store, threaded_store
 DATA = random.Random(3).randbytes(20 * MIB + 777)
 
 
-@pytest.fixture(scope="module")
-def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    with threaded_store(tmp_path_factory.mktemp("store")) as running:
+@pytest.fixture(scope="module", params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("store")
+    url = "memory:" if request.param == "memory" else f"sqlite:{folder}/catalog.db"
+    with threaded_store(folder, catalog_url=url) as running:
         running.gateway.boto3().create_bucket(Bucket="bucket")
         yield running
 

@@ -1,4 +1,4 @@
-"""A whole store for tests of the datapath: real node processes, and a gateway in a thread over a catalog in memory."""
+"""A whole store for tests of the datapath: real node processes, and a gateway in a thread."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from manta.catalog.memory import MemoryCatalog
+from manta.catalog.open import open_catalog
+from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
 from manta.core.config import GatewayConfig
 from manta.gateway.bootstrap import ensure_root
@@ -34,24 +35,24 @@ class Store:
         return asyncio.run_coroutine_threadsafe(call(), self.gateway.loop).result(60)
 
     @property
-    def catalog(self) -> MemoryCatalog:
-        catalog = self.gateway.context.catalog
-        assert isinstance(catalog, MemoryCatalog)
-        return catalog
+    def catalog(self) -> Catalog:
+        return self.gateway.context.catalog
 
     def files(self) -> dict[str, set[Path]]:
         return {name: set(node.blob_files()) for name, node in self.nodes.items()}
 
 
 @contextlib.asynccontextmanager
-async def _store(nodes: dict[str, NodeProcess], copies: int, direct_reads: bool) -> AsyncIterator[Store]:
+async def _store(
+    nodes: dict[str, NodeProcess], copies: int, direct_reads: bool, catalog_url: str
+) -> AsyncIterator[Store]:
     clock = SystemClock()
-    catalog = MemoryCatalog(clock)
+    catalog = await open_catalog(catalog_url, clock)
     await ensure_root(catalog, ACCESS_KEY, SECRET_KEY)
     for node in nodes.values():
         await catalog.register_node(node.record())
     config = GatewayConfig(
-        catalog="memory:", port=0, region=REGION, copies=copies, machine_id=MACHINE, direct_reads=direct_reads
+        catalog=catalog_url, port=0, region=REGION, copies=copies, machine_id=MACHINE, direct_reads=direct_reads
     )
     datapath = await start_datapath(config, catalog, clock)
     try:
@@ -61,27 +62,22 @@ async def _store(nodes: dict[str, NodeProcess], copies: int, direct_reads: bool)
             yield Store(RunningGateway(context, config.host, server.port, asyncio.get_running_loop()), datapath, nodes)
     finally:
         await datapath.close()
+        await catalog.close()
 
 
 @contextlib.contextmanager
 def threaded_store(
-    folder: Path, *, nodes: int = 3, copies: int = 2, direct_reads: bool = True, tcp_ports: tuple[int, ...] = ()
+    folder: Path, *, nodes: int = 3, copies: int = 2, direct_reads: bool = True, catalog_url: str = "memory:"
 ) -> Iterator[Store]:
     """Everything started; all of it ended afterwards."""
-    processes = {
-        name: NodeProcess(name, folder / name, listen)
-        for name, listen in (
-            (f"n{number}", f"http://127.0.0.1:{tcp_ports[number - 1]}" if tcp_ports else "")
-            for number in range(1, nodes + 1)
-        )
-    }
+    processes = {name: NodeProcess(name, folder / name) for name in (f"n{number}" for number in range(1, nodes + 1))}
     started: list[Store] = []
     failures: list[BaseException] = []
     ready = threading.Event()
     stop: list[asyncio.Event] = []
 
     async def run() -> None:
-        async with _store(processes, copies, direct_reads) as store:
+        async with _store(processes, copies, direct_reads, catalog_url) as store:
             stop.append(asyncio.Event())
             started.append(store)
             ready.set()
