@@ -83,6 +83,8 @@ class Cluster:
         self._members: dict[str, Member] = {}
         self._candidates: list[Candidate] | None = None
         self._refresher: asyncio.Task[None] | None = None
+        self._refreshing = asyncio.Lock()
+        self._refreshed_s = float("-inf")
         self._errands: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
@@ -105,7 +107,10 @@ class Cluster:
 
     async def know(self, nodes: Collection[str]) -> None:
         """Another gateway may have placed a blob on a node that registered a moment ago: ask the catalog then."""
-        if not all(node_id in self._members for node_id in nodes):
+        if all(node_id in self._members for node_id in nodes):
+            return
+        # A node that is gone for good must not cost a question to the catalog with every read.
+        if self.clock.monotonic_s() - self._refreshed_s >= NODE_REFRESH_S / 4:
             await self.refresh()
 
     def is_alive(self, node_id: str) -> bool:
@@ -206,6 +211,11 @@ class Cluster:
 
     async def refresh(self) -> None:
         """Take over the catalog's list of nodes; each new one is probed before this returns."""
+        async with self._refreshing:
+            self._refreshed_s = self.clock.monotonic_s()
+            await self._take_over()
+
+    async def _take_over(self) -> None:
         listed = {node.node_id: node for node in await self._catalog.list_nodes() if node.state is not NodeState.GONE}
         for member in list(self._members.values()):
             if listed.get(member.node.node_id) != member.node:

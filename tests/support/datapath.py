@@ -183,8 +183,10 @@ class NodeList:
 
     def __init__(self, nodes: list[Node]) -> None:
         self.nodes = nodes
+        self.asked = 0
 
     async def list_nodes(self) -> list[Node]:
+        self.asked += 1
         return list(self.nodes)
 
 

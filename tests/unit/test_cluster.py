@@ -1,5 +1,6 @@
 """What a gateway knows of its nodes: who is registered, who answers, who is near."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -11,6 +12,13 @@ from manta.core.errors import NodeUnavailable, NotEnoughNodes
 from manta.gateway.cluster import Cluster
 from storage_nodes import token
 from tests.support.datapath import FakeNode, NodeList, fake_nodes, node_record
+
+
+class LaterClock(SystemClock):
+    """Stands still, well after the start."""
+
+    def monotonic_s(self) -> float:
+        return 1e9
 
 
 @pytest.fixture
@@ -96,6 +104,31 @@ async def test_list_of_nodes_is_kept_up_to_date(nodes: dict[str, FakeNode], list
     assert nodes["n3"].calls == ["close"]
     with pytest.raises(NodeUnavailable):
         cluster.node("n3")
+
+
+async def test_unknown_node_of_a_blob_is_looked_up_once_in_a_while(
+    nodes: dict[str, FakeNode], listed: NodeList, cluster: Cluster
+) -> None:
+    nodes["n4"] = FakeNode("n4")
+    listed.nodes.append(node_record("n4"))
+    cluster.clock = LaterClock()
+    await cluster.know(["n1", "n4"])
+    assert cluster.is_alive("n4")
+    asked = listed.asked
+    for _ in range(5):
+        await cluster.know(["n1", "gone"])
+    assert listed.asked == asked
+
+
+async def test_refreshes_at_once_make_each_node_once(
+    nodes: dict[str, FakeNode], listed: NodeList, cluster: Cluster
+) -> None:
+    nodes["n4"] = FakeNode("n4")
+    listed.nodes.append(node_record("n4"))
+    await asyncio.gather(*(cluster.refresh() for _ in range(3)))
+    listed.nodes.pop()
+    await asyncio.gather(*(cluster.refresh() for _ in range(3)))
+    assert nodes["n4"].calls.count("close") == 1
 
 
 async def test_preferred_nodes_are_taken_while_they_can_be_used(cluster: Cluster) -> None:
