@@ -40,6 +40,7 @@ SWEEP_INTERVAL_S = 1.0
 TLS_CLOSE_S = 1.0
 """How long a client that was told of the end may take to say so too."""
 BACKLOG = 1024
+ACCEPT_LAST_S = 0.02
 CUT_OFF_S = 0.5
 """What is still running at the deadline of a drain gets this long to notice that it is cancelled."""
 
@@ -320,8 +321,11 @@ class HttpServer(web.Server):
         of work ask sooner, and are told to close), and even then only if no byte of it waits in the kernel.
         """
         self.draining = True
+        # Whom the kernel has let in already is ours to answer: take them in first, and let them become connections.
+        await asyncio.sleep(ACCEPT_LAST_S)
         for listener in self._listeners:
             listener.close()
+        await asyncio.sleep(ACCEPT_LAST_S)
         loop = asyncio.get_running_loop()
         began = loop.time()
         while self.connections and loop.time() < began + DRAIN_S:

@@ -194,9 +194,9 @@ async def test_draining_finishes_what_has_begun_and_answers_what_still_comes(mon
             await gateway.context.draining.wait()
             late = await kept.ask(signed_request(gateway, "GET", "/bkt"))
             assert (late.status, late.headers["connection"]) == (200, "close")
+            assert await idle.reader.read() == b""
             with pytest.raises(ConnectionError):
                 await asyncio.open_connection(gateway.host, gateway.port)
-            assert await idle.reader.read() == b""
             assert not busy.reader.at_eof()
             blobs.go.set()
             done = await busy.reply()
