@@ -8,12 +8,13 @@ from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core.clock import Clock
-from manta.core.errors import AccessDenied
-from manta.core.limits import NODE_REFRESH_S
-from manta.core.peers import PeerSource
+from manta.core.errors import AccessDenied, NodeUnavailable
+from manta.core.limits import NODE_REFRESH_S, NODE_TIMEOUT_S
+from manta.core.peers import NodeAddress, PeerSource
 from manta.gateway.cluster import Cluster
 from manta.gateway.context import Context
 from storage_nodes import token
+from storage_nodes.client import NodeClient
 
 NODE_HEADER = "x-manta-node"
 
@@ -63,6 +64,18 @@ class NodeKeys:
         if node is None or node.state is NodeState.GONE:
             return False
         return token.verify(node.key, "POST", path, signed, self._clock.wall_s())
+
+
+async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int) -> bytes:
+    """What the node's agent kept of it. NodeUnavailable."""
+    node = {node.node_id: node for node in await context.catalog.list_nodes()}.get(node_id)
+    if node is None:
+        raise NodeUnavailable(f"The node {node_id} that ran the task is not registered any more.")
+    client = NodeClient(NodeAddress(node.node_id, node.url, node.key))
+    try:
+        return await client.call("GET", f"/agent/stderr/{job_id}/{task_id}", timeout_s=NODE_TIMEOUT_S)
+    finally:
+        await client.close()
 
 
 @contextlib.asynccontextmanager

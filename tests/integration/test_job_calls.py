@@ -346,3 +346,15 @@ async def test_a_poll_that_outlived_its_agent_takes_nothing_from_the_new_one(gat
     held = tuple(map(attempt, leased.tasks))
     assert (await node.lease(wait_s=0.0, held=held)).lost == ()
     assert (await node.report(success(held[0]))).stale == ()
+
+
+async def test_stderr_is_asked_of_the_node_that_ran_the_task(gateway: RunningGateway) -> None:
+    client, node = Client(gateway), NodeSide(gateway)
+    job = await client.job(MAP, inputs=("s3://books/none", "s3://books/a.txt"))
+    leased = await node.lease()
+    path = f"/jobs/{job['id']}/tasks"
+    gone = await client.ask("GET", f"{path}/{leased.tasks[0].task_id}/stderr")
+    assert (gone.status, msgspec.json.decode(gone.body)["error"]["code"]) == (503, "NodeUnavailable")
+    assert (await client.ask("GET", f"{path}/1/stderr")).status == 404
+    assert (await client.ask("GET", f"{path}/99/stderr")).status == 404
+    assert (await client.ask("GET", f"{path}/x/stderr")).status == 400
