@@ -23,7 +23,7 @@ import apsw
 from manta.catalog.ops import Op, Script
 from manta.catalog.sqlite.schema import connect, migrate
 from manta.catalog.statements import load
-from manta.core.errors import InsufficientStorage, InternalError, MantaError, ServiceUnavailable, SlowDown
+from manta.core.errors import InsufficientStorage, InternalError, ServiceUnavailable, SlowDown
 from manta.core.limits import CATALOG_BATCH_MAX, CATALOG_QUEUE_MAX
 
 T = TypeVar("T")
@@ -133,7 +133,7 @@ class SqliteEngine:
             for waiting in batch:
                 self._apply(cursor, waiting)
             cursor.execute("COMMIT")
-        except apsw.Error as error:
+        except Exception as error:  # whatever it is, its callers must hear of it and the thread goes on
             self._fail(batch, error)
 
     def _apply(self, cursor: apsw.Cursor, waiting: _Waiting) -> None:
@@ -144,10 +144,10 @@ class SqliteEngine:
             if not self._writer.in_transaction:
                 raise  # the disk is full or failed: SQLite has rolled back everything
             cursor.execute("ROLLBACK TO operation")
-            waiting.error = translate(error) if isinstance(error, apsw.Error) else error
+            waiting.error = translate(error)
         cursor.execute("RELEASE operation")
 
-    def _fail(self, batch: list[_Waiting], error: apsw.Error) -> None:
+    def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
         if isinstance(error, apsw.IOError):
@@ -180,8 +180,10 @@ def run(cursor: apsw.Cursor, script: Script[T]) -> T:
         return cast(T, stop.value)
 
 
-def translate(error: apsw.Error) -> MantaError:
-    """SQLite's error as one of ours."""
+def translate(error: BaseException) -> BaseException:
+    """SQLite's error as one of ours; any other as it is."""
+    if not isinstance(error, apsw.Error):
+        return error
     if isinstance(error, apsw.FullError):
         return InsufficientStorage("The catalog's disk is full: free space on it; reads go on.")
     if isinstance(error, apsw.BusyError | apsw.LockedError):

@@ -1,0 +1,159 @@
+"""The engines themselves: batches, failed commits, closing, and SQL files that name the same statements."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import apsw
+import pytest
+
+from manta.catalog.open import open_catalog
+from manta.catalog.sqlite.engine import SqliteEngine
+from manta.catalog.statements import load, migrations
+from manta.core.errors import InvalidArgument, MantaError, ServiceUnavailable
+from tests.support.catalog import StandingClock, opened
+
+ONLY_POSTGRES = {"put_new_object"}
+
+
+@pytest.fixture
+async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
+    engine = SqliteEngine(tmp_path / "catalog.db", 0)
+    yield engine
+    await engine.close()
+
+
+def add(name: str):  # type: ignore[no-untyped-def]
+    def operation(cursor: apsw.Cursor) -> str:
+        cursor.execute("INSERT INTO node_numbers (node_id) VALUES (?)", (name,))
+        return name
+
+    return operation
+
+
+def names(engine: SqliteEngine) -> list[str]:
+    return [
+        str(row[0]) for row in engine.read(lambda cursor: cursor.execute("SELECT node_id FROM node_numbers").fetchall())
+    ]
+
+
+async def hold(engine: SqliteEngine, release: threading.Event) -> "asyncio.Task[None]":
+    """Keep the writer inside one operation, so that what follows waits and becomes one batch."""
+    entered = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def operation(_: apsw.Cursor) -> None:
+        loop.call_soon_threadsafe(entered.set)
+        release.wait()
+
+    holding = asyncio.create_task(engine.write(operation))
+    await entered.wait()
+    return holding
+
+
+async def test_an_operation_that_fails_undoes_itself_alone(engine: SqliteEngine) -> None:
+    def fail(cursor: apsw.Cursor) -> None:
+        add("half")(cursor)
+        raise InvalidArgument("no")
+
+    release = threading.Event()
+    holding = await hold(engine, release)
+    batch = [asyncio.create_task(engine.write(one)) for one in (add("a"), fail, add("a"), add("b"))]
+    await asyncio.sleep(0)
+    release.set()
+    done = await asyncio.gather(holding, *batch, return_exceptions=True)
+    assert done[1] == "a"
+    assert isinstance(done[2], InvalidArgument)
+    assert isinstance(done[3], MantaError)
+    assert done[4] == "b"
+    assert names(engine) == ["a", "b"]
+
+
+@pytest.mark.invariant("D5")
+async def test_nothing_of_a_batch_is_acknowledged_when_its_commit_fails(engine: SqliteEngine) -> None:
+    """D5 for the catalog: after a failed sync no write is acknowledged until a restart; reads go on."""
+    await engine.write(add("before"))
+
+    def fail() -> bool:
+        raise apsw.IOError("the sync failed")
+
+    engine._writer.set_commit_hook(fail)
+    release = threading.Event()
+    holding = await hold(engine, release)
+    batch = [asyncio.create_task(engine.write(add(name))) for name in ("a", "b")]
+    await asyncio.sleep(0)
+    release.set()
+    done = await asyncio.gather(holding, *batch, return_exceptions=True)
+    assert all(isinstance(one, ServiceUnavailable) for one in done)
+    engine._writer.set_commit_hook(None)
+    with pytest.raises(ServiceUnavailable):
+        await engine.write(add("later"))
+    assert names(engine) == ["before"]
+
+
+async def test_a_commit_that_is_refused_fails_its_batch_and_no_other(engine: SqliteEngine) -> None:
+    engine._writer.set_commit_hook(lambda: True)
+    with pytest.raises(MantaError):
+        await engine.write(add("a"))
+    engine._writer.set_commit_hook(None)
+    assert await engine.write(add("b")) == "b"
+    assert names(engine) == ["b"]
+
+
+async def test_closing_commits_what_was_given_and_takes_no_more(tmp_path: Path) -> None:
+    engine = SqliteEngine(tmp_path / "catalog.db", 0)
+    given = [asyncio.create_task(engine.write(add(str(number)))) for number in range(20)]
+    await asyncio.sleep(0)
+    await engine.close()
+    assert await asyncio.gather(*given) == [str(number) for number in range(20)]
+    with pytest.raises(ServiceUnavailable):
+        await engine.write(add("late"))
+    await engine.close()
+
+
+async def test_a_caller_that_gave_up_disturbs_nobody(engine: SqliteEngine) -> None:
+    release = threading.Event()
+    holding = await hold(engine, release)
+    given_up, patient = asyncio.create_task(engine.write(add("a"))), asyncio.create_task(engine.write(add("b")))
+    await asyncio.sleep(0)
+    given_up.cancel()
+    release.set()
+    await holding
+    assert await patient == "b"
+    assert names(engine) == ["a", "b"]
+
+
+async def test_the_file_is_its_owners_alone(engine: SqliteEngine) -> None:
+    assert engine.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_both_engines_name_the_same_statements_and_migrations() -> None:
+    sqlite, postgres = (set(load(f"manta.catalog.{engine}")) for engine in ("sqlite", "postgres"))
+    assert postgres - sqlite == ONLY_POSTGRES
+    assert sqlite <= postgres
+    numbered = [
+        [(one.number, one.name) for one in migrations(f"manta.catalog.{engine}")] for engine in ("sqlite", "postgres")
+    ]
+    assert numbered[0] == numbered[1]
+    assert [number for number, _ in numbered[0]] == list(range(1, len(numbered[0]) + 1))
+
+
+async def test_gateways_that_start_together_make_the_schema_once(postgres_url: str) -> None:
+    catalogs = await asyncio.gather(*(open_catalog(postgres_url, StandingClock()) for _ in range(4)))
+    await catalogs[0].create_bucket("books", "alice", 1)
+    assert (await catalogs[3].get_bucket("books")).name == "books"
+    for catalog in catalogs:
+        await catalog.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://x", "sqlite:", "nothing"])
+async def test_an_unknown_url_is_refused(url: str) -> None:
+    with pytest.raises(InvalidArgument, match="memory:"):
+        await open_catalog(url, StandingClock())
+
+
+async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match="PostgreSQL"):
+        async with opened(f"postgresql:///x?host={tmp_path}&user=manta", StandingClock()):
+            pass
