@@ -1,6 +1,7 @@
 """Lanes: which waiting task runs next, in which zone. Jobs take turns, and a slow zone build holds nobody else up."""
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
@@ -12,7 +13,7 @@ from jobs.agent.zones import Group, IdleZone, excess_idle
 from jobs.model.wire import AttemptRef, Failure, TaskResult, Usage
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
-from manta.core.errors import MantaError, SandboxUnavailable
+from manta.core.errors import MantaError
 from manta.core.limits import (
     FINISHING_MAX,
     LEASE_BATCH_MAX,
@@ -24,6 +25,7 @@ from manta.core.limits import (
     ZONES_IDLE_MAX,
 )
 
+_LOG = logging.getLogger("manta.agent")
 _SMOOTHING = 0.2
 
 
@@ -218,6 +220,8 @@ class Lanes:
         except ZoneBroken as error:
             self._counters.zones_broken += 1
             self._refuse(attempt, infrastructure_failure(f"The sandbox broke while the task ran: {error}"))
+        except Exception as error:
+            self._refuse(attempt, _own_fault(error))
         finally:
             self._running -= 1
             group.busy -= 1
@@ -246,6 +250,9 @@ class Lanes:
             except asyncio.CancelledError:
                 if not attempt.lost:
                     raise
+            except Exception as error:
+                self._refuse(attempt, _own_fault(error))
+                return
         if attempt.lost:
             await self._runner.abandon(attempt, ended)
         else:
@@ -283,10 +290,10 @@ class Lanes:
             zone = await self._sandbox.open_zone(group.zone_spec())
         except ZoneInitError as error:
             self._build_failed(group, init_failure(f"The init of phase {group.spec.phase} failed: {error}"))
-        except SandboxUnavailable as error:
+        except MantaError as error:
             self._build_failed(group, infrastructure_failure(error.message))
-        except (OSError, MantaError) as error:
-            self._build_failed(group, infrastructure_failure(f"The sandbox could not be built: {error}"))
+        except Exception as error:
+            self._build_failed(group, _own_fault(error))
         else:
             self._counters.zones_built += 1
             group.refusal = None
@@ -330,3 +337,9 @@ class Lanes:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         return task
+
+
+def _own_fault(error: Exception) -> Failure:
+    """What no one foresaw ends one attempt, not the agent; the log has the rest."""
+    _LOG.error("An attempt failed in the agent", exc_info=error)
+    return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")

@@ -353,6 +353,20 @@ async def test_a_broken_zone_is_rebuilt_and_its_attempt_tried_again(rig: Rig) ->
     assert len(rig.sandbox.built) == 2
 
 
+@pytest.mark.parametrize("error", [OSError(24, "Too many open files"), RuntimeError("nobody foresaw this")])
+async def test_what_nobody_foresaw_ends_one_attempt_and_not_the_agent(rig: Rig, error: Exception) -> None:
+    rig.sandbox.fail_next = error
+    spec = rig.gateway.phase("echo fine")
+    await rig.gateway.offer(spec, await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("InternalError", True)
+    await rig.gateway.offer(spec, await rig.input(b"x"))
+    results = await rig.gateway.wait_results(2)
+    assert results[1].failure is None
+    await rig.gateway.wait(lambda: rig.gateway.leases[-1].held == ())
+
+
 async def test_a_slow_zone_holds_no_other_job_up(rig: Rig) -> None:
     rig.sandbox.hold_builds = asyncio.Event()
     rig.sandbox.held_job = JOB

@@ -36,6 +36,9 @@ class PlainZone:
         self._killed = False
 
     async def run(self, task: TaskSpec) -> TaskEnd:
+        if self.sandbox.fail_next is not None:
+            error, self.sandbox.fail_next = self.sandbox.fail_next, None
+            raise error
         if self.sandbox.break_next:
             self.sandbox.break_next = False
             raise SandboxUnavailable("The fork server is gone.")
@@ -108,6 +111,7 @@ class PlainSandbox:
         self.unavailable: str | None = None
         self.init_fails: set[str] = set()
         self.break_next = False
+        self.fail_next: Exception | None = None
         self.hold_builds: asyncio.Event | None = None
         self.held_job: str | None = None
         self.open_zones: set[PlainZone] = set()
