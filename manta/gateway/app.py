@@ -15,6 +15,7 @@ from manta.gateway.access import require_root
 from manta.gateway.access_log import AccessLog, Entry, printable, redact_query
 from manta.gateway.body import Body
 from manta.gateway.context import Context
+from manta.gateway.exchange import Exchange
 from manta.gateway.known_headers import check_headers
 from manta.gateway.replies import error_reply
 from manta.gateway.request import (
@@ -29,7 +30,6 @@ from manta.gateway.request import (
 )
 from manta.gateway.responses import Response, encode_head
 from manta.gateway.router import Access, Level, Router
-from manta.gateway.server import Exchange
 
 API_PREFIX = "/_manta/"
 
