@@ -30,6 +30,7 @@ from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, Shuffl
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock
+from manta.core.errors import BadRequest
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
 
@@ -132,6 +133,8 @@ class Scheduler:
         Answered early when an attempt the node holds is not its own any more.
         """
         node_id = request.node_id
+        if len(request.held) > limits.HELD_MAX or len(request.known_phases) > limits.HELD_MAX:
+            raise BadRequest(f"A poll names at most {limits.HELD_MAX} attempts and phases.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
         await self._renew(node_id, request.epoch, begins=True)
         await self._take_back(request)
@@ -198,7 +201,9 @@ class Scheduler:
         return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer)
 
     async def report(self, request: ReportRequest) -> ReportReply:
-        """Commits what is current, names what is not."""
+        """Commits what is current, names what is not. BadRequest for a batch beyond limits.REPORT_BATCH_MAX."""
+        if len(request.results) > limits.REPORT_BATCH_MAX:
+            raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         stirred = await self.jobs.report(request.node_id, request.results)
         self.stir(stirred)
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))

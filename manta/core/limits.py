@@ -104,6 +104,8 @@ LEASE_BATCH_MAX: Final = 64
 LEASE_S: Final = 15.0
 LEASE_POLL_S: Final = 20.0
 REPORT_BATCH_MAX: Final = 256
+HELD_MAX: Final = 16 * LEASE_BATCH_MAX
+"""Attempts, or phases, that a node may name in one poll."""
 INFRASTRUCTURE_RETRIES: Final = 2
 LOST_LEASES_MAX: Final = 10
 """A task whose node is lost while it runs is tried again this often: it may be what brings the nodes down."""

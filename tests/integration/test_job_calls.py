@@ -24,6 +24,7 @@ from jobs.model.wire import (
 )
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import AccessKey, Account
+from manta.core import limits
 from manta.gateway.cluster import Cluster
 from manta.gateway.datapath import connect
 from manta.gateway.jobs import scheduling
@@ -358,3 +359,12 @@ async def test_stderr_is_asked_of_the_node_that_ran_the_task(gateway: RunningGat
     assert (await client.ask("GET", f"{path}/1/stderr")).status == 404
     assert (await client.ask("GET", f"{path}/99/stderr")).status == 404
     assert (await client.ask("GET", f"{path}/x/stderr")).status == 400
+
+
+@pytest.mark.invariant("S3")
+async def test_what_a_node_sends_is_bounded(gateway: RunningGateway) -> None:
+    node = NodeSide(gateway)
+    results = tuple(success(AttemptRef("j", number, 1)) for number in range(limits.REPORT_BATCH_MAX + 1))
+    assert (await node.call("report", ReportRequest("n1", "e", results))).status == 400
+    held = tuple(AttemptRef("j", number, 1) for number in range(limits.HELD_MAX + 1))
+    assert (await node.call("lease", LeaseRequest("n1", "e", 1, 0.0, held))).status == 400

@@ -1,18 +1,22 @@
-"""Two gateways on one catalog: nothing that must be right is in the memory of either."""
+"""Gateways beside and after one another on one catalog: nothing that must be right is in the memory of any."""
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from jobs.model.wire import AttemptRef, LeaseRequest, ReportRequest
 from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_store import JobStore
 from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
-from tests.support.catalog import opened
-from tests.support.jobs import MAP, REDUCE, NoPlacement, new_job, output, stored, success
+from manta.core.names import new_id
+from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.jobs import MAP, REDUCE, NoPlacement, new_job, output, ref, stored, success
 
 OBJECTS = 60
 NODES = ("n1", "n2", "n3")
@@ -85,3 +89,41 @@ async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs:
     accepted = Counter((one.job_id, one.task_id) for agent in agents for one in agent.accepted)
     assert len(accepted) == 2 * (OBJECTS + 1)
     assert set(accepted.values()) == {1}
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(tmp_path)
+
+
+@pytest.mark.invariant("J4", "D1")
+async def test_a_job_goes_on_where_a_dead_gateway_left_it(url: str) -> None:
+    """The gateway is gone after each step; what was acknowledged is there, and the next one ends the job."""
+    clock = StandingClock()
+
+    async def step(work: Callable[[JobStore], Awaitable[Any]]) -> Any:
+        async with opened(url, clock) as catalog:
+            return await work(catalog.jobs)
+
+    async with opened(url, clock) as catalog:
+        await catalog.create_bucket("books", "alice", 1)
+        for number in range(3):
+            await catalog.put_object("books", stored(clock.now_ms(), f"k{number}"))
+    until_ms = clock.now_ms() + 1_000_000
+    await step(lambda jobs: jobs.renew("n1", "e", until_ms))
+    job = (await step(lambda jobs: jobs.create_job(new_job(clock.now_ms(), [MAP, REDUCE], ["s3://books/"])))).job_id
+    assert await step(lambda jobs: jobs.jobs_to_tend(9)) == [job]
+    await step(lambda jobs: jobs.tend(job))
+    lost = await step(lambda jobs: jobs.lease("n1", "e", [new_id(clock.now_ms()) for _ in range(9)]))
+    assert len(lost) == 3
+    await step(lambda jobs: jobs.renew("n1", "e2", until_ms))
+    for _ in range(2):
+        slots = [new_id(clock.now_ms()) for _ in range(9)]
+        grants = await step(lambda jobs, slots=slots: jobs.lease("n1", "e2", slots))
+        results = [success(ref(grant.task), [output(grant.task.slot, ("n1",))]) for grant in grants]
+        assert (await step(lambda jobs, results=results: jobs.report("n1", results))).stale == ()
+        assert (await step(lambda jobs, results=results: jobs.report("n1", results))).stale == ()
+    await step(lambda jobs: jobs.tend(job))
+    view = await step(lambda jobs: jobs.get_job(job))
+    assert (view.state, view.inputs, view.outputs, view.errors) == ("done", 3, 1, 0)
+    assert (await step(lambda jobs: jobs.report("n1", [success(ref(lost[0].task))]))).stale != ()

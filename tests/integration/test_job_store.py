@@ -442,3 +442,38 @@ async def test_a_report_that_no_agent_makes_changes_nothing(
     with pytest.raises(BadRequest):
         await catalog.jobs.report("n1", [success(ref(grants[0].task), [made])])
     assert counts(await catalog.jobs.get_job(job)) == {"running": 1}
+
+
+@pytest.mark.invariant("J7")
+async def test_inputs_are_resolved_in_pages_without_skipping(
+    catalog: Catalog, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manta.catalog.job_scripts.resolve.RESOLVE_PAGE", 2)
+    await put(catalog, clock, "a1", "a2", "a3", "a4", "b1")
+    written = ("s3://books/a1", "s3://books/a*", "s3://books/b1", "s3://books/a1", "s3://books/a2", "s3://books/")
+    made = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], written))
+    pages = 0
+    while (await catalog.jobs.tend(made.job_id)).more:
+        pages += 1
+        assert (await catalog.jobs.get_job(made.job_id)).inputs <= 2 * pages
+    assert pages >= 6
+    keys = [line.fields["key"] for line in await catalog.jobs.inputs(made.job_id, 0, 100)]
+    assert keys == ["a1", "a1", "a2", "a3", "a4", "b1", "a1", "a2", "a1", "a2", "a3", "a4", "b1"]
+    assert len(await lease(catalog, clock, lanes=64)) == len(keys)
+
+
+async def test_a_long_cancel_goes_in_pages(
+    catalog: Catalog, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await put(catalog, clock, *(f"k{number}" for number in range(5)))
+    job = await begin(catalog, clock, [MAP], "s3://books/")
+    grants = await lease(catalog, clock, lanes=2)
+    monkeypatch.setattr("manta.catalog.job_scripts.tend.RESOLVE_PAGE", 2)
+    await catalog.jobs.cancel_job(job, "Enough.")
+    assert (await catalog.jobs.tend(job)).more == {job}
+    assert (await catalog.jobs.get_job(job)).state == "running"
+    last = grants[-1:]
+    await catalog.jobs.release("n1", [ref(last[0].task)], delivered=False)
+    await tended(catalog, job)
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, counts(view), view.errors) == ("cancelled", {"cancelled": 5}, 5)

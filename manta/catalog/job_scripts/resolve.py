@@ -9,21 +9,27 @@ from jobs.model.wire import Failure, TaskKind
 from manta.catalog.job_chunks import decode_chunk
 from manta.catalog.job_records import INPUT_ONLY, FoundObject
 from manta.catalog.job_scripts.unit import Unit
-from manta.catalog.ops import Op, Script
+from manta.catalog.ops import Op, Row, Script
 from manta.catalog.records import ROOT_ACCOUNT
 from manta.core.limits import RESOLVE_PAGE
 
 
 def resolve_page(unit: Unit) -> Script[bool]:
     """One page; whether there may be more. The first phase is complete when there is no more and the input is ended."""
-    job_id = unit.job.job_id
-    chunks = yield Op("chunk_next", (job_id,))
-    if not chunks:
-        unit.phases[0].complete = bool(unit.job.input_ended)
-        return False
-    number, data, position, after = chunks[0]
-    specs = decode_chunk(data)
     budget = RESOLVE_PAGE
+    while budget > 0:
+        chunks = yield Op("chunk_next", (unit.job.job_id,))
+        if not chunks:
+            unit.phases[0].complete = bool(unit.job.input_ended)
+            return False
+        budget = yield from _resolve_chunk(unit, chunks[0], budget)
+    return True
+
+
+def _resolve_chunk(unit: Unit, chunk: Row, budget: int) -> Script[int]:
+    """As much of the chunk as the budget allows; what is left of that."""
+    number, data, position, after = chunk
+    specs = decode_chunk(data)
     while position < len(specs) and budget > 0:
         keys = list(takewhile(lambda spec: spec.key is not None or spec.malformed is not None, specs[position:]))
         if keys:
@@ -33,8 +39,8 @@ def resolve_page(unit: Unit) -> Script[bool]:
         looked_at, after = yield from _resolve_listing(unit, specs[position], after, budget)
         budget -= max(looked_at, 1)
         position += not after
-    yield Op("chunk_save", (position, after, int(position >= len(specs)), job_id, number))
-    return True
+    yield Op("chunk_save", (position, after, int(position >= len(specs)), unit.job.job_id, number))
+    return budget
 
 
 def _resolve_keys(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
