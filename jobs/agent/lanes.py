@@ -1,31 +1,25 @@
 """Lanes: which waiting task runs next, in which zone. Jobs take turns, and a slow zone build holds nobody else up."""
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Protocol
 
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.counters import Counters
-from jobs.agent.outcome import infrastructure_failure, init_failure
+from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.runner import Ended, ZoneBroken
-from jobs.agent.zones import Group, IdleZone, excess_idle
+from jobs.agent.zone_builder import ZoneBuilder, own_fault
+from jobs.agent.zones import Group, IdleZone
 from jobs.model.wire import AttemptRef, Failure, TaskResult, Usage
-from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
+from jobs.sandbox.api import Sandbox, Zone
 from manta.core.clock import Clock
-from manta.core.errors import MantaError
 from manta.core.limits import (
     FINISHING_MAX,
     LEASE_BATCH_MAX,
     PREFETCH_S,
     WAITING_MAX,
-    ZONE_BUILDS_MAX,
-    ZONE_IDLE_S,
-    ZONE_RETRY_S,
-    ZONES_IDLE_MAX,
 )
 
-_LOG = logging.getLogger("manta.agent")
 _SMOOTHING = 0.2
 
 
@@ -53,7 +47,6 @@ class Lanes:
         on_change: Callable[[], None],
     ) -> None:
         self.count = count
-        self._sandbox = sandbox
         self._runner = runner
         self._clock = clock
         self._counters = counters
@@ -64,10 +57,9 @@ class Lanes:
         self._running = 0
         self._waiting = 0
         self._finishing = 0
-        self._building = 0
         self._task_s: float | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._builds: set[asyncio.Task[None]] = set()
+        self._builder = ZoneBuilder(sandbox, clock, counters, self._build_failed, self._zones_changed)
         self._closing = False
         self.unavailable: str | None = None
         """Why no sandbox can be built on this node at all; every task is refused with it then."""
@@ -154,13 +146,12 @@ class Lanes:
     def forget_job(self, job_id: str) -> None:
         """The job has ended: nothing of it will be leased again."""
         for key in [key for key in self._groups if key[0] == job_id]:
-            self._close_idle(self._groups[key])
+            self._builder.close_idle(self._groups[key])
             self._drop_if_empty(key)
 
     def trim(self) -> None:
         """Close zones that idle too long, and groups without zones and tasks."""
-        for zone in excess_idle(self._groups.values(), self._clock.monotonic_s(), ZONES_IDLE_MAX, ZONE_IDLE_S):
-            self._close(zone)
+        self._builder.close_excess(self._groups.values())
         for key in list(self._groups):
             self._drop_if_empty(key)
 
@@ -169,7 +160,7 @@ class Lanes:
     def dispatch(self) -> None:
         """Start whatever can be started."""
         if not self._closing:
-            self._build_zones()
+            self._builder.build_wanted(self._groups.values(), self.count)
         while self._running < self.count and self._finishing < FINISHING_MAX and not self._closing:
             group_or_none = self._next_group()
             if group_or_none is None:
@@ -181,19 +172,10 @@ class Lanes:
         self._closing = True
         for attempt in self.attempts():
             self.lose(attempt.ref)
-        for build in self._builds:
-            build.cancel()
-        for group in self._groups.values():
-            self._close_idle(group)
         while self._jobs:
             await asyncio.gather(*self._jobs, return_exceptions=True)
+        await self._builder.end(self._groups.values())
         self._groups.clear()
-
-    def _build_zones(self) -> None:
-        for group in self._groups.values():
-            if group.wants_zone(self.count) and self._clock.monotonic_s() >= group.retry_at_s:
-                while self._building < ZONE_BUILDS_MAX and group.wants_zone(self.count):
-                    self._start_build(group)
 
     def _next_group(self) -> Group | None:
         """The first phase in turn that has a task and a zone for it; it goes to the end of the row."""
@@ -221,12 +203,12 @@ class Lanes:
             self._counters.zones_broken += 1
             self._refuse(attempt, infrastructure_failure(f"The sandbox broke while the task ran: {error}"))
         except Exception as error:
-            self._refuse(attempt, _own_fault(error))
+            self._refuse(attempt, own_fault(error))
         finally:
             self._running -= 1
             group.busy -= 1
             if ended is None or self._closing:
-                self._close(zone)
+                self._builder.close(zone)
             else:
                 group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
                 self._learn(ended)
@@ -251,7 +233,7 @@ class Lanes:
                 if not attempt.lost:
                     raise
             except Exception as error:
-                self._refuse(attempt, _own_fault(error))
+                self._refuse(attempt, own_fault(error))
                 return
         if attempt.lost:
             await self._runner.abandon(attempt, ended)
@@ -277,39 +259,12 @@ class Lanes:
 
     # -- zones -------------------------------------------------------------------------------------------------------
 
-    def _start_build(self, group: Group) -> None:
-        group.building += 1
-        group.building_since_s = self._clock.monotonic_s()
-        self._building += 1
-        build = self._start(self._build(group))
-        self._builds.add(build)
-        build.add_done_callback(self._builds.discard)
-
-    async def _build(self, group: Group) -> None:
-        try:
-            zone = await self._sandbox.open_zone(group.zone_spec())
-        except ZoneInitError as error:
-            self._build_failed(group, init_failure(f"The init of phase {group.spec.phase} failed: {error}"))
-        except MantaError as error:
-            self._build_failed(group, infrastructure_failure(error.message))
-        except Exception as error:
-            self._build_failed(group, _own_fault(error))
-        else:
-            self._counters.zones_built += 1
-            group.refusal = None
-            group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
-        finally:
-            group.building -= 1
-            self._building -= 1
-            if self._closing:
-                self._close_idle(group)
-            self.dispatch()
-            self._on_change()
+    def _zones_changed(self) -> None:
+        self.dispatch()
+        self._on_change()
 
     def _build_failed(self, group: Group, failure: Failure) -> None:
         """Without any zone, every waiting task of the phase fails; with one, the others' zones go on."""
-        group.refusal = failure
-        group.retry_at_s = self._clock.monotonic_s() + ZONE_RETRY_S
         if not group.idle and not group.busy:
             self._refuse_waiting(group, failure)
 
@@ -318,14 +273,6 @@ class Lanes:
             attempt = group.waiting.popleft()
             self._waiting -= 1
             self._refuse(attempt, failure)
-
-    def _close(self, zone: Zone) -> None:
-        self._start(zone.close())
-
-    def _close_idle(self, group: Group) -> None:
-        for entry in group.idle:
-            self._close(entry.zone)
-        group.idle.clear()
 
     def _drop_if_empty(self, key: tuple[str, int]) -> None:
         group = self._groups[key]
@@ -337,9 +284,3 @@ class Lanes:
         self._jobs.add(task)
         task.add_done_callback(self._jobs.discard)
         return task
-
-
-def _own_fault(error: Exception) -> Failure:
-    """What no one foresaw ends one attempt, not the agent; the log has the rest."""
-    _LOG.error("An attempt failed in the agent", exc_info=error)
-    return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")

@@ -1,0 +1,104 @@
+"""Builds zones in the background, a bounded number at a time, and closes those nobody needs."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
+
+from jobs.agent.counters import Counters
+from jobs.agent.outcome import infrastructure_failure, init_failure
+from jobs.agent.zones import Group, IdleZone, excess_idle
+from jobs.model.wire import Failure
+from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
+from manta.core.clock import Clock
+from manta.core.errors import MantaError
+from manta.core.limits import ZONE_BUILDS_MAX, ZONE_IDLE_S, ZONE_RETRY_S, ZONES_IDLE_MAX
+
+_LOG = logging.getLogger("manta.agent")
+
+
+class ZoneBuilder:
+    """`on_failed` hears of a phase whose zone could not be built, `on_change` of every build that ended."""
+
+    def __init__(
+        self,
+        sandbox: Sandbox,
+        clock: Clock,
+        counters: Counters,
+        on_failed: Callable[[Group, Failure], None],
+        on_change: Callable[[], None],
+    ) -> None:
+        self._sandbox = sandbox
+        self._clock = clock
+        self._counters = counters
+        self._on_failed = on_failed
+        self._on_change = on_change
+        self._building = 0
+        self._builds: set[asyncio.Task[None]] = set()
+        self._closes: set[asyncio.Task[None]] = set()
+
+    def build_wanted(self, groups: Iterable[Group], lanes: int) -> None:
+        """Begin the zones that waiting tasks need."""
+        now_s = self._clock.monotonic_s()
+        for group in groups:
+            while self._building < ZONE_BUILDS_MAX and now_s >= group.retry_at_s and group.wants_zone(lanes):
+                group.building += 1
+                self._building += 1
+                group.building_since_s = now_s
+                _start(self._builds, self._build(group))
+
+    def close(self, zone: Zone) -> None:
+        _start(self._closes, zone.close())
+
+    def close_idle(self, group: Group) -> None:
+        for entry in group.idle:
+            self.close(entry.zone)
+        group.idle.clear()
+
+    def close_excess(self, groups: Iterable[Group]) -> None:
+        """Close zones that idle too long, or that are too many."""
+        for zone in excess_idle(groups, self._clock.monotonic_s(), ZONES_IDLE_MAX, ZONE_IDLE_S):
+            self.close(zone)
+
+    async def end(self, groups: Iterable[Group]) -> None:
+        """Give up what is being built, and end every idle zone."""
+        for build in self._builds:
+            build.cancel()
+        await asyncio.gather(*self._builds, return_exceptions=True)
+        for group in groups:
+            self.close_idle(group)
+        await asyncio.gather(*self._closes, return_exceptions=True)
+
+    async def _build(self, group: Group) -> None:
+        try:
+            zone = await self._sandbox.open_zone(group.zone_spec())
+        except ZoneInitError as error:
+            self._failed(group, init_failure(str(error)))
+        except MantaError as error:
+            self._failed(group, infrastructure_failure(error.message))
+        except Exception as error:
+            self._failed(group, own_fault(error))
+        else:
+            self._counters.zones_built += 1
+            group.refusal = None
+            group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
+        finally:
+            group.building -= 1
+            self._building -= 1
+            self._on_change()
+
+    def _failed(self, group: Group, failure: Failure) -> None:
+        group.refusal = failure
+        group.retry_at_s = self._clock.monotonic_s() + ZONE_RETRY_S
+        self._on_failed(group, failure)
+
+
+def own_fault(error: Exception) -> Failure:
+    """What no one foresaw ends one attempt, not the agent; the log has the rest."""
+    _LOG.error("An attempt failed in the agent", exc_info=error)
+    return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")
+
+
+def _start(tasks: set[asyncio.Task[None]], work: Coroutine[object, object, None]) -> None:
+    task = asyncio.get_running_loop().create_task(work)
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
