@@ -76,8 +76,10 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
+        held = self._link.held()
         await self._lanes.close()
-        await self._link.give_back()
+        if held:
+            await self._link.give_back()
         await self._sandbox.close()
         await self._peers.close()
         for gateway in self._gateways:
