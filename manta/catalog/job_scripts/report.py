@@ -23,8 +23,9 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     for result in results:
         check_outputs(result)
     done: list[Stirred] = []
-    alive = yield Op("agents_alive", (now_ms,))
-    living = [row[0] for row in alive]
+    living: list[str] = []
+    if any(result.failure is not None for result in results):
+        living = [row[0] for row in (yield Op("agents_alive", (now_ms,)))]
     ordered = sorted(results, key=lambda one: one.attempt.job_id)
     for job_id, group in groupby(ordered, key=lambda one: one.attempt.job_id):
         unit = yield from find_unit(job_id, now_ms)
@@ -53,7 +54,8 @@ def check_outputs(result: TaskResult) -> None:
 def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: NewId) -> Script[Stirred]:
     rows = yield Op("tasks", (unit.job.job_id, sorted({result.attempt.task_id for result in batch})))
     tasks = {row[1]: TaskRow(*row) for row in rows}
-    target = yield from _target_bucket(unit)
+    ends = any(_is_last(unit, task.phase) for task in tasks.values())
+    target = (yield from _target_bucket(unit)) if ends else ""
     stale: list[tuple[str, int, int]] = []
     for result in batch:
         task = tasks.get(result.attempt.task_id)

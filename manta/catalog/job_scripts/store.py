@@ -73,7 +73,7 @@ class ScriptedJobs(ABC):
         return await self.write(lambda: lease.renew(node_id, epoch, until_ms, self._now(), begins=begins))
 
     async def has_ready(self, node_id: str) -> bool:
-        return bool(await self._rows("ready_any", node_id)) or bool(await self._rows("ready_any", ANY_NODE))
+        return bool(await self._rows("ready_any", node_id, ANY_NODE))
 
     async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
         return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now()))

@@ -194,8 +194,8 @@ class MemoryJobTables:
     def ready_delete(self, node_id: str, job_id: str, task_id: int) -> None:
         self.ready.get(node_id, {}).pop((job_id, task_id), None)
 
-    def ready_any(self, node_id: str) -> list[tuple[Any, ...]]:
-        return [(1,)] if self.ready.get(node_id) else []
+    def ready_any(self, *node_ids: str) -> list[tuple[Any, ...]]:
+        return [(1,)] if any(self.ready.get(node_id) for node_id in node_ids) else []
 
     def ready_jobs(self, node_id: str, limit: int) -> list[tuple[Any, ...]]:
         found = sorted({job_id for job_id, _ in self.ready.get(node_id, {})})[:limit]

@@ -121,7 +121,7 @@ INSERT INTO ready (node_id, job_id, task_id, since_ms) VALUES ($1, $2, $3, $4) O
 DELETE FROM ready WHERE node_id = $1 AND job_id = $2 AND task_id = $3;
 
 -- name: ready_any
-SELECT 1 FROM ready WHERE node_id = $1 LIMIT 1;
+SELECT 1 FROM ready WHERE node_id IN ($1, $2) LIMIT 1;
 
 -- name: ready_jobs
 -- One seek for each job, however many tasks it has.
