@@ -10,6 +10,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from pathlib import Path
 
 from manta.core.errors import NoSuchBlob
 from manta.core.limits import LISTING_MAX_AGE_S
@@ -65,6 +66,17 @@ class Listing:
                 self._ids = _Ids(sorted(set(_scan(self._volume.layout))))
                 self._read_s = now_s
             return self._ids
+
+
+def stored_blobs(root: Path) -> Iterator[BlobInfo]:
+    """What lies in the volume at `root`, by id, read without its node: for a stopped one. Blocking."""
+    layout = Layout(root)
+    for packed in sorted(set(_scan(layout))):
+        blob_id = packed.hex()
+        growing = not os.path.exists(layout.blob(blob_id))
+        with suppress(FileNotFoundError):
+            found = os.stat(layout.growing_blob(blob_id) if growing else layout.blob(blob_id))
+            yield BlobInfo(blob_id, found.st_size, found.st_mtime_ns // 1_000_000, growing)
 
 
 def _scan(layout: Layout) -> Iterator[bytes]:

@@ -1,0 +1,123 @@
+"""`manta backup restore fsck`: the embedded catalog, kept safe and compared with the volumes."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from manta.catalog.fsck import Finding, Problem, compare, confirm
+from manta.catalog.open import open_catalog
+from manta.catalog.records import Blob, Node
+from manta.catalog.sqlite.backup import backup as write_backup
+from manta.catalog.sqlite.backup import restore as read_backup
+from manta.catalog.store import Catalog
+from manta.cli import output
+from manta.cli.exit_codes import FAILED
+from manta.core.clock import SystemClock
+from manta.core.errors import InvalidArgument, NodeUnavailable
+from manta.core.limits import ORPHAN_GRACE_S
+from manta.core.names import birth_ms
+from manta.core.peers import NodeAddress
+from manta.supervisor.data_dir import DataDir
+from storage_nodes.api import BlobInfo
+from storage_nodes.client import NodeClient
+from storage_nodes.listing import stored_blobs
+
+Data = Annotated[Path, typer.Option(help="The store's data folder.")]
+_PAGE = 1000
+
+
+def backup(file: Annotated[Path, typer.Argument(help="Where to write it.")], data: Data = Path("manta-data")) -> None:
+    """Write the catalog as it is now to a file; the store may be running."""
+    head = write_backup(DataDir(data).catalog, file, int(SystemClock().wall_s() * 1000))
+    output.console().print(f"{file}: the catalog of {data}, {output.size_text(head.size)} before compression")
+
+
+def restore(file: Annotated[Path, typer.Argument(exists=True)], data: Data = Path("manta-data")) -> None:
+    """Put a backup in the place of a missing catalog; the store must be stopped."""
+    folder = DataDir(data)
+    folder.acquire()
+    try:
+        head = read_backup(file, folder.catalog)
+    finally:
+        folder.release()
+    output.console().print(f"{folder.catalog}: restored, {output.size_text(head.size)}")
+
+
+def fsck(
+    data: Data = Path("manta-data"),
+    catalog: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
+) -> None:
+    """Compare the catalog with what the nodes hold. Changes nothing; exit code 1 if a copy is missing or wrong."""
+    path = DataDir(data).catalog
+    if catalog is None and not path.exists():
+        raise InvalidArgument(f"There is no catalog at {path}: say --data, or restore a backup first.")
+    counts = asyncio.run(_fsck(catalog or f"sqlite:{path}", json))
+    output.console().print(", ".join(f"{counts[problem]} × {problem.value}" for problem in Problem))
+    if counts[Problem.MISSING] or counts[Problem.SIZE]:
+        raise typer.Exit(FAILED)
+
+
+async def _fsck(url: str, json: bool) -> Counter[Problem]:
+    """Print every confirmed finding of every node; how many there are of each kind."""
+    counts: Counter[Problem] = Counter()
+    catalog = await open_catalog(url, SystemClock())
+    try:
+        for node in await catalog.list_nodes():
+            async for finding in compare(node.node_id, _recorded(catalog, node), _held(node)):
+                if await _stands(catalog, finding):
+                    counts[finding.problem] += 1
+                    _print(finding, json)
+    finally:
+        await catalog.close()
+    return counts
+
+
+def _print(finding: Finding, json: bool) -> None:
+    if json:
+        values = {"problem": finding.problem.value, "node": finding.node_id, "blob": finding.blob_id}
+        output.json_line({**values, "expected": finding.expected, "found": finding.found, "copies": finding.copies})
+    else:
+        sizes = f"expected {finding.expected}, found {finding.found} bytes"
+        output.line(f"{finding.node_id}  {finding.problem.value:<14}  {finding.blob_id}  {sizes}")
+
+
+async def _stands(catalog: Catalog, finding: Finding) -> bool:
+    """Ask the catalog again: it went on while the listings were read. What is young may be on its way in."""
+    age_s = SystemClock().wall_s() - birth_ms(finding.blob_id) / 1000
+    if finding.problem is Problem.ORPHAN and age_s < ORPHAN_GRACE_S:
+        return False
+    unknown = await catalog.unknown_blobs(finding.node_id, [finding.blob_id])
+    return confirm(finding, unknown, still_recorded=finding.blob_id not in unknown)
+
+
+async def _recorded(catalog: Catalog, node: Node) -> AsyncIterator[Blob]:
+    after = ""
+    while page := await catalog.blobs_of_node(node.node_id, after=after, limit=_PAGE):
+        for blob in page:
+            yield blob
+        after = page[-1].blob_id
+
+
+async def _held(node: Node) -> AsyncIterator[BlobInfo]:
+    """What a running node says it holds; of a stopped one on this machine, what lies in its folder."""
+    client = NodeClient(NodeAddress(node.node_id, node.url, node.key))
+    try:
+        try:
+            page = await client.list(limit=_PAGE)
+        except NodeUnavailable:
+            if node.volume is None or not Path(node.volume).is_dir():
+                raise NodeUnavailable(f"Node {node.node_id} does not answer at {node.url}: start it first.") from None
+            for info in await asyncio.to_thread(lambda: list(stored_blobs(Path(node.volume or "")))):
+                yield info
+            return
+        while page:
+            for info in page:
+                yield info
+            page = await client.list(after=page[-1].blob_id, limit=_PAGE)
+    finally:
+        await client.close()
