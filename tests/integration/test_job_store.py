@@ -477,3 +477,15 @@ async def test_a_long_cancel_goes_in_pages(
     await tended(catalog, job)
     view = await catalog.jobs.get_job(job)
     assert (view.state, counts(view), view.errors) == ("cancelled", {"cancelled": 5}, 5)
+
+
+@pytest.mark.invariant("J3")
+async def test_a_cancelled_job_ends_no_sooner_than_all_of_its_inputs(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [REDUCE], "s3://books/")
+    grants = await lease(catalog, clock)
+    await catalog.jobs.cancel_job(job, "Enough.")
+    await catalog.jobs.release("n1", [ref(grants[0].task)], delivered=True)
+    await tended(catalog, job)
+    assert [line.fields["state"] for line in await catalog.jobs.inputs(job, 0, 10)] == ["cancelled", "cancelled"]
+    assert (await catalog.jobs.get_job(job)).state == "cancelled"

@@ -9,8 +9,11 @@ from manta.catalog.ops import Op, Script
 
 
 def move_on(unit: Unit) -> Script[None]:
-    """To be called after any change of counts, before the flush."""
-    if unit.job.ended:
+    """To be called after any change of counts, before the flush.
+
+    A cancelled job ends by its last page of cancelling alone: before, inputs without a task may be unfinished (J3).
+    """
+    if unit.job.ended or (unit.job.cancel_reason is not None and not unit.all_cancelled):
         return
     for step in advance(unit.phases, cancelled=unit.job.cancel_reason is not None):
         if isinstance(step, OpenReducers):

@@ -20,6 +20,7 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
     more = yield from resolve_page(unit)
     if not more and unit.job.cancel_reason is not None:
         more = yield from _cancel_page(unit)
+        unit.all_cancelled = not more
     unit.job.tend = int(more)
     yield from move_on(unit)
     yield from unit.flush()

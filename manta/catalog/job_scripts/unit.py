@@ -61,6 +61,7 @@ class Unit:
     phases: list[PhaseCounts]
     now_ms: int
     alive: Sequence[str] = ()
+    all_cancelled: bool = False
     new_tasks: list[TaskRow] = field(default_factory=list)
     saves: list[tuple[Any, ...]] = field(default_factory=list)
     ready: list[tuple[str, str, int, int]] = field(default_factory=list)
