@@ -26,13 +26,13 @@ def check_condition(condition: WriteCondition | None, current_etag: str | None) 
         if current_etag is None:
             raise NoSuchKey
         if not _names(condition.if_match, current_etag):
-            raise PreconditionFailed
+            raise PreconditionFailed(None, Condition="If-Match")
     if (
         condition.if_none_match is not None
         and current_etag is not None
         and _names(condition.if_none_match, current_etag)
     ):
-        raise PreconditionFailed
+        raise PreconditionFailed(None, Condition="If-None-Match")
 
 
 def check_delete_condition(condition: WriteCondition | None, current_etag: str | None) -> None:
@@ -40,7 +40,7 @@ def check_delete_condition(condition: WriteCondition | None, current_etag: str |
     try:
         check_condition(condition, current_etag)
     except NoSuchKey:
-        raise PreconditionFailed from None
+        raise PreconditionFailed(None, Condition="If-Match") from None
 
 
 def _names(wanted: tuple[str, ...], etag: str) -> bool:

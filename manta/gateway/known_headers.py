@@ -28,6 +28,7 @@ _ALWAYS = frozenset(
 """Read by the verifier, by `access.authorize`, or meant for logs."""
 
 _AS_IT_IS: Mapping[str, frozenset[str]] = {
+    "x-amz-api-version": frozenset({"2006-03-01"}),  # of S3, which has had no other since; sent by AWS's C++ SDK
     "x-amz-acl": frozenset({"private", "bucket-owner-full-control"}),
     "x-amz-storage-class": frozenset({"STANDARD"}),
     "x-amz-object-ownership": frozenset({"BucketOwnerEnforced"}),

@@ -83,6 +83,22 @@ def test_a_multipart_upload_is_completed_only_where_nothing_is(s3: Any, bucket: 
     assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b"new"
 
 
+def test_the_error_names_the_condition(s3: Any, bucket: str) -> None:
+    """s3fs tells an existing file from other failures by it."""
+    at = {"Bucket": bucket, "Key": "k"}
+    s3.put_object(**at, Body=b"v")
+    for call, options, condition in [
+        (s3.put_object, {"IfNoneMatch": "*"}, "If-None-Match"),
+        (s3.put_object, {"IfMatch": '"0"'}, "If-Match"),
+        (s3.delete_object, {"IfMatch": '"0"'}, "If-Match"),
+        (s3.get_object, {"IfMatch": '"0"'}, "If-Match"),
+        (s3.get_object, {"IfUnmodifiedSince": "2001-01-01"}, "If-Unmodified-Since"),
+    ]:
+        with pytest.raises(ClientError) as caught:
+            call(**at, **options)
+        assert caught.value.response["Error"]["Condition"] == condition
+
+
 def test_conditional_reads_copies_and_deletes(s3: Any, bucket: str) -> None:
     at = {"Bucket": bucket, "Key": "k"}
     etag = s3.put_object(**at, Body=b"v")["ETag"]

@@ -155,3 +155,17 @@ def test_options_that_ask_for_what_already_is_are_granted(client: Any) -> None:
     client.create_bucket(Bucket="refusals", ACL="private", ObjectOwnership="BucketOwnerEnforced")
     assert refused(client.put_object, **at, ExpectedBucketOwner="somebody") == (403, "AccessDenied")
     assert refused(client.get_object, **at, ExpectedBucketOwner="somebody") == (403, "AccessDenied")
+
+
+def test_the_api_version_of_aws_sdk_for_cpp(plain: Endpoint) -> None:
+    """pyarrow sends it with every request; S3 has had no other version, so another one is refused."""
+    client = plain.boto3()
+    versions = iter(["2006-03-01", "2030-01-01"])
+
+    def add(request: Any, **_: Any) -> None:
+        request.headers["x-amz-api-version"] = next(versions)
+
+    client.meta.events.register("before-sign.s3.ListBuckets", add)
+    assert "Buckets" in client.list_buckets()
+    assert refused(client.list_buckets) == (501, "NotImplemented")
+    client.close()

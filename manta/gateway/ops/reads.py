@@ -53,7 +53,7 @@ def _plan(request: Request, version: ObjectVersion) -> tuple[Response, Span | No
     headers, query = request.headers, request.query
     outcome = evaluate_read(headers, version.etag, version.modified_ms // 1000)
     if outcome is Outcome.FAILED:
-        raise PreconditionFailed
+        raise PreconditionFailed(None, Condition="If-Match" if "if-match" in headers else "If-Unmodified-Since")
     if outcome is Outcome.NOT_MODIFIED:
         described = object_headers(version, {}, with_checksums=False)
         return Response(304, {name: described[name] for name in ("ETag", "Last-Modified")}), None
