@@ -1,11 +1,12 @@
 """Keys that are awkward in a URL, in XML or in a header, and listings of them, through boto3."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from botocore.handlers import set_list_objects_encoding_type_url
 
-from tests.support.compat import REGION, SESSION, Endpoint, refused
+from tests.support.compat import REGION, SESSION, Endpoint, empty_bucket, refused
 
 pytestmark = pytest.mark.xdist_group("compat-boto3")
 
@@ -132,6 +133,23 @@ def test_paging_with_prefixes_and_delimiters(s3: Any, bucket: str) -> None:
     assert listed([s3.list_objects_v2(Bucket=bucket, Delimiter="é")]) == [key for key in keys if key != "zé"]
 
 
+def test_more_than_a_page_of_keys(plain: Endpoint) -> None:
+    """Listings and batched deletes end at a thousand; boto3 goes on by itself."""
+    client = plain.client
+    client.create_bucket(Bucket="thousands")
+    keys = [f"k{n:04d}" for n in range(1100)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda key: client.put_object(Bucket="thousands", Key=key, Body=b"x"), keys))
+    for call in ("list_objects", "list_objects_v2"):
+        assert [len(page["Contents"]) for page in client.get_paginator(call).paginate(Bucket="thousands")] == [
+            1000,
+            100,
+        ]
+        assert listed(client.get_paginator(call).paginate(Bucket="thousands")) == keys
+    empty_bucket(client, "thousands")
+    client.delete_bucket(Bucket="thousands")
+
+
 def test_the_older_object_interface(endpoint: Endpoint, bucket: str) -> None:
     """boto3's resources list by V1 and delete in batches."""
     resource = SESSION.resource(
@@ -150,6 +168,8 @@ def test_the_older_object_interface(endpoint: Endpoint, bucket: str) -> None:
         ("b", b"b"),
         ("c/d", b"c/d"),
     ]
+    pages = endpoint.client.get_paginator("list_buckets").paginate(PaginationConfig={"PageSize": 1})
+    assert bucket in [found["Name"] for page in pages for found in page["Buckets"]]
     assert bucket in [found.name for found in resource.buckets.all()]
     held.objects.filter(Prefix="c/").delete()
     assert [item.key for item in held.objects.all()] == ["a", "b"]

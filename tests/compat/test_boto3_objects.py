@@ -172,6 +172,27 @@ def test_errors_are_those_that_programs_catch(s3: Any, endpoint: Endpoint, bucke
         stranger.close()
 
 
+def test_a_large_body_that_is_refused_gets_its_answer(s3: Any, bucket: str) -> None:
+    """The client hears why, though it still has megabytes to send, and the next request is served."""
+    for options, refusal in [
+        ({"Bucket": "no-such-bucket", "Key": "k"}, (404, "NoSuchBucket")),
+        ({"Bucket": bucket, "Key": "k" * 1025}, (400, "KeyTooLongError")),
+        ({"Bucket": bucket, "Key": "k", "ACL": "public-read"}, (501, "NotImplemented")),
+        ({"Bucket": bucket, "Key": "k", "IfMatch": '"0"'}, (404, "NoSuchKey")),
+    ]:
+        assert refused(s3.put_object, Body=BIG, **options) == refusal
+    assert s3.list_objects_v2(Bucket=bucket)["KeyCount"] == 0
+
+
+def test_a_stream_without_a_length_is_refused_as_by_s3(secure: Endpoint) -> None:
+    """boto3 sends it in chunks without x-amz-decoded-content-length; upload_fileobj is the way."""
+    client = secure.client
+    client.create_bucket(Bucket="lengths")
+    refusal = refused(client.put_object, Bucket="lengths", Key="k", Body=Pipe(BIG))
+    assert refusal == (411, "MissingContentLength")
+    client.delete_bucket(Bucket="lengths")
+
+
 @pytest.fixture
 def virtual(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client that names the bucket in the host, as S3's own endpoints want it."""
