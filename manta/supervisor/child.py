@@ -53,8 +53,10 @@ class Child:
         return code
 
     def signal(self, number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            self.process.send_signal(number)
+        """By pid: Popen's own way may reap the child first, and then its real return code is lost."""
+        if self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     async def stop(self, grace_s: float) -> int:
         """SIGTERM, and SIGKILL if it is still there after the grace."""
