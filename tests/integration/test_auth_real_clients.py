@@ -2,9 +2,7 @@
 
 import asyncio
 import base64
-import datetime
 import hashlib
-import ipaddress
 import shutil
 import ssl
 import subprocess
@@ -12,7 +10,6 @@ import threading
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -22,9 +19,6 @@ from aiohttp import web
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.httpsession import URLLib3Session
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
 
 from manta.auth.body import Data, Trailers
 from manta.auth.payload import PayloadKind
@@ -32,6 +26,7 @@ from manta.auth.verify import SignedRequest, Verifier
 from manta.core.clock import SystemClock
 from manta.core.errors import MantaError
 from tests.support.auth import ACCESS_KEY, REGION, SECRET_KEY, find_key
+from tests.support.certificates import Certificate, self_signed
 
 KEYS = ["plain", "with space", "ümläut/ß", "a+b", "100%41", "a//b", "../up", "(x)!*'", "q?x=y&z", "~tilde", "日本"]
 ERROR = "<Error><Code>{}</Code><Message>{}</Message></Error>"
@@ -97,38 +92,17 @@ class Server:
 
 
 @pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A self-signed certificate of 127.0.0.1 and its key, in one file."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = tmp_path_factory.mktemp("tls") / "server.pem"
-    path.write_bytes(
-        certificate.public_bytes(serialization.Encoding.PEM)
-        + key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return self_signed(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.fixture(params=["http", "https"])
-def store(request: pytest.FixtureRequest, certificate: Path) -> Iterator[tuple[Server, Any, str]]:
+def store(request: pytest.FixtureRequest, certificate: Certificate) -> Iterator[tuple[Server, Any, str]]:
     """(server, boto3 client, scheme)"""
     tls = None
     if request.param == "https":
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        tls.load_cert_chain(certificate)
+        tls.load_cert_chain(certificate.chain, certificate.key)
     server = Server(tls)
     server.start()
     client = boto3.client(
@@ -137,7 +111,7 @@ def store(request: pytest.FixtureRequest, certificate: Path) -> Iterator[tuple[S
         aws_access_key_id=ACCESS_KEY,
         aws_secret_access_key=SECRET_KEY,
         region_name=REGION,
-        verify=str(certificate) if tls else None,
+        verify=str(certificate.chain) if tls else None,
         config=Config(
             signature_version="s3v4",
             s3={"addressing_style": "path"},
@@ -172,9 +146,9 @@ def test_boto3_lists_and_reads(store: tuple[Server, Any, str]) -> None:
     assert len(server.seen.paths) == 2 * len(KEYS)
 
 
-def test_presigned_urls(store: tuple[Server, Any, str], certificate: Path) -> None:
+def test_presigned_urls(store: tuple[Server, Any, str], certificate: Certificate) -> None:
     server, client, _ = store
-    session = URLLib3Session(verify=str(certificate))
+    session = URLLib3Session(verify=str(certificate.chain))
     for key in KEYS:
         url = client.generate_presigned_url("put_object", {"Bucket": "bucket", "Key": key}, ExpiresIn=60)
         answer = session.send(AWSRequest("PUT", url, data=b"x").prepare())
@@ -188,7 +162,7 @@ def test_presigned_urls(store: tuple[Server, Any, str], certificate: Path) -> No
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed on this machine")
-def test_curl(store: tuple[Server, Any, str], certificate: Path) -> None:
+def test_curl(store: tuple[Server, Any, str], certificate: Certificate) -> None:
     server, _, scheme = store
     base = f"{scheme}://127.0.0.1:{server.port}/bucket"
     digest = hashlib.sha256(b"hello").hexdigest()
@@ -199,7 +173,7 @@ def test_curl(store: tuple[Server, Any, str], certificate: Path) -> None:
         "/key?uploads",
         "/key?versionId=1",
     ):
-        command = ["curl", "-sS", "--fail-with-body", "--cacert", str(certificate), "--path-as-is", "-X", "PUT"]
+        command = ["curl", "-sS", "--fail-with-body", "--cacert", str(certificate.chain), "--path-as-is", "-X", "PUT"]
         command += ["--user", f"{ACCESS_KEY}:{SECRET_KEY}", "--aws-sigv4", f"aws:amz:{REGION}:s3"]
         command += ["-H", f"x-amz-content-sha256: {digest}", "--data-binary", "hello", base + target]
         answer = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)

@@ -6,18 +6,14 @@ import json
 import os
 import socket
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from manta.core.config import TlsFiles
 from manta.gateway import server as http_server
+from tests.support.certificates import self_signed
 from tests.support.gateway import (
     MemoryBlobs,
     RunningGateway,
@@ -126,33 +122,11 @@ async def test_metrics_count_requests() -> None:
     assert "manta_connections 1.0" in text
 
 
-def certificate(folder: Path) -> TlsFiles:
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    signed = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .sign(key, hashes.SHA256())
-    )
-    files = TlsFiles(str(folder / "cert.pem"), str(folder / "key.pem"))
-    Path(files.certificate).write_bytes(signed.public_bytes(serialization.Encoding.PEM))
-    Path(files.private_key).write_bytes(
-        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return files
-
-
 def test_tls_with_trailing_checksums(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over https boto3 sends aws-chunked bodies with an unsigned trailer, and no Content-Length."""
     monkeypatch.setattr(http_server, "DRAIN_IDLE_S", 0.2)
-    files = certificate(tmp_path)
+    made = self_signed(tmp_path, "localhost")
+    files = TlsFiles(str(made.chain), str(made.key))
     with threaded_gateway(MemoryBlobs(files=True), tls=files, host="localhost") as gateway:
         client = gateway.boto3(verify=files.certificate)
         client.create_bucket(Bucket="bkt")
