@@ -22,7 +22,7 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSpec:
-    """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds."""
+    """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota."""
 
     name: str
     tenant: str
@@ -32,6 +32,7 @@ class ZoneSpec:
     init_timeout_s: float = 60.0
     env: Mapping[str, str] = field(default_factory=dict)
     assets: tuple[Asset, ...] = ()
+    cpus: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,25 +5,23 @@ import platform
 import shutil
 import tempfile
 from collections.abc import Mapping
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from jobs.sandbox import seccomp
 from jobs.sandbox.api import Sandbox, TaskSpec, ZoneSpec
+from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes_of
 from jobs.sandbox.broker_client import Broker
+from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
 from jobs.sandbox.forkserver_build import fork_server
-from jobs.sandbox.launch import Blueprint, SealedFile, launch
+from jobs.sandbox.launch import Blueprint, Joins, SealedFile, launch
 from jobs.sandbox.probe import bubblewrap, probe, refuse_if_missing
-from jobs.sandbox.protocol import Limits
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import NotImplementedHere, SandboxUnavailable
-from manta.core.limits import GIB, MIB, TASK_MEMORY_DEFAULT_BYTES, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
+from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
 
-_PAGE_BYTES: Final = 4096
-_SCRATCH_BYTES_PER_INODE: Final = 4096
-_SCRATCH_INODES_MIN: Final = 1024
-_ADDRESS_SPACE_FACTOR: Final = 4
 _SELF_TEST_TIMEOUT_S: Final = 30.0
 
 
@@ -64,10 +62,15 @@ class NamespaceSandbox:
         self._uids = TenantUids()
         self._broker = Broker(blobs_dir.resolve(), store_uid if self._is_root else None)
         self._blueprint: Blueprint | None = None
+        self._groups: ControlGroups | None = None
 
     async def start(self) -> None:
         refuse_if_missing(probe())
         self._blueprint = self._build()
+        if self._groups is None:
+            groups = ControlGroups(sha256(bytes(self._state_dir.resolve())).hexdigest()[:12])
+            await groups.open()
+            self._groups = groups
         await self._broker.start()
         await self._self_test()
 
@@ -79,12 +82,18 @@ class NamespaceSandbox:
         return await self._open(self._blueprint, self._broker, spec)
 
     async def _open(self, blueprint: Blueprint, broker: Broker, spec: ZoneSpec) -> ForkServerZone:
+        assert self._groups is not None
         uid = self._uids.uid(spec.tenant) if self._is_root else None
+        holds = self._groups.holds
+        lease = None
         try:
-            launched = launch(blueprint, uid, spec.scratch_bytes if spec.init else 0)
+            lease = self._groups.lease(group_limits_of(spec, holds))
+            launched = launch(blueprint, uid, scratch_bytes_of(spec, holds) if spec.init else 0, _joins(lease))
         except OSError as error:
+            if lease is not None:
+                lease.give_back()
             raise SandboxUnavailable(f"A zone cannot be started: {error}.") from None
-        zone = ForkServerZone(spec, launched, limits_of(spec), broker.mount, uid)
+        zone = ForkServerZone(spec, launched, limits_of(spec, holds), broker.mount, uid, lease)
         try:
             await zone.greet()
             await zone.initialize()
@@ -98,18 +107,14 @@ class NamespaceSandbox:
             "driver": "bubblewrap, user namespaces, seccomp",
             "fork_server": self._blueprint.program.kind if self._blueprint else None,
             "identity": "a uid per account" if self._is_root else f"uid {os.geteuid()} for every account",
-            "limits": {
-                "timeout": "the task's first process is killed",
-                "processes": "RLIMIT_NPROC in the zone's user namespace",
-                "memory": "RLIMIT_DATA and RLIMIT_AS, per process; not the sum of a task's processes",
-                "scratch": "size and inodes of the task's tmpfs, RLIMIT_FSIZE",
-                "open files": "RLIMIT_NOFILE, per process",
-                "cpu": "none",
-            },
+            "limits": means(self._groups.survey if self._groups else survey()),
         }
 
     async def close(self) -> None:
         await self._broker.close()
+        if self._groups is not None:
+            await self._groups.close()
+            self._groups = None
         if self._blueprint is not None:
             for file in (self._blueprint.program.file, self._blueprint.zone_filter, self._blueprint.task_filter):
                 file.close()
@@ -142,6 +147,10 @@ class NamespaceSandbox:
         return Blueprint(bubblewrap(), program, zone_filter, task_filter, self._binds)
 
 
+def _joins(lease: ZoneLease | None) -> Joins:
+    return Joins() if lease is None else Joins(lease.task_join, lease.init_join, tuple(lease.server_joins))
+
+
 async def _expect_probe(zone: ForkServerZone) -> None:
     """The task reads its input and cannot write it."""
     command = 'read -r line && test "$line" = probe && ! (: >> /input/probe) 2>/dev/null'
@@ -152,16 +161,3 @@ async def _expect_probe(zone: ForkServerZone) -> None:
         os.close(nowhere)
     if end.exit_status != 0:
         raise SandboxUnavailable(f"The sandbox failed its test at start (exit status {end.exit_status}).")
-
-
-def limits_of(spec: ZoneSpec) -> Limits:
-    """What the zone's tasks may use. Address space is wider than memory: programs reserve more than they touch."""
-    return Limits(
-        scratch=spec.scratch_bytes,
-        scratch_inodes=max(spec.scratch_bytes // _SCRATCH_BYTES_PER_INODE, _SCRATCH_INODES_MIN),
-        data=spec.memory_bytes,
-        address=_ADDRESS_SPACE_FACTOR * (spec.memory_bytes + GIB),
-        file=spec.scratch_bytes + _PAGE_BYTES,  # a page more, so that a full scratch is ENOSPC, not a signal
-        processes=TASK_PIDS_MAX,
-        open_files=TASK_OPEN_FILES_MAX,
-    )

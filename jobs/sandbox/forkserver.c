@@ -1,6 +1,6 @@
 /* The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
  *
- * Run as `forkserver SOCKET_FD FILTER_FD`; protocol.py has the messages, forkserver.py is the same program in Python. It
+ * Run as `forkserver SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`; protocol.py has the messages, forkserver.py is the same program in Python. It
  * trusts its agent and is not trusted by it. Written for one thread and no heap: every buffer has its size here.
  */
 #define _GNU_SOURCE
@@ -47,7 +47,7 @@ enum { VERSION = 1, MESSAGE_MAX = 1 << 18, ENVIRONMENT_MAX = 8192, DESCRIPTORS_M
 enum { TASK = 1, KILL = 2 };
 enum { HELLO = 0, ENDED = 1, BROKEN = 2 };
 enum { HAS_OBJECT = 1, HAS_STDIN = 2, IS_INIT = 4, SEES_ZONE = 8 };
-enum { NONE, CLONE, PROC, INPUT, SCRATCH, ZONE, STDIO, LIMITS, PRIVILEGES, FILTER, SHELL };
+enum { NONE, CLONE, PROC, INPUT, SCRATCH, ZONE, STDIO, LIMITS, PRIVILEGES, FILTER, SHELL, GROUP };
 enum { CANNOT_EXECUTE = 126 };
 
 struct request {
@@ -80,6 +80,7 @@ static struct sock_filter filter_code[FILTER_MAX];
 static struct sock_fprog filter;
 static struct shared *shared;
 static const char *shell;
+static int task_group = -1, init_group = -1;
 
 /* In the task's first process: say where it failed, and end. */
 static void fail(int step) {
@@ -92,6 +93,9 @@ static void need(int step, long result) {
     if (result < 0)
         fail(step);
 }
+
+/* Joins a group by its cgroup.procs that the agent opened: the kernel asks for the opener's rights, not for ours. */
+static int join(int group) { return group < 0 || write(group, "0", 1) == 1 ? 0 : -1; }
 
 static long read_only(const char *path) {
     struct attributes attributes = {.set = 1};
@@ -213,6 +217,7 @@ static pid_t spawn_shell(void) {
 
 /* Process 1 of the task. When it ends, the kernel has killed everything of the task. */
 static void first_process(void) {
+    need(GROUP, join(message.header.flags & IS_INIT ? init_group : task_group));
     need(PROC, mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL));
     prefer_for_oom();
     int standard_input = attach_input();
@@ -351,10 +356,20 @@ static void load_filter(int file) {
 }
 
 int main(int count, char *arguments[]) {
-    if (count != 3)
+    if (count < 5)
         return 2;
     int channel = atoi(arguments[1]);
     load_filter(atoi(arguments[2]));
+    task_group = atoi(arguments[3]);
+    init_group = atoi(arguments[4]);
+    for (int place = 5; place < count; place++) {
+        int group = atoi(arguments[place]);
+        if (join(group) < 0) {
+            perror("fork server: joining its control group");
+            return 1;
+        }
+        close(group);
+    }
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);
     prctl(PR_SET_NAME, "forkserver", 0, 0, 0);

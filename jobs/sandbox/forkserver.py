@@ -1,6 +1,7 @@
 """The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
 
-A program of its own (`python -I -S forkserver.py SOCKET_FD FILTER_FD`), standard library only; forkserver.c is the same
+A program of its own, standard library only, run as
+`python -I -S forkserver.py SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`; forkserver.c is the same
 program in C and speaks the same protocol (protocol.py). It trusts its agent and is not trusted by it.
 """
 
@@ -42,7 +43,10 @@ _OOM_SCORE = b"800"
 _SHELLS = ("/bin/bash", "/bin/sh")
 _DEFAULT_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
-STEPS = ("none", "clone", "proc", "input", "scratch", "zone", "stdio", "limits", "privileges", "filter", "shell")
+STEPS = (
+    *("none", "clone", "proc", "input", "scratch", "zone", "stdio", "limits", "privileges", "filter", "shell"),
+    "group",
+)
 _STEP = {name: number for number, name in enumerate(STEPS)}
 _SHARED = struct.Struct("<IIII")  # step that failed, errno, wait status of the shell, scratch full
 
@@ -69,6 +73,12 @@ def _read_only(path: bytes) -> None:
     attributes = struct.pack("<QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
     size = ctypes.c_size_t(len(attributes))
     _check(_libc.syscall(_long(_SYS_MOUNT_SETATTR), _long(_AT_FDCWD), path, _long(0), attributes, size))
+
+
+def _join(group: int) -> None:
+    """By its cgroup.procs that the agent opened: the kernel asks for the opener's rights, not for ours."""
+    if group >= 0:
+        os.write(group, b"0")
 
 
 class Filter:
@@ -178,10 +188,12 @@ def _scratch_full() -> bool:
     return state.f_bfree == 0 or state.f_ffree == 0
 
 
-def _first_process(request: Request, program: Filter, shared: mmap.mmap) -> NoReturn:
+def _first_process(request: Request, program: Filter, group: int, shared: mmap.mmap) -> NoReturn:
     """The task's pid 1. When it ends, the kernel has killed everything of the task."""
-    step = "proc"
+    step = "group"
     try:
+        _join(group)
+        step = "proc"
         _mount(b"proc", b"/proc", _NOSUID_NODEV | _NOEXEC)
         with open("/proc/self/oom_score_adj", "wb") as file:
             file.write(_OOM_SCORE)
@@ -219,9 +231,11 @@ def _first_process(request: Request, program: Filter, shared: mmap.mmap) -> NoRe
 class ForkServer:
     """Runs one task at a time; a KILL that comes when none runs is dropped."""
 
-    def __init__(self, channel: socket.socket, program: Filter) -> None:
+    def __init__(self, channel: socket.socket, program: Filter, task_group: int, init_group: int) -> None:
         self._channel = channel
         self._program = program
+        self._task_group = task_group
+        self._init_group = init_group
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
 
     def serve(self) -> None:
@@ -251,7 +265,8 @@ class ForkServer:
         flags = _long(_NAMESPACES | signal.SIGCHLD)
         pid = _check(_libc.syscall(_long(_SYS_CLONE), flags, _long(0), _long(0), _long(0), _long(0)))
         if pid == 0:
-            _first_process(request, self._program, self._shared)
+            group = self._init_group if request.flags & IS_INIT else self._task_group
+            _first_process(request, self._program, group, self._shared)
         return pid
 
     def _await(self, pid: int) -> bool:
@@ -287,7 +302,11 @@ def main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     with os.fdopen(int(sys.argv[2]), "rb") as file:
         program = Filter(file.read())
-    ForkServer(channel, program).serve()
+    task_group, init_group, *own_groups = map(int, sys.argv[3:])
+    for group in own_groups:
+        _join(group)
+        os.close(group)
+    ForkServer(channel, program, task_group, init_group).serve()
 
 
 if __name__ == "__main__":

@@ -49,8 +49,22 @@ class Program:
     file: SealedFile
     interpreter: tuple[str, ...] = ()
 
-    def command(self, descriptor: int, channel: int, filter_descriptor: int) -> list[str]:
-        return [*self.interpreter, f"/proc/self/fd/{descriptor}", str(channel), str(filter_descriptor)]
+    def command(self, descriptor: int, channel: int, filter_descriptor: int, joins: "Joins") -> list[str]:
+        numbers = (channel, filter_descriptor, joins.task, joins.init, *joins.server)
+        return [*self.interpreter, f"/proc/self/fd/{descriptor}", *map(str, numbers)]
+
+
+@dataclass(frozen=True, slots=True)
+class Joins:
+    """Descriptors by which a zone joins its control groups: the task's, init's (-1 for none), the fork server's."""
+
+    task: int = -1
+    init: int = -1
+    server: tuple[int, ...] = ()
+
+    @property
+    def descriptors(self) -> list[int]:
+        return [descriptor for descriptor in (self.task, self.init, *self.server) if descriptor >= 0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +87,7 @@ class Launched:
     complaints: int
 
 
-def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int = 0) -> Launched:
+def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins: Joins) -> Launched:
     """Starts a zone; with `uid`, as that user; with a folder for init's results if that has a size.
 
     Call it on a thread that outlives the zone: the zone dies with it.
@@ -83,13 +97,13 @@ def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int = 0) ->
     complaints, their_stderr = os.pipe()
     opened: list[int] = [theirs.detach(), their_stderr]
     try:
-        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], opened)
+        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], joins, opened)
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=their_stderr,
             stderr=their_stderr,
-            pass_fds=[descriptor for descriptor in opened if descriptor != their_stderr],
+            pass_fds=[*joins.descriptors, *(descriptor for descriptor in opened if descriptor != their_stderr)],
             cwd="/",
             env={},
             start_new_session=True,
@@ -108,7 +122,9 @@ def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int = 0) ->
     return Launched(process, ours, complaints)
 
 
-def _arguments(blueprint: Blueprint, zone_folder_bytes: int, channel: int, opened: list[int]) -> list[str]:
+def _arguments(
+    blueprint: Blueprint, zone_folder_bytes: int, channel: int, joins: Joins, opened: list[int]
+) -> list[str]:
     """The command line; descriptors it names are added to `opened`, for the caller to pass on and close."""
 
     def passed(file: SealedFile) -> int:
@@ -128,7 +144,7 @@ def _arguments(blueprint: Blueprint, zone_folder_bytes: int, channel: int, opene
         arguments += ["--size", str(zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
     arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]
     program = passed(blueprint.program.file)
-    return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter))
+    return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter), joins)
 
 
 def _root_arguments(binds: Mapping[str, Path]) -> list[str]:

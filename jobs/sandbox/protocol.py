@@ -31,6 +31,7 @@ STEPS: Final = (
     "dropping its privileges",
     "setting its system call filter",
     "starting its shell",
+    "joining its control groups",
 )
 
 

@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable
 
 from jobs.sandbox import protocol
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.cgroups import ZoneLease
 from jobs.sandbox.launch import Launched
 from jobs.sandbox.protocol import Flag, Kind, Limits, Reply
 from manta.core.errors import SandboxUnavailable
@@ -25,7 +26,10 @@ _KILLED_BEFORE_ITS_START = TaskEnd(None, signal.SIGKILL, False, Overrun.KILLED, 
 
 
 class ForkServerZone:
-    """The Zone of api.py. `mount` asks the broker; `uid` is the zone's own when the node runs as root."""
+    """The Zone of api.py. `mount` asks the broker; `uid` is the zone's own when the node runs as root.
+
+    `groups` are its control groups, where there are any; they are given back when the zone is closed.
+    """
 
     def __init__(
         self,
@@ -34,6 +38,7 @@ class ForkServerZone:
         limits: Limits,
         mount: Callable[[str], Awaitable[int]],
         uid: int | None,
+        groups: ZoneLease | None,
     ) -> None:
         self._spec = spec
         self._process = launched.process
@@ -42,6 +47,7 @@ class ForkServerZone:
         self._limits = limits
         self._mount = mount
         self._uid = uid
+        self._groups = groups
         self._loop = asyncio.get_running_loop()
         self._reply: asyncio.Future[Reply] = self._loop.create_future()
         self._busy = True
@@ -49,6 +55,8 @@ class ForkServerZone:
         self._overrun: Overrun | None = None
         self._flags = Flag.SEES_ZONE if spec.init else Flag(0)
         self._loop.add_reader(self._channel.fileno(), self._on_message)
+        if groups is not None:
+            groups.on_overrun = self._end_task
 
     @property
     def pid(self) -> int:
@@ -97,6 +105,9 @@ class ForkServerZone:
         if self._complaints >= 0:
             os.close(self._complaints)
             self._complaints = -1
+        if self._groups is not None:
+            self._groups.give_back()
+            self._groups = None
 
     async def _run(self, task: TaskSpec, flags: Flag) -> TaskEnd:
         if self._broken is not None:
@@ -158,7 +169,7 @@ class ForkServerZone:
             self._break(f"its fork server cannot be reached: {error.strerror}")
 
     def _end_task(self, reason: Overrun) -> None:
-        if self._overrun is not None:
+        if self._overrun is not None or not self._busy:
             return
         self._overrun = reason
         if not self._reply.done():
@@ -200,25 +211,31 @@ class ForkServerZone:
         return f"The zone {self._spec.name} does not run ({self._broken}): the task is tried in another."
 
     def _end(self, reply: Reply) -> TaskEnd:
+        exceeded, cpu_s = self._groups.settle() if self._groups is not None else (None, None)
         status = reply.status
         signaled = os.WIFSIGNALED(status)
         return TaskEnd(
             exit_status=None if signaled else os.WEXITSTATUS(status),
             signal=os.WTERMSIG(status) if signaled else None,
             core_dumped=os.WCOREDUMP(status),
-            overrun=self._overrun_of(reply),
+            overrun=self._overrun_of(reply, exceeded),
             wall_s=reply.wall_s,
-            cpu_s=reply.cpu_s,
+            cpu_s=reply.cpu_s if cpu_s is None else cpu_s,
         )
 
-    def _overrun_of(self, reply: Reply) -> Overrun | None:
-        if reply.killed:
+    def _overrun_of(self, reply: Reply, exceeded: Overrun | None) -> Overrun | None:
+        if reply.killed and self._overrun is Overrun.KILLED:
             return self._overrun
-        if reply.status == 0:
-            return None
+        if exceeded is not None:  # also with status 0: the process that was killed may have been any of the task's
+            return exceeded
+        if reply.killed or reply.status == 0:
+            return self._overrun if reply.killed else None
         if reply.scratch_full or (os.WIFSIGNALED(reply.status) and os.WTERMSIG(reply.status) == signal.SIGXFSZ):
             return Overrun.SCRATCH
-        if reply.peak_bytes >= _MEMORY_REACHED * self._spec.memory_bytes:
+        if (
+            self._limits.data == self._spec.memory_bytes
+            and reply.peak_bytes >= _MEMORY_REACHED * self._spec.memory_bytes
+        ):
             return Overrun.MEMORY
         return None
 

@@ -26,6 +26,8 @@ USER_HEADERS_MAX_BYTES: Final = 8 * KIB
 
 # requests
 XML_MAX_BYTES: Final = 2 * MIB
+XML_ELEMENTS_MAX: Final = 100_000
+"""A CompleteMultipartUpload of PARTS_MAX parts has up to eight elements for each."""
 JSON_MAX_BYTES: Final = 1 * MIB
 REQUEST_LINE_MAX_BYTES: Final = 16 * KIB
 HEADER_MAX_BYTES: Final = 16 * KIB
@@ -119,6 +121,8 @@ TENDING_MAX: Final = 4
 """Jobs whose pages of work (resolving, cancelling, cleaning) one gateway runs side by side."""
 FAIR_JOBS_MAX: Final = 256
 """Jobs looked at when a node's lanes are shared out, the oldest first."""
+GLOB_MAX_CHARS: Final = 1024
+"""A longer one fits no key but through its sets, and takes memory with the square of its length."""
 JOB_INPUTS_MAX_BYTES: Final = 16 * MIB
 """One `POST /jobs/{id}/inputs`."""
 IDEMPOTENCY_KEY_MAX_CHARS: Final = 255
@@ -132,6 +136,8 @@ TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
 TASK_OUTPUT_MAX_BYTES: Final = 64 * GIB
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024
+ZONE_OVERHEAD_BYTES: Final = 64 * MIB
+"""What a zone's fork server may use beside its tasks' memory."""
 STDERR_KEEP_BYTES: Final = 64 * KIB
 STDERR_IN_ERROR_BYTES: Final = 4 * KIB
 JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
