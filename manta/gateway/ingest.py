@@ -93,7 +93,7 @@ def read_claims(headers: Mapping[str, str], *, default: Algorithm = DEFAULT_ALGO
     trailer = _trailer_algorithm(headers.get("x-amz-trailer"))
     if len(sent) + (trailer is not None) > 1:
         raise BadRequest("Expecting a single x-amz-checksum- header or trailer.")
-    named = headers.get("x-amz-sdk-checksum-algorithm")
+    named = headers.get("x-amz-sdk-checksum-algorithm") or headers.get("x-amz-checksum-algorithm")
     algorithm = sent[0] if sent else trailer or (parse_algorithm(named) if named else default)
     return Claims(
         md5=checksums.decode(md5, 16) if md5 is not None else None,

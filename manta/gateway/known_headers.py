@@ -11,6 +11,7 @@ from manta.core.errors import NotImplementedHere
 
 CHECKSUM_HEADERS = frozenset(algorithm.header for algorithm in Algorithm) | {
     "x-amz-sdk-checksum-algorithm",
+    "x-amz-checksum-algorithm",  # MinIO's clients send it in place of the former
     "x-amz-trailer",
 }
 METADATA = "x-amz-meta-*"

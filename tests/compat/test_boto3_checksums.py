@@ -11,7 +11,7 @@ from awscrt import checksums as crt
 from boto3.s3.transfer import TransferConfig
 
 from manta.core.limits import MIB
-from tests.support.compat import refused
+from tests.support.compat import Endpoint, refused
 
 pytestmark = pytest.mark.xdist_group("compat-boto3")
 
@@ -114,3 +114,18 @@ def test_of_managed_uploads(s3: Any, bucket: str, algorithm: str | None) -> None
     assert got["Body"].read() == DATA
     kind = got["ChecksumType"]
     assert got[f"Checksum{algorithm or 'CRC32'}"] == expected(algorithm or "CRC32", kind)
+
+
+def test_the_algorithm_named_as_minio_clients_name_it(endpoint: Endpoint, bucket: str) -> None:
+    """minio-go, and restic and mc with it, send x-amz-checksum-algorithm, with a trailer of that kind or without."""
+    for calculation in ("when_required", "when_supported"):
+        client = endpoint.boto3(request_checksum_calculation=calculation)
+        options = {"ChecksumAlgorithm": "CRC32C"} if calculation == "when_supported" else {}
+        client.meta.events.register(
+            "before-sign.s3.PutObject",
+            lambda request, **_: request.headers.add_header("x-amz-checksum-algorithm", "CRC32C"),
+        )
+        client.put_object(Bucket=bucket, Key="k", Body=SECOND, **options)
+        got = client.head_object(Bucket=bucket, Key="k", ChecksumMode="ENABLED")
+        assert got["ChecksumCRC32C"] == text(digest("CRC32C", SECOND))
+        client.close()
