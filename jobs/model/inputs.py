@@ -15,6 +15,7 @@ from jobs.model.globs import compile_glob, literal_prefix
 from jobs.model.properties import check_known
 from manta.core import names
 from manta.core.errors import InvalidArgument, InvalidURI, MantaError
+from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES
 
 _SPECIAL = re.compile(r"[*?\[]")
 _KNOWN = ("bucket", "key", "prefix", "glob")
@@ -58,12 +59,27 @@ def _parse_uri(uri: str) -> InputSpec:
     try:
         bucket, key = names.split_uri(uri)
         if _SPECIAL.search(key):
-            return InputSpec(bucket, glob=key)
+            return InputSpec(bucket, glob=_check_glob(key))
         if not key or key.endswith("/"):
-            return InputSpec(bucket, prefix=key)
+            return InputSpec(bucket, prefix=_check_prefix(key))
         return InputSpec(bucket, key=names.check_key(key))
     except MantaError:
-        return InputSpec("", malformed=uri)
+        return _malformed(uri)
+
+
+def _check_glob(glob: str) -> str:
+    if len(glob) > GLOB_MAX_CHARS:
+        raise InvalidArgument(f"A glob has at most {GLOB_MAX_CHARS} characters.")
+    return glob
+
+
+def _check_prefix(prefix: str) -> str:
+    return names.check_key(prefix) if prefix else prefix
+
+
+def _malformed(written: str) -> InputSpec:
+    """Its beginning is enough to recognise it by."""
+    return InputSpec("", malformed=written[:KEY_MAX_BYTES])
 
 
 def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
@@ -81,8 +97,10 @@ def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
         names.check_bucket(str(fields["bucket"]))
         if key is not None:
             names.check_key(str(key))
+        _check_prefix(str(fields.get("prefix", "")))
+        _check_glob(str(fields.get("glob", "")))
     except (MantaError, InvalidURI):
-        return InputSpec("", malformed=f"s3://{fields['bucket']}/{key or ''}")
+        return _malformed(f"s3://{fields['bucket']}/{key or ''}")
     return InputSpec(
         str(fields["bucket"]),
         key=None if key is None else str(key),

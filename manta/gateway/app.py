@@ -23,6 +23,7 @@ from manta.gateway.request import (
     Target,
     bucket_and_key,
     decode_component,
+    hoisted_headers,
     host_bucket,
     parse_headers,
     parse_query,
@@ -107,13 +108,14 @@ class App:
         bucket, key = bucket_and_key(target.path, virtual)
         trace.resource = f"/{bucket}/{key}" if key else f"/{bucket}"
         query = parse_query(target.query)
+        fields = hoisted_headers(query, headers) if query else headers
         level = Level.OBJECT if key else Level.BUCKET if bucket else Level.SERVICE
-        route = self._router.find(trace.method, level, query, headers)
+        route = self._router.find(trace.method, level, query, fields)
         trace.operation = route.name
-        check_headers(route.name, route.headers, headers)
+        check_headers(route.name, route.headers, fields)
         body = self._body(exchange, trace, headers, identity)
         request = Request(
-            trace.id, trace.method, target.path, target.query, bucket, key, query, headers, identity, body,
+            trace.id, trace.method, target.path, target.query, bucket, key, query, fields, identity, body,
             _peer(exchange), exchange.protocol.ssl_context is not None,
         )  # fmt: skip
         return await route.op(self._context, request)

@@ -65,13 +65,15 @@ Handler = Callable[[Exchange], Awaitable[bool]]
 class Connection(RequestHandler):
     """One client connection: aiohttp's, with a deadline for the head of a request and a place in the count."""
 
-    __slots__ = ("active_at", "head_began", "server")
+    __slots__ = ("active_at", "asked", "head_began", "server")
 
     def __init__(self, server: "HttpServer", loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self.server = server
         self.active_at = loop.time()
         self.head_began: float | None = None
+        self.asked = False
+        """Whether a request has come; its client may then pause for the keep-alive time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         if len(self.server._connections) >= CONNECTIONS_MAX:
@@ -94,6 +96,11 @@ class Connection(RequestHandler):
     def idle(self) -> bool:
         """Between requests, with nothing of the next one here."""
         return self._waiter is not None and not self._waiter.done() and self.head_began is None and not self._messages
+
+    def overdue(self, deadline: float) -> bool:
+        """Whether the head of a request, or the first byte of the first one, is waited for since before `deadline`."""
+        began = self.head_began if self.asked or self.head_began is not None else self.active_at
+        return began is not None and began < deadline
 
     def linger_not(self) -> None:
         self._lingering_time = 0.0
@@ -127,6 +134,7 @@ class Connection(RequestHandler):
             finally:
                 self._waiter = None
         found = self._messages.popleft()
+        self.asked = True
         if self._parser is not None:
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
@@ -252,9 +260,9 @@ class HttpServer(web.Server):
         loop = asyncio.get_running_loop()
         while True:
             await asyncio.sleep(SWEEP_INTERVAL_S)
-            overdue = loop.time() - HEADERS_DEADLINE_S
+            deadline = loop.time() - HEADERS_DEADLINE_S
             for connection in self.connections:
-                if connection.head_began is not None and connection.head_began < overdue and connection.transport:
+                if connection.transport is not None and connection.overdue(deadline):
                     connection.transport.abort()
 
     @property

@@ -5,10 +5,13 @@ from xml.etree import ElementTree as Tree
 from xml.parsers import expat
 
 from manta.core.errors import MalformedXML, MantaError
+from manta.core.limits import XML_ELEMENTS_MAX
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n'
 DEPTH_MAX = 16
+_ENCODINGS = frozenset({"utf-8", "utf-16", "iso-8859-1", "us-ascii"})
+"""Those that expat reads by itself; for any other it would look among all of Python's codecs."""
 
 _ESCAPES = {
     code: f"&#{code};" for code in (*range(0x20), 0x7F)
@@ -49,11 +52,18 @@ def parse(body: bytes, root: str) -> Tree.Element:
     """The document, its namespaces taken off; MalformedXML unless it is well formed, shallow and named `root`."""
     builder = Tree.TreeBuilder()
     parser = expat.ParserCreate(namespace_separator="}")
-    depth = 0
+    depth = elements = 0
+
+    def declaration(_version: str, encoding: str | None, _standalone: int) -> None:
+        if encoding is not None and encoding.lower() not in _ENCODINGS:
+            raise MalformedXML(f"The XML of the request is in {encoding[:40]!r}; UTF-8 is needed.")
 
     def start(name: str, attributes: dict[str, str]) -> None:
-        nonlocal depth
+        nonlocal depth, elements
         depth += 1
+        elements += 1
+        if elements > XML_ELEMENTS_MAX:
+            raise MalformedXML(f"The XML of the request has more than {XML_ELEMENTS_MAX} elements.")
         if depth > DEPTH_MAX:
             raise MalformedXML("The XML of the request is nested too deeply.")
         builder.start(name.rpartition("}")[2], {key.rpartition("}")[2]: value for key, value in attributes.items()})
@@ -66,6 +76,7 @@ def parse(body: bytes, root: str) -> Tree.Element:
     def refuse_doctype(*_: object) -> None:
         raise MalformedXML("The XML of the request has a DOCTYPE; none is accepted.")
 
+    parser.XmlDeclHandler = declaration
     parser.StartElementHandler = start
     parser.EndElementHandler = end
     parser.CharacterDataHandler = builder.data
@@ -73,7 +84,7 @@ def parse(body: bytes, root: str) -> Tree.Element:
     parser.EntityDeclHandler = refuse_doctype
     try:
         parser.Parse(body, True)
-    except (expat.ExpatError, ValueError):
+    except (expat.ExpatError, ValueError, LookupError):
         raise MalformedXML from None
     element = builder.close()
     if element.tag != root:

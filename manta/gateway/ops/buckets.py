@@ -37,7 +37,7 @@ async def list_buckets(context: Context, request: Request) -> Response:
 def _bucket_page(buckets: list[Bucket], query: Mapping[str, str]) -> tuple[list[Bucket], str]:
     """The buckets asked for, and the token of the next page ("" at the end): the last name of this one."""
     text = query.get("max-buckets", str(BUCKETS_PAGE_MAX))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text[:6]) <= BUCKETS_PAGE_MAX):
+    if not (text.isascii() and text.isdigit() and len(text) <= 10 and 1 <= int(text) <= BUCKETS_PAGE_MAX):
         raise InvalidArgument(f"max-buckets is a number from 1 to {BUCKETS_PAGE_MAX}.")
     after, prefix = query.get("continuation-token", ""), query.get("prefix", "")
     wanted = [bucket for bucket in buckets if bucket.name > after and bucket.name.startswith(prefix)]

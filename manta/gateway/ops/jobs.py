@@ -1,6 +1,9 @@
 """Jobs: `/_manta/v1/jobs…`, JSON and NDJSON. An account sees its own jobs; the root account sees all."""
 
+import asyncio
 from collections.abc import Iterable
+from io import BytesIO
+from itertools import islice
 from urllib.parse import quote
 
 import msgspec
@@ -27,8 +30,8 @@ async def create_job(context: Context, request: Request) -> Response:
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
     await _check_output(context, request, document.plan)
     key = request.headers.get("idempotency-key")
-    if key is not None and not 0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS:
-        raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} characters.")
+    if key is not None and not (0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS and key.isprintable()):
+        raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} printable characters.")
     new = NewJob(
         job_id=new_job_id(context.now_ms()),
         owner_id=request.account_id,
@@ -94,9 +97,19 @@ async def add_inputs(context: Context, request: Request) -> Response:
     """One input a line: a JSON string or object, or the bare `s3://bucket/key`. 202 with how many were taken."""
     view = await _find(context, request)
     body = await request.body.read(limits.JOB_INPUTS_MAX_BYTES)
-    specs = [_parse_line(line) for line in body.split(b"\n") if line.strip()]
-    await context.extra(Scheduler).add_inputs(view.job_id, tuple(encode_chunks(specs)), end=False)
-    return json_response({"added": len(specs)}, 202)
+    chunks = await read_inputs(body)
+    await context.extra(Scheduler).add_inputs(view.job_id, chunks, end=False)
+    return json_response({"added": sum(count for _, count in chunks)}, 202)
+
+
+async def read_inputs(body: bytes) -> list[tuple[bytes, int]]:
+    """The inputs in lines of NDJSON, packed page by page; other requests get their turn between two pages."""
+    chunks: list[tuple[bytes, int]] = []
+    lines = BytesIO(body)
+    while page := list(islice(lines, limits.RESOLVE_PAGE)):
+        chunks += encode_chunks(_parse_line(line) for line in page if not line.isspace())
+        await asyncio.sleep(0)
+    return chunks
 
 
 async def end_inputs(context: Context, request: Request) -> Response:

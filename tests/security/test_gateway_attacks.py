@@ -1,0 +1,199 @@
+"""Requests that once took the gateway down, blinded it or made it say 500, and such as it must go on to refuse."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from urllib.parse import quote
+
+import msgspec
+import pytest
+
+from jobs.model.inputs import parse_input
+from manta.core.errors import MalformedXML
+from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES, XML_ELEMENTS_MAX
+from manta.gateway import server as http_server
+from manta.gateway import xml
+from manta.gateway.ops.jobs import read_inputs
+from tests.support.gateway import RunningGateway, Wire, presigned_request, running_gateway, signed_request, wire
+
+HEALTH = b"GET /_manta/health HTTP/1.1\r\nHost: x\r\n\r\n"
+JOB = b'{"phases": [{"type": "map", "exec": "cat"}]}'
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[RunningGateway]:
+    async with running_gateway() as running:
+        await running.context.catalog.create_bucket("bkt", "root", 1)
+        yield running
+
+
+@pytest.fixture
+async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
+    async with wire(gateway) as connection:
+        yield connection
+
+
+@pytest.mark.invariant("S3")
+async def test_a_connection_that_never_asks_is_cut_off(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http_server, "HEADERS_DEADLINE_S", 0.1)
+    monkeypatch.setattr(http_server, "SWEEP_INTERVAL_S", 0.02)
+    async with running_gateway() as swift, wire(swift) as silent, wire(swift) as served:
+        assert (await served.ask(HEALTH)).status == 200
+        assert await silent.reader.read() == b""
+        assert (await served.ask(HEALTH)).status == 200, "only the keep-alive time bounds a pause between requests"
+
+
+@pytest.mark.parametrize("encoding", ["rot13", "hex", "base64", "mbcs", "unicode_escape", "utf-7", "idna", "nonsense"])
+def test_xml_in_a_codec_of_pythons_is_malformed(encoding: str) -> None:
+    with pytest.raises(MalformedXML):
+        xml.parse(f'<?xml version="1.0" encoding="{encoding}"?><Delete/>'.encode(), "Delete")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf-16", "ISO-8859-1", "us-ascii"])
+def test_xml_in_an_encoding_that_every_parser_has_is_read(encoding: str) -> None:
+    body = f'<?xml version="1.0" encoding="{encoding}"?><Delete><Key>k</Key></Delete>'.encode(encoding)
+    assert xml.parse(body, "Delete").findtext("Key") == "k"
+
+
+@pytest.mark.invariant("S3")
+def test_xml_of_too_many_elements_is_refused() -> None:
+    assert len(xml.parse(b"<Delete>" + b"<a/>" * (XML_ELEMENTS_MAX - 1) + b"</Delete>", "Delete")) > 0
+    with pytest.raises(MalformedXML):
+        xml.parse(b"<Delete>" + b"<a/>" * XML_ELEMENTS_MAX + b"</Delete>", "Delete")
+
+
+@pytest.mark.parametrize("number", ["000001" + "9" * 4500, "9" * 4500, "0", "-1", "1.0", "\N{ARABIC-INDIC DIGIT ONE}"])
+async def test_odd_page_sizes_are_refused(gateway: RunningGateway, line: Wire, number: str) -> None:
+    reply = await line.ask(signed_request(gateway, "GET", f"/?max-buckets={quote(number)}"))
+    assert (reply.status, reply.code) == (400, "InvalidArgument")
+
+
+async def test_an_idempotency_key_that_is_no_text_is_refused(gateway: RunningGateway, line: Wire) -> None:
+    request = signed_request(gateway, "POST", "/_manta/v1/jobs", JOB)
+    reply = await line.ask(request.replace(b"\r\n\r\n", b"\r\nIdempotency-Key: a\xff\r\n\r\n", 1))
+    assert (reply.status, msgspec.json.decode(reply.body)["error"]["code"]) == (400, "InvalidArgument")
+
+
+@pytest.mark.invariant("S3")
+async def test_many_lines_of_inputs_leave_the_loop_to_others() -> None:
+    lines = 20_000
+    turns = 0
+    reading = asyncio.ensure_future(read_inputs(b"s3://abc/k\n\n" * lines))
+    while not reading.done():
+        turns += 1
+        await asyncio.sleep(0)
+    chunks = await reading
+    assert sum(count for _, count in chunks) == lines
+    assert turns > 10
+
+
+@pytest.mark.invariant("S3")
+@pytest.mark.parametrize("written", ["s3://bkt/" + "*a" * 500_000, {"bucket": "bkt", "glob": "*a" * 500_000}])
+def test_a_glob_longer_than_any_key_is_an_invalid_input(written: object) -> None:
+    """Compiling it would take memory with the square of its length."""
+    spec = parse_input(written)
+    assert spec.malformed is not None
+    assert len(spec.malformed) <= KEY_MAX_BYTES
+    assert parse_input("s3://bkt/" + "*" * GLOB_MAX_CHARS).glob == "*" * GLOB_MAX_CHARS
+
+
+@pytest.mark.invariant("S3")
+@pytest.mark.parametrize("written", ["x" * 1_000_000, "s3://bkt/" + "k" * 1_000_000, {"bucket": "b" * 1_000_000}])
+def test_what_is_kept_of_an_input_that_names_nothing_is_bounded(written: object) -> None:
+    spec = parse_input(written)
+    assert spec.malformed is not None
+    assert len(spec.malformed) <= KEY_MAX_BYTES
+
+
+@pytest.mark.invariant("S1")
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [
+        ("x-amz-acl=public-read", 501),
+        ("x-amz-server-side-encryption=aws:kms", 501),
+        ("X-Amz-Storage-Class=GLACIER", 501),
+        ("x-amz-tagging=a%3Db", 501),
+        ("x-amz-expected-bucket-owner=somebody", 403),
+        ("x-amz-checksum-sha256=" + "A" * 43 + "%3D", 400),
+        ("x-amz-copy-source=bkt%2Fabsent", 404),
+        ("x-amz-meta-a=b%0D%0AEvil:%201", 400),
+        ("x-amz-meta-a:%20b=c", 400),
+        ("x-amz-acl=private", 200),
+        ("x-amz-checksum-crc32=AAAAAA%3D%3D&x-amz-sdk-checksum-algorithm=CRC32", 200),
+    ],
+)
+async def test_a_header_in_a_presigned_query_is_honoured_or_refused(
+    gateway: RunningGateway, line: Wire, query: str, status: int
+) -> None:
+    """As AWS's JavaScript SDK presigns. (The CRC-32 of nothing is its placeholder for a body that it does not know.)"""
+    reply = await line.ask(presigned_request(gateway, "PUT", f"/bkt/k?{query}", b"body"))
+    assert reply.status == status, reply.body
+
+
+async def test_metadata_in_a_presigned_query_is_stored(gateway: RunningGateway, line: Wire) -> None:
+    assert (await line.ask(presigned_request(gateway, "PUT", "/bkt/k?x-amz-meta-who=me", b"v"))).status == 200
+    reply = await line.ask(signed_request(gateway, "GET", "/bkt/k"))
+    assert reply.headers["x-amz-meta-who"] == "me"
+
+
+@pytest.mark.invariant("S1")
+@pytest.mark.parametrize(
+    "added",
+    [
+        "&response-content-type=text/html",
+        "&versionId=null",
+        "&partNumber=1",
+        "&uploadId=x",
+        "&x-amz-acl=private",
+        "&X-Amz-Expires=604800",
+        "&x-amz-content-sha256=UNSIGNED-PAYLOAD",
+        "&a",
+    ],
+)
+async def test_nothing_can_be_added_to_a_presigned_query(gateway: RunningGateway, line: Wire, added: str) -> None:
+    await line.ask(signed_request(gateway, "PUT", "/bkt/k", b"v"))
+    request = presigned_request(gateway, "GET", "/bkt/k")
+    assert (await line.ask(request)).body == b"v"
+    head, _, rest = request.partition(b" HTTP/1.1")
+    assert (await line.ask(head + added.encode() + b" HTTP/1.1" + rest)).status in (400, 403)
+    assert (await line.ask(request.replace(b"GET", b"HEAD", 1))).status == 403
+
+
+@pytest.mark.invariant("S1")
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: +3",
+        b"Content-Length: 3,3",
+        b"Content-Length: 0x3",
+        b"Content-Length: 3_0",
+        b"Content-Length: \xd9\xa3",
+        b"Content-Length:",
+        b"Transfer-Encoding: identity\r\nContent-Length: 3",
+        b"Transfer-Encoding: xchunked",
+        b"Transfer-Encoding: chunked, chunked",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity",
+        b"Transfer-Encoding: \x0bchunked",
+        b"Transfer-Encoding : chunked",
+    ],
+)
+async def test_no_second_request_is_smuggled_behind_odd_framing(line: Wire, framing: bytes) -> None:
+    await line.send(b"POST /bkt HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n0\r\n\r\n" + HEALTH)
+    assert (await line.reply()).status == 400
+    with pytest.raises(EOFError):
+        await line.reply()
+
+
+@pytest.mark.invariant("S1")
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n", b"Expect: something\r\n"])
+async def test_a_refused_body_is_never_taken_for_a_request(line: Wire, expect: bytes) -> None:
+    body = b"GET /_manta/version HTTP/1.1\r\nHost: x\r\n\r\n"
+    head = b"PUT /bkt/k HTTP/1.1\r\nHost: a\r\n" + expect + b"Content-Length: %d\r\n\r\n" % len(body)
+    await line.send(head + body + HEALTH)
+    assert (await line.reply()).status == 403
+    try:
+        following = await line.reply()
+    except EOFError:
+        return
+    assert (following.status, following.body) == (200, b'{"status":"ok"}')
