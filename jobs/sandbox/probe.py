@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jobs.sandbox.bounds import means
+from jobs.sandbox.cgroups import survey
 from jobs.sandbox.syscalls import MACHINES
 from jobs.sandbox.tenants import UID_BASE
 from manta.core.errors import SandboxUnavailable
@@ -37,7 +39,7 @@ def probe() -> list[Finding]:
     findings = [_machine(), _kernel(platform.release()), _seccomp(), _bubblewrap_found()]
     if all(finding.ok for finding in findings):
         findings.append(_namespaces())
-    return [*findings, _compiler()]
+    return [*findings, _compiler(), *_groups()]
 
 
 def refuse_if_missing(findings: list[Finding]) -> None:
@@ -127,3 +129,16 @@ def _compiler() -> Finding:
     path = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
     remedy = "Install `gcc` to have tasks started about twice as fast."
     return Finding("C compiler for the fork server", path is not None, path or "not on PATH", remedy, required=False)
+
+
+def _groups() -> list[Finding]:
+    """As this process may; a node started otherwise, as a service of its own perhaps, may do more or less."""
+    found = survey()
+    remedy = (
+        "Run the node as root, or as a service of its own that may make cgroups (systemd: `Delegate=yes`), "
+        "to have it hold for a task as a whole."
+    )
+    return [
+        Finding(f"limit of a task's {limit}", controller in found.holds, means(found)[limit], remedy, required=False)
+        for limit, controller in (("memory", "memory"), ("processes", "pids"), ("cpu", "cpu"))
+    ]
