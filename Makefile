@@ -30,7 +30,7 @@ imports: setup
 check: lint types imports
 
 test: setup
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/pytest -m slow --timeout 1800

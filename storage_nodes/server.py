@@ -35,7 +35,11 @@ class NodeHandler:
             return await self._answer(request)
         except MantaError as error:
             return _refuse(error)
-        except (ConnectionError, TimeoutError):
+        except ConnectionError:
+            # The caller left in mid-reply, as a reducer does that has read enough: nobody is there to be told.
+            request.protocol.force_close()
+            return web.Response(status=499)
+        except TimeoutError:
             raise
         except Exception as error:
             request.protocol.logger.exception("A call to the node failed: %s %s", request.method, request.raw_path)

@@ -93,12 +93,10 @@ class ReduceInputs:
 
 
 async def give(pipe: InPipe, data: bytes, counted: InputBytes, *, local: bool) -> None:
-    """Counts what the task took; `_Closed` when it wants no more."""
+    """Counts what came from another node, taken or not; `_Closed` when the task wants no more."""
+    if not local:
+        counted.shuffled += len(data)
     taken = await pipe.write(data)
-    if local:
-        counted.in_place += taken
-    else:
-        counted.shuffled += taken
     if taken < len(data):
         raise _Closed
 

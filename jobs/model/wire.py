@@ -118,7 +118,7 @@ class Output(msgspec.Struct, frozen=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """`in_place`: input bytes read on this node. `moved` (map) and `shuffled` (reduce): those that came from others."""
+    """`in_place`: map input read on this node. `moved` (map), `shuffled` (reduce): input that came from others."""
 
     started_ms: int
     ended_ms: int

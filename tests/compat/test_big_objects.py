@@ -19,7 +19,7 @@ from tests.support.compat import Endpoint, running_endpoint
 from tests.support.gateway import Signer
 from tests.support.resident import resident_peaks
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500), pytest.mark.xdist_group("compat-big")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 BIG_BYTES = 5 * GIB
 SINGLE_BYTES = 2 * GIB

@@ -13,8 +13,6 @@ from boto3.s3.transfer import TransferConfig
 from manta.core.limits import MIB
 from tests.support.compat import Endpoint, refused
 
-pytestmark = pytest.mark.xdist_group("compat-boto3")
-
 DATA = random.Random(9).randbytes(6 * MIB + 99)
 FIRST, SECOND = DATA[: 5 * MIB], DATA[5 * MIB :]
 KINDS = [

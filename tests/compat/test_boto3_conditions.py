@@ -11,8 +11,6 @@ from botocore.exceptions import ClientError
 
 from tests.support.compat import Endpoint, refused
 
-pytestmark = pytest.mark.xdist_group("compat-boto3")
-
 RACERS = 12
 CLIENTS = 4
 INCREMENTS = 10

@@ -8,8 +8,6 @@ from botocore.handlers import set_list_objects_encoding_type_url
 
 from tests.support.compat import REGION, SESSION, Endpoint, empty_bucket, refused
 
-pytestmark = pytest.mark.xdist_group("compat-boto3")
-
 CONTROL = "control\x01\x1f\x7f"
 AWKWARD = [
     "with space",

@@ -15,8 +15,6 @@ from boto3.s3.transfer import TransferConfig
 from manta.core.limits import MIB
 from tests.support.compat import DOMAIN, Endpoint, names_lead_home, refused
 
-pytestmark = pytest.mark.xdist_group("compat-boto3")
-
 BIG = random.Random(5).randbytes(20 * MIB + 4321)
 TRANSFER = TransferConfig(multipart_threshold=8 * MIB, multipart_chunksize=5 * MIB, max_concurrency=4)
 

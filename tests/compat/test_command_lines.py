@@ -19,7 +19,7 @@ from tests.support.compat import (
     sums_of,
 )
 
-pytestmark = [pytest.mark.xdist_group("compat-commands"), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.timeout(300)]
 
 AWS_CLI = "awscli==1.46.3"
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.support.compat import Endpoint, client_environment, plant_tree, run, sums_of
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600), pytest.mark.xdist_group("compat-dataframes")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PROGRAMS = Path(__file__).parent / "programs"
 

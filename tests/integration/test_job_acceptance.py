@@ -17,8 +17,6 @@ from manta.sdk import Job, Store, connect
 from tests.integration.test_serve import await_condition, descendants
 from tests.support.store import RunningStore, running_store
 
-pytestmark = pytest.mark.xdist_group("job_acceptance")
-
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
