@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from manta.core.checksums import Buffer
-from manta.core.errors import NodeUnavailable
+from manta.core.errors import InvalidArgument, NodeUnavailable
 from manta.core.limits import HEADER_MAX_BYTES, KEEPALIVE_S, MIB, NODE_MESSAGE_MAX_BYTES, STREAM_CHUNK_BYTES
 
 _SOCKET_BUFFER_BYTES = MIB
+_UNIX_URL_MAX_BYTES = len("unix:") + 107
+"""The kernel takes no longer path of a socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,20 +136,31 @@ async def connect(url: str, timeout_s: float) -> Connection:
     try:
         async with asyncio.timeout(timeout_s):
             return Connection(await _open_socket(url))
-    except (OSError, TimeoutError) as error:
+    except (OSError, TimeoutError, ValueError, InvalidArgument) as error:
         raise NodeUnavailable(f"The storage node at {url} does not answer: {error or 'timed out'}.") from None
+
+
+def parse_url(url: str) -> str | tuple[str, int]:
+    """The path of `unix:/path`, or the (host, port) of `http://host:port`. InvalidArgument."""
+    if url.startswith("unix:/") and url.isprintable() and len(url.encode()) <= _UNIX_URL_MAX_BYTES:
+        return url.removeprefix("unix:")
+    try:
+        parts = urlsplit(url)
+        if parts.scheme == "http" and parts.hostname and parts.port and url.isprintable():
+            return parts.hostname, parts.port
+    except ValueError:
+        pass
+    raise InvalidArgument(f"A node's address is unix:/path or http://host:port, not {url[:120]!r}.")
 
 
 async def _open_socket(url: str) -> socket.socket:
     loop = asyncio.get_running_loop()
-    if url.startswith("unix:"):
+    place = parse_url(url)
+    if isinstance(place, str):
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        address: str | tuple[str, int] = url.removeprefix("unix:")
+        address: str | tuple[str, int] = place
     else:
-        parts = urlsplit(url)
-        if parts.scheme != "http" or not parts.hostname or not parts.port:
-            raise NodeUnavailable(f"A node's address is unix:/path or http://host:port, not {url!r}.")
-        found = await loop.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+        found = await loop.getaddrinfo(*place, type=socket.SOCK_STREAM)
         family, kind, protocol, _, resolved = found[0]
         sock = socket.socket(family, kind, protocol)
         address = (str(resolved[0]), int(resolved[1]))

@@ -107,6 +107,6 @@ def _next(blocks: Iterator[bytes]) -> bytes:
 def _range(request: web.BaseRequest) -> tuple[int, int]:
     """(start, length) of the call's range header."""
     start, _, length = request.headers.get("x-manta-range", "").partition("-")
-    if not (start.isascii() and start.isdigit() and length.isascii() and length.isdigit()):
+    if not all(text.isascii() and text.isdigit() and len(text) <= 18 for text in (start, length)):
         raise InvalidArgument("The call needs a range: x-manta-range: START-LENGTH.")
     return int(start), int(length)

@@ -5,6 +5,7 @@ What is kept here are wake-ups, so that nobody waits for a sweep, and what this 
 has heard of by its own monotonic clock, and which attempts it handed out.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
@@ -135,6 +136,8 @@ class Scheduler:
         node_id = request.node_id
         if len(request.held) > limits.HELD_MAX or len(request.known_phases) > limits.HELD_MAX:
             raise BadRequest(f"A poll names at most {limits.HELD_MAX} attempts and phases.")
+        if math.isnan(request.wait_s):
+            raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
         await self._renew(node_id, request.epoch, begins=True)
         await self._take_back(request)

@@ -134,6 +134,10 @@ TASK_TIMEOUT_DEFAULT_S: Final = 600.0
 TASK_TIMEOUT_MAX_S: Final = 7 * 24 * 3600.0
 TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
 TASK_OUTPUT_MAX_BYTES: Final = 64 * GIB
+TASK_OUTPUTS_MAX: Final = 10_000
+TASK_COUNTER_MAX: Final = 1 << 50
+"""What a node may report of one task (bytes read, seconds): beyond it a sum would not fit the catalog."""
+FAILURE_MESSAGE_MAX_CHARS: Final = 4096
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024
 ZONE_OVERHEAD_BYTES: Final = 64 * MIB

@@ -13,7 +13,7 @@ from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import Granted, JobView, NewJob
 from manta.catalog.store import Catalog
-from manta.core.errors import BadRequest, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
+from manta.core.errors import BadRequest, Conflict, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
 from manta.core.limits import GARBAGE_DELAY_S, HOLDER_WAIT_S, LEASE_S, LOST_LEASES_MAX, REDUCER_PATIENCE_S
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened, sqlite_url
@@ -417,6 +417,27 @@ async def test_a_slot_may_be_changed_by_its_holder_only(catalog: Catalog, clock:
     assert (await catalog.jobs.get_task(task.job_id, task.task_id)).slot == slot
     with pytest.raises(StaleAttempt):
         await catalog.jobs.set_slot("n1", AttemptRef(task.job_id, task.task_id, 7), slot)
+
+
+@pytest.mark.invariant("J1")
+async def test_a_blob_of_another_object_or_of_garbage_is_no_output(catalog: Catalog, clock: StandingClock) -> None:
+    """Else a node that lies would give its tenant what is not the tenant's, or an object whose bytes vanish."""
+    foreign = stored(clock.now_ms(), "foreign", ("n1",))
+    await catalog.put_object("secret", foreign)
+    await put(catalog, clock, "deleted", "input")
+    deleted = (await catalog.locate("books", "deleted")).object
+    await catalog.delete_object("books", "deleted")
+    job_id = await begin(catalog, clock, [MAP], "s3://books/input")
+    (grant,) = await lease(catalog, clock)
+    assert deleted is not None
+    for blob in (foreign.blob, deleted.blob):
+        assert blob is not None
+        with pytest.raises(Conflict):
+            await catalog.jobs.report("n1", [success(ref(grant.task), [output(blob.blob_id, ("n1",))])])
+    with pytest.raises(BadRequest):
+        await catalog.jobs.report("n1", [success(ref(grant.task), [output(grant.task.slot, ("n1",))] * 2)])
+    assert (await catalog.jobs.report("n1", done([grant]))).stale == ()
+    assert (await catalog.jobs.get_job(job_id)).outputs == 1
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,17 @@ from collections.abc import Callable, Sequence
 from itertools import groupby
 
 from jobs.model.states import Again, Commit, Fail, PhaseCounts, Repeat, Stale, TaskState, settle
-from jobs.model.wire import Failure, Output, TaskKind, TaskResult
+from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.catalog.rules import blob_taken
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest
+from manta.core.limits import OBJECT_MAX_BYTES, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
 from manta.core.names import check_id, check_node_id, job_bucket
 
 NewId = Callable[[], str]
@@ -21,7 +23,7 @@ NewId = Callable[[], str]
 def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: NewId) -> Script[Stirred]:
     """Batches of several jobs are taken job by job, in the order of their ids (a lock order for all gateways)."""
     for result in results:
-        check_outputs(result)
+        check_result(result)
     done: list[Stirred] = []
     living: list[str] = []
     if any(result.failure is not None for result in results):
@@ -38,17 +40,35 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     return merge(done)
 
 
-def check_outputs(result: TaskResult) -> None:
+def check_result(result: TaskResult) -> None:
     """BadRequest for what no agent of ours reports: a node runs strangers' code, and is believed in little."""
+    if not _is_sane(result.usage):
+        raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd usage.")
+    if len(result.outputs) > TASK_OUTPUTS_MAX:
+        raise BadRequest(f"A task has at most {TASK_OUTPUTS_MAX} outputs.")
     for output in result.outputs:
         nodes = output.nodes
-        whole = (output.size > 0 and bool(nodes)) if output.blob_id is not None else output.size == 0
+        fits = 0 < output.size <= OBJECT_MAX_BYTES and bool(nodes)
+        whole = fits if output.blob_id is not None else output.size == 0
         if not whole or len(set(nodes)) != len(nodes) or len(output.md5) != 16 or len(output.crc64nvme) != 8:
             raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd output.")
         for node_id in nodes:
             check_node_id(node_id)
         if output.blob_id is not None:
             check_id(output.blob_id)
+
+
+def _is_sane(usage: Usage) -> bool:
+    """Whether every number is one that the catalog can add up. (A comparison with NaN never holds.)"""
+    numbers = (
+        usage.started_ms,
+        usage.ended_ms,
+        usage.task_seconds,
+        usage.in_place_bytes,
+        usage.moved_bytes,
+        usage.shuffled_bytes,
+    )
+    return all(0 <= number <= TASK_COUNTER_MAX for number in numbers)
 
 
 def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: NewId) -> Script[Stirred]:
@@ -68,8 +88,19 @@ def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: N
     if reason is not None:
         unit.begin_cancel(reason)
     yield from move_on(unit)
+    yield from _check_new(unit)
     yield from unit.flush()
     return unit.stirred(stale)
+
+
+def _check_new(unit: Unit) -> Script[None]:
+    """Conflict for an output in a blob that is another's, or garbage: reported, it would open or keep what is not."""
+    claimed = [blob_id for blob_id, _, _ in unit.add_blobs]
+    claimed += [version.blob.blob_id for _, version in unit.objects if version.blob is not None]
+    if len(set(claimed)) != len(claimed):
+        raise BadRequest("A report has the same blob as two outputs.")
+    if claimed and (taken := (yield Op("blobs_taken", (claimed,)))):
+        raise blob_taken(taken[0][0])
 
 
 def _name(result: TaskResult) -> tuple[str, int, int]:

@@ -14,7 +14,7 @@ from manta.catalog.job_records import ANY_NODE, FoundObject, Stirred, TaskRow
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
 from manta.core.errors import NoSuchJob
-from manta.core.limits import STDERR_IN_ERROR_BYTES
+from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, STDERR_IN_ERROR_BYTES
 
 
 @dataclass(slots=True)
@@ -162,8 +162,8 @@ class Unit:
             "attempt": task.attempt,
             "input": task.input_name,
             "first_input": task.first_input,
-            "code": failure.code,
-            "message": failure.message,
+            "code": failure.code[:FAILURE_MESSAGE_MAX_CHARS],
+            "message": failure.message[:FAILURE_MESSAGE_MAX_CHARS],
             "exit_status": failure.exit_status,
             "signal": failure.signal,
             "stderr": stderr[-STDERR_IN_ERROR_BYTES:].decode("utf-8", "replace"),

@@ -94,6 +94,10 @@ class _Statements(MemoryJobTables):
     def blob_add(self, blob_id: str, size: int, holders: str) -> None:
         self._state.add_blob(blob_id, size, tuple(holders.split(",")))
 
+    def blobs_taken(self, blob_ids: list[str]) -> list[tuple[str]]:
+        garbage = {blob_id for blob_id, _ in self._state.garbage}
+        return [(blob_id,) for blob_id in blob_ids if blob_id in self._state.blobs or blob_id in garbage]
+
     def blob_retain(self, blob_id: str) -> None:
         self._state.retain_blob(blob_id)
 

@@ -35,6 +35,7 @@ class RelationalJobs(ScriptedJobs):
             "object_put": self._put_objects,
             "object_delete": self._delete_objects,
             "blob_add": self._add_blobs,
+            "blobs_taken": self._taken_blobs,
             "blob_retain": self._retain_blobs,
             "blob_release": self._release_blobs,
         }
@@ -139,6 +140,10 @@ class RelationalJobs(ScriptedJobs):
         replicas = [(number, pack_id(blob)) for blob, _, holders in rows for number in unpack_numbers(packed[holders])]
         yield Many("add_replica", replicas)
         return []
+
+    def _taken_blobs(self, blob_ids: list[str]) -> Script[list[Any]]:
+        rows = yield Op("taken_blobs", (json.dumps(blob_ids),))
+        return [(unpack_id(row[0]),) for row in rows]
 
     def _retain_blobs(self, rows: Sequence[tuple[str]]) -> Script[list[Any]]:
         """Conflict when one was deleted meanwhile: the page is resolved again."""

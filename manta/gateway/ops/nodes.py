@@ -16,6 +16,7 @@ from manta.gateway.request import Request
 from manta.gateway.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
 from storage_nodes import token
+from storage_nodes.connection import parse_url
 
 MSGPACK = "application/msgpack"
 NodeMessage = TypeVar("NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest)
@@ -77,8 +78,9 @@ async def register_node(context: Context, request: Request) -> Response:
         key = bytes.fromhex(given.key)
     except (msgspec.MsgspecError, ValueError) as error:
         raise BadRequest(f"Not a node: {error}.") from None
-    if len(key) < 16 or not given.url.startswith(("http://", "https://", "unix:/")):
-        raise BadRequest("A node has a key of at least 16 bytes, and a URL http://host:port or unix:/path.")
+    if len(key) < 16:
+        raise BadRequest("A node has a key of at least 16 bytes.")
+    parse_url(given.url)
     node = Node(
         node_id=check_node_id(given.id),
         url=given.url,

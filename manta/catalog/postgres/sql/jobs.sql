@@ -236,6 +236,10 @@ VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9);
 -- name: job_blob_insert
 INSERT INTO blobs (blob_id, size, refs, nodes) VALUES ($1, $2, 1, $3);
 
+-- name: taken_blobs
+SELECT b.blob_id FROM jsonb_array_elements_text($1::jsonb) i JOIN blobs b ON b.blob_id = decode(i, 'hex')
+UNION ALL SELECT g.blob_id FROM jsonb_array_elements_text($1::jsonb) i JOIN garbage g ON g.blob_id = decode(i, 'hex');
+
 -- name: retain_blobs
 UPDATE blobs SET refs = refs + n.many
 FROM (SELECT decode(i, 'hex') AS blob_id, count(*) AS many FROM jsonb_array_elements_text($1::jsonb) i GROUP BY i) n

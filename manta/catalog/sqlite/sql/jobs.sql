@@ -237,6 +237,10 @@ VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
 -- name: job_blob_insert
 INSERT INTO blobs (blob_id, size, refs, nodes) VALUES (?1, ?2, 1, ?3);
 
+-- name: taken_blobs
+SELECT b.blob_id FROM json_each(?1) i CROSS JOIN blobs b ON b.blob_id = unhex(i.value)
+UNION ALL SELECT g.blob_id FROM json_each(?1) i CROSS JOIN garbage g ON g.blob_id = unhex(i.value);
+
 -- name: retain_blobs
 UPDATE blobs SET refs = refs + n.many
 FROM (SELECT unhex(i.value) AS blob_id, count(*) AS many FROM json_each(?1) i GROUP BY i.value) n
