@@ -70,10 +70,11 @@ class Connection:
         headers = {name.strip().lower(): value.strip() for name, _, value in pairs}
         if headers.get("connection", "").lower() == "close":
             self.reusable = False
-        try:
-            return Head(int(status_line.split(" ", 2)[1]), headers)
-        except (IndexError, ValueError):
-            raise EOFError("the reply is not HTTP") from None
+        words = status_line.split(" ", 2)
+        numbers = (words[1] if len(words) > 1 else "", headers.get("content-length", "0"))
+        if not all(text.isascii() and text.isdigit() and len(text) <= 18 for text in numbers):
+            raise EOFError("the reply is not HTTP")
+        return Head(int(numbers[0]), headers)
 
     async def read_body(self, head: Head) -> bytes:
         """The whole body of a control reply."""

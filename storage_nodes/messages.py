@@ -84,7 +84,7 @@ def decode(body: bytes, kind: type[Kind]) -> Kind:
     """The message; BadRequest if it is not one."""
     try:
         return msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"The message is not a {kind.__name__}: {error}.") from None
 
 

@@ -7,6 +7,7 @@ read behind its back.
 
 import asyncio
 import contextlib
+import logging
 import random
 from collections.abc import Callable, Collection, Coroutine, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -34,6 +35,8 @@ from storage_nodes.reader import VolumeReader
 
 Connect = Callable[[Node], BlobNode]
 OpenVolume = Callable[[Path], VolumeReader]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -249,8 +252,12 @@ class Cluster:
         while True:
             await asyncio.sleep(NODE_REFRESH_S)
             # A catalog that is away for a while leaves the list as it was.
-            with contextlib.suppress(MantaError, OSError):
+            try:
                 await self.refresh()
+            except (MantaError, OSError):
+                continue
+            except Exception:
+                _log.exception("The list of nodes could not be taken over; it is tried again.")
 
     async def _watch(self, member: Member) -> None:
         while True:

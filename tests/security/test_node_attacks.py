@@ -1,5 +1,6 @@
 """Calls of nodes that lie: a node runs strangers' code, and is believed in little."""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,12 +20,16 @@ from jobs.model.wire import (
     Usage,
     unpack,
 )
+from manta.catalog.records import Node
 from manta.core import limits
-from manta.core.errors import InvalidArgument, NodeUnavailable
+from manta.core.errors import InvalidArgument, MantaError, NodeUnavailable
 from manta.core.names import new_id
+from manta.core.peers import NodeAddress
+from manta.gateway import cluster
+from storage_nodes.client import NodeClient
 from storage_nodes.connection import connect, parse_url
 from tests.support.gateway import RunningGateway
-from tests.support.job_calls import Client, NodeSide, attempt, job_gateway
+from tests.support.job_calls import Client, NodeSide, attempt, job_gateway, make_cluster
 from tests.support.jobs import MAP, output, success
 
 change = msgspec.structs.replace
@@ -153,3 +158,64 @@ async def test_an_address_that_is_none_is_refused_and_unavailable(gateway: Runni
         parse_url(url)
     with pytest.raises(NodeUnavailable):
         await connect(url, 1.0)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"HTTP/1.1 200 OK\r\ncontent-length: x\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: -1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ncontent-length: 999999999999\r\n\r\n",
+        b"HTTP/1.1 \xb2 OK\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"SSH-2.0-OpenSSH\r\n\r\n",
+        b"x" * 100_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 200000\r\n\r\n" + b"\x91" * 200_000,
+        b"HTTP/1.1 200 OK\r\ncontent-length: 300008\r\n\r\n" + b"\x81\xa5agent" + b"\x81\xa1a" * 100_000 + b"\xc0",
+        b"HTTP/1.1 500 No\r\ncontent-length: 1\r\n\r\n\xc1",
+    ],
+)
+async def test_a_node_that_answers_nonsense_is_an_error_of_the_store(said: bytes) -> None:
+    """Anything else would end the task that watches the node, and it would stay as it was last seen."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(said)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        client = NodeClient(NodeAddress("n1", f"http://127.0.0.1:{port}", b"k" * 32))
+        try:
+            with pytest.raises(MantaError):
+                await client.status()
+        finally:
+            await client.close()
+
+
+async def test_the_list_of_nodes_goes_on_being_read_after_a_failure_nobody_foresaw(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "NODE_REFRESH_S", 0.01)
+    again = asyncio.Event()
+    listed = gateway.context.catalog.list_nodes
+    calls = 0
+
+    async def list_nodes() -> list[Node]:
+        nonlocal calls
+        calls += 1
+        if calls == 2:
+            raise RuntimeError("a row that cannot be read")
+        if calls > 2:
+            again.set()
+        return await listed()
+
+    monkeypatch.setattr(gateway.context.catalog, "list_nodes", list_nodes)
+    made = make_cluster(gateway)
+    await made.start()
+    try:
+        async with asyncio.timeout(20):
+            await again.wait()
+    finally:
+        await made.close()
