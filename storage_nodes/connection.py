@@ -59,6 +59,10 @@ class Connection:
         if sent < len(data):
             await self._loop.sock_sendall(self._sock, memoryview(data)[sent:])
 
+    def send_descriptor(self, descriptor: int, data: bytes) -> None:
+        """A few bytes with an open file, on a Unix socket that has room for them."""
+        socket.send_fds(self._sock, [data], [descriptor])
+
     async def read_head(self) -> Head:
         while (end := self._buffer.find(b"\r\n\r\n")) < 0:
             if len(self._buffer) > HEADER_MAX_BYTES:

@@ -7,8 +7,12 @@ is how the crash tests reach every instant between the temporary file and the re
 
 import ctypes
 import errno
+import fcntl
 import os
 import signal
+from collections.abc import Sequence
+
+from manta.core.checksums import Buffer
 
 _CRASH_AT = os.environ.get("MANTA_CRASH_AT", "")
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -77,6 +81,26 @@ def sync_filesystem(descriptor: int) -> None:
 def start_writeback(descriptor: int, offset: int, length: int) -> None:
     """Ask the kernel to begin writing that range now, so that the final fsync is short. Only a hint."""
     _LIBC.sync_file_range(descriptor, ctypes.c_int64(offset), ctypes.c_int64(length), _SYNC_FILE_RANGE_WRITE)
+
+
+def set_direct(descriptor: int, *, direct: bool) -> bool:
+    """Whether further writes go past the page cache (O_DIRECT); not every file system can."""
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL) & ~os.O_DIRECT
+    try:
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | (os.O_DIRECT if direct else 0))
+    except OSError:
+        return False
+    return direct
+
+
+def write_direct(descriptor: int, chunks: Sequence[Buffer], offset: int) -> bool:
+    """Write after `set_direct`; False if the memory, the offset or a length is not aligned as the disk wants it."""
+    try:
+        return os.pwritev(descriptor, chunks, offset) == sum(len(chunk) for chunk in chunks)
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        return False
 
 
 def link(source: str, target: str) -> bool:

@@ -9,7 +9,7 @@ from aiohttp import web
 from manta.core.errors import EntityTooLarge, InvalidArgument, MantaError
 from manta.core.limits import DELETE_BATCH_MAX, LIST_PAGE_MAX, NODE_MESSAGE_MAX_BYTES, SMALL_BLOB_BYTES
 from manta.core.names import check_id
-from storage_nodes import durable, messages, raw_body, uploads
+from storage_nodes import durable, messages, raw_body, shared_body, uploads
 from storage_nodes.api import Stored
 from storage_nodes.assembly import Assembler
 from storage_nodes.downloads import Downloads
@@ -49,12 +49,19 @@ class Call:
 
     def body_size(self) -> int | None:
         """How many bytes the sender says will come; None if it does not."""
-        text = self.request.headers.get(raw_body.HEADER)
-        if text is None:
-            return self.request.content_length
-        if not (text.isascii() and text.isdigit() and len(text) <= 18):
-            raise InvalidArgument(f"The header {raw_body.HEADER} must be a number.")
-        return int(text)
+        for name in (raw_body.HEADER, shared_body.HEADER):
+            text = self.request.headers.get(name)
+            if text is not None:
+                if not (text.isascii() and text.isdigit() and len(text) <= 18):
+                    raise InvalidArgument(f"The header {name} must be a number.")
+                return int(text)
+        return self.request.content_length
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its body, if it has one, is HTTP's."""
+        headers = self.request.headers
+        return raw_body.HEADER not in headers and shared_body.HEADER not in headers
 
 
 Handler = Callable[[Call], Awaitable[web.StreamResponse]]
@@ -96,7 +103,7 @@ class Handlers:
 
     async def put_blob(self, call: Call) -> web.StreamResponse:
         size = call.body_size()
-        if size is not None and size <= SMALL_BLOB_BYTES and raw_body.HEADER not in call.request.headers:
+        if size is not None and size <= SMALL_BLOB_BYTES and call.is_plain:
             return await self._put_small_blob(call)
         blob = await self._workers.run(lambda: self._volume.incoming(call.blob_id, size))
         try:
@@ -129,10 +136,12 @@ class Handlers:
 
     async def _receive(self, call: Call, write: uploads.Write) -> None:
         size = call.body_size()
-        if size is not None and raw_body.HEADER in call.request.headers:
-            await raw_body.receive(call.request, size, write, self._workers)
-        else:
+        if size is None or call.is_plain:
             await uploads.receive(call.request, write, self._workers)
+        elif shared_body.HEADER in call.request.headers:
+            await shared_body.receive(call.request, size, write, self._workers)
+        else:
+            await raw_body.receive(call.request, size, write, self._workers)
 
     async def finish(self, call: Call) -> web.StreamResponse:
         size = call.number("size")

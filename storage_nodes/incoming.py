@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from manta.core.checksums import Buffer
 from manta.core.errors import AlreadyExists, BlobDamaged, NoSuchBlob
-from manta.core.limits import MIB
+from manta.core.limits import DIRECT_MIN_BYTES, MIB
 from storage_nodes import durable, sums
 from storage_nodes.api import Stored
 from storage_nodes.folders import Folders
@@ -48,13 +48,30 @@ class IncomingBlob:
         )
         os.fchmod(self._descriptor, FILE_MODE)
         durable.step("temporary-opened")
+        self._direct = False
         if size:
             self._or_abort(lambda: durable.preallocate(self._descriptor, size))
+            self._direct = size >= DIRECT_MIN_BYTES and durable.set_direct(self._descriptor, direct=True)
 
     def write(self, chunks: Sequence[Buffer]) -> None:
-        self.size += write_all(self._descriptor, chunks, self.size)
+        if self._direct:
+            self._write_direct(chunks)
+        else:
+            self._write_cached(chunks)
         for chunk in chunks:
             self._summer.update(chunk)
+
+    def _write_direct(self, chunks: Sequence[Buffer]) -> None:
+        """Past the page cache, as long as all is aligned; what is not, mostly the end, goes the usual way."""
+        if durable.write_direct(self._descriptor, chunks, self.size):
+            self.size += sum(len(chunk) for chunk in chunks)
+            return
+        self._direct = durable.set_direct(self._descriptor, direct=False)
+        self._flushed = self.size
+        self._write_cached(chunks)
+
+    def _write_cached(self, chunks: Sequence[Buffer]) -> None:
+        self.size += write_all(self._descriptor, chunks, self.size)
         if self.size - self._flushed >= _WRITEBACK_BYTES:
             durable.start_writeback(self._descriptor, self._flushed, self.size - self._flushed)
             self._flushed = self.size

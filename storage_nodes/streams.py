@@ -5,9 +5,12 @@ from typing import NoReturn
 
 from manta.core.checksums import Buffer
 from manta.core.errors import IncompleteBody, InternalError, NodeUnavailable
-from storage_nodes import messages, raw_body, token
-from storage_nodes.api import Stored
+from manta.core.limits import RING_MIN_BYTES
+from storage_nodes import messages, raw_body, shared_body, token
+from storage_nodes.api import BlobWriter, Stored
 from storage_nodes.connection import Connection
+from storage_nodes.ring import rings
+from storage_nodes.shared_upload import SharedUpload
 from storage_nodes.transport import Transport, raise_refusal
 
 _EARLY_REPLY_S = 1.0
@@ -82,10 +85,14 @@ class Upload:
         raise error
 
 
-async def open_upload(transport: Transport, target: str, size: int | None) -> Upload:
+async def open_upload(transport: Transport, target: str, size: int | None) -> BlobWriter:
     """Begin a PUT; the node's refusal comes here, before any byte is sent."""
+    ring = rings.take() if size is not None and size >= RING_MIN_BYTES and transport.local else None
     connection = await transport.take()
-    framing = {"transfer-encoding": "chunked", "expect": "100-continue"} if size is None else _raw(size)
+    if size is None:
+        framing = {"transfer-encoding": "chunked", "expect": "100-continue"}
+    else:
+        framing = {"content-length": "0", raw_body.HEADER if ring is None else shared_body.HEADER: str(size)}
     try:
         async with transport.translated():
             await transport.begin(connection, "PUT", target, framing)
@@ -96,11 +103,9 @@ async def open_upload(transport: Transport, target: str, size: int | None) -> Up
     except BaseException:
         transport.give_back(connection, reusable=False)
         raise
-    return Upload(transport, connection, size)
-
-
-def _raw(size: int) -> dict[str, str]:
-    return {"content-length": "0", raw_body.HEADER: str(size)}
+    if size is None or ring is None:
+        return Upload(transport, connection, size)
+    return SharedUpload(transport, connection, size, ring)
 
 
 class Download:

@@ -20,6 +20,8 @@ class Transport:
 
     def __init__(self, url: str, token_for: TokenFor, timeout_s: float = NODE_TIMEOUT_S) -> None:
         self.url = url
+        self.local = url.startswith("unix:")
+        """Whether the node is on this machine, and memory can be shared with it."""
         self._token_for = token_for
         self._timeout_s = timeout_s
         self._idle: list[Connection] = []

@@ -33,6 +33,8 @@ REQUEST_LINE_MAX_BYTES: Final = 16 * KIB
 HEADER_MAX_BYTES: Final = 16 * KIB
 HEADERS_DEADLINE_S: Final = 20.0
 BODY_IDLE_TIMEOUT_S: Final = 60.0
+BODY_GATHER_S: Final = 5.0
+"""A block of a slow sender's body is passed on after this, whole or not."""
 KEEPALIVE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 4096
 CHUNK_HEADER_MAX_BYTES: Final = 512
@@ -51,6 +53,17 @@ BLOCK_BYTES: Final = MIB
 SMALL_BLOB_BYTES: Final = 256 * KIB
 """Blobs up to this size travel whole, many in one message, and become durable in the node's journal."""
 STREAM_CHUNK_BYTES: Final = 256 * KIB
+RING_BYTES: Final = 8 * BLOCK_BYTES
+"""Memory of one large body on its way in, shared with the nodes of the same machine."""
+RING_KEPT_BYTES: Final = 4 * BLOCK_BYTES
+"""How far hashing, and each node, may lag behind a body that comes through a ring."""
+RING_MIN_BYTES: Final = 4 * MIB
+"""Bodies from this size on get a ring."""
+RINGS_MAX: Final = 64
+"""Rings of one process; while all are in use, further bodies are copied through sockets."""
+DIRECT_MIN_BYTES: Final = 16 * MIB
+"""Blobs from this size on are written past the page cache: the kernel's copy, and the memory for it, cost more than
+the disk. Whoever reads such a blob first reads it from the disk."""
 NODE_MESSAGE_MAX_BYTES: Final = 64 * MIB
 RESERVE_FRACTION: Final = 0.02
 RESERVE_MIN_BYTES: Final = 64 * MIB
@@ -91,7 +104,7 @@ HASH_INLINE_BYTES: Final = 64 * KIB
 """Bodies up to this size are hashed on the event loop: a thread hop costs more."""
 HASH_BATCH_BYTES: Final = 512 * KIB
 """How much of a body gathers before a thread is sent for."""
-HASH_BEHIND_BYTES: Final = 2 * MIB
+HASH_BEHIND_BYTES: Final = RING_KEPT_BYTES
 """How far hashing may lag behind a stream before the stream waits."""
 
 # jobs

@@ -5,6 +5,7 @@ import itertools
 import logging
 import os
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from manta.auth.body import UnsignedBody
@@ -31,6 +32,7 @@ from manta.gateway.request import (
 )
 from manta.gateway.responses import Response, encode_head
 from manta.gateway.router import Access, Level, Router
+from storage_nodes.raw_body import RawBody
 
 API_PREFIX = "/_manta/"
 
@@ -148,13 +150,14 @@ class App:
     def _body(self, exchange: Exchange, trace: Trace, headers: dict[str, str], identity: Identity | None) -> Body:
         declared = headers.get("content-length")
         length = int(declared) if declared else None if exchange.message.chunked else 0
+        straight: Callable[[], RawBody | None] | None = exchange.take_straight
         if identity is not None and identity.payload.decoded_length is not None:
-            length = identity.payload.decoded_length
+            length, straight = identity.payload.decoded_length, None
         decoder = identity.payload.decoder() if identity is not None else UnsignedBody()
         trace.bytes_in = length or 0
         invite = exchange.send_continue if exchange.expects_continue else None
         hashes = identity is not None and identity.payload.hashes
-        return Body(exchange.payload, decoder, length, invite, hashes=hashes)
+        return Body(exchange.payload, decoder, length, invite, hashes=hashes, straight=straight)
 
     async def _send(self, exchange: Exchange, trace: Trace, response: Response) -> bool:
         """Write the reply. A reply that cannot be finished ends the connection, so that nobody takes it for whole."""

@@ -13,16 +13,17 @@ from manta.auth.body import BodyDecoder, Data, Trailers
 from manta.core.checksums import Buffer
 from manta.core.errors import EntityTooLarge, IncompleteBody, MantaError
 from manta.core.limits import BODY_IDLE_TIMEOUT_S, DECODE_INLINE_BYTES
+from storage_nodes.raw_body import RawBody
 
 
 class Body:
     """`length` is what will come in bytes after decoding, or None when the client did not say. To be read once.
 
     `invite` is called before the first byte is asked for: a client that sent `Expect: 100-continue` waits for it.
-    `hashes`: decoding costs a hash of every byte.
+    `hashes`: decoding costs a hash of every byte. `straight` takes the body from the socket past aiohttp, if that pays.
     """
 
-    __slots__ = ("_decoder", "_hashes", "_invite", "_stream", "length", "trailers")
+    __slots__ = ("_decoder", "_hashes", "_invite", "_raw", "_straight", "_stream", "length", "trailers")
 
     def __init__(
         self,
@@ -32,17 +33,29 @@ class Body:
         invite: Callable[[], None] | None = None,
         *,
         hashes: bool = False,
+        straight: Callable[[], RawBody | None] | None = None,
     ) -> None:
         self._stream = stream
         self._decoder = decoder
         self._invite = invite
         self._hashes = hashes
+        self._straight = straight
+        self._raw: RawBody | None = None
         self.length = length
         self.trailers: Mapping[str, str] = {}
         """Verified trailers by lower-case name; complete once the body has been read."""
 
     async def __aiter__(self) -> AsyncIterator[Buffer]:
-        """Pieces as they arrive; IncompleteBody when the client stops or stalls, the verifier's errors at the end."""
+        """Pieces as they arrive; each may change once RING_KEPT_BYTES more were asked for.
+
+        IncompleteBody when the client stops or stalls, the verifier's errors at the end.
+        """
+        if self._straight is not None:
+            self._raw = self._straight()
+        async for piece in self._pieces():
+            yield piece
+
+    async def _pieces(self) -> AsyncIterator[Buffer]:
         received = 0
         while data := await self._next():
             for piece in await self._decode_any(data):
@@ -62,20 +75,20 @@ class Body:
             raise EntityTooLarge
         pieces: list[Buffer] = []
         size = 0
-        async for piece in self:
+        async for piece in self._pieces():
             size += len(piece)
             if size > limit:
                 raise EntityTooLarge
             pieces.append(piece)
         return b"".join(pieces)
 
-    async def _decode_any(self, data: bytes) -> list[Buffer]:
+    async def _decode_any(self, data: Buffer) -> list[Buffer]:
         """In a thread where a hash of many bytes would keep other requests waiting."""
         if self._hashes and len(data) >= DECODE_INLINE_BYTES:
             return await asyncio.to_thread(self._decode, data)
         return self._decode(data)
 
-    def _decode(self, data: bytes | None) -> list[Buffer]:
+    def _decode(self, data: Buffer | None) -> list[Buffer]:
         """The object's bytes among the next ones off the wire, or (None) what remains at their end."""
         pieces: list[Buffer] = []
         for event in self._decoder.feed(data) if data is not None else self._decoder.finish():
@@ -85,11 +98,13 @@ class Body:
                 self.trailers = dict(event.fields)
         return pieces
 
-    async def _next(self) -> bytes:
+    async def _next(self) -> Buffer:
         stream = self._stream
         if self._invite is not None:
             self._invite()
             self._invite = None
+        if self._raw is not None:
+            return await self._raw.next_block()
         try:
             if stream.is_eof():
                 return await _piece(stream)

@@ -8,6 +8,8 @@ from aiohttp import StreamReader
 from aiohttp.http import HttpVersion10, RawRequestMessage
 
 from manta.core.limits import BODY_IDLE_TIMEOUT_S, MIB, STREAM_CHUNK_BYTES
+from manta.gateway.straight import begin
+from storage_nodes.raw_body import RawBody
 
 if TYPE_CHECKING:
     from manta.gateway.server import Connection
@@ -52,6 +54,11 @@ class Exchange:
     def send_continue(self) -> None:
         self.invited = True
         self._transport().write(_CONTINUE)
+
+    def take_straight(self) -> RawBody | None:
+        """The body, taken from the socket into a ring from now on; None where that does not pay or cannot be."""
+        self.protocol.straight = begin(self.protocol, self.message, self.payload)
+        return self.protocol.straight.raw if self.protocol.straight is not None else None
 
     def refuse_rest(self) -> None:
         """The client waits for `100 Continue` and will not get it: nothing is to be read from it any more."""

@@ -13,8 +13,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
 from aiohttp import StreamReader, web
-from aiohttp.http import HttpVersion10, RawRequestMessage
-from aiohttp.web_protocol import RequestHandler
+from aiohttp.http import HttpRequestParser, HttpVersion10, RawRequestMessage
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayloadError
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
@@ -31,6 +31,7 @@ from manta.core.limits import (
     STREAM_CHUNK_BYTES,
 )
 from manta.gateway.exchange import Exchange
+from manta.gateway.straight import StraightBody
 
 SWEEP_INTERVAL_S = 1.0
 TLS_CLOSE_S = 1.0
@@ -65,13 +66,14 @@ Handler = Callable[[Exchange], Awaitable[bool]]
 class Connection(RequestHandler):
     """One client connection: aiohttp's, with a deadline for the head of a request and a place in the count."""
 
-    __slots__ = ("active_at", "asked", "head_began", "server")
+    __slots__ = ("active_at", "asked", "head_began", "server", "straight")
 
     def __init__(self, server: "HttpServer", loop: asyncio.AbstractEventLoop, **options: Any) -> None:
         super().__init__(server, loop=loop, **options)
         self.server = server
         self.active_at = loop.time()
         self.head_began: float | None = None
+        self.straight: StraightBody | None = None
         self.asked = False
         """Whether a request has come; its client may then pause for the keep-alive time."""
 
@@ -156,7 +158,9 @@ class Connection(RequestHandler):
             self._request_in_progress = False
             if self._handler_waiter is not None:
                 self._handler_waiter.set_result(None)
-        if not payload.is_eof():
+        if self.straight is not None:
+            await self._end_straight(self.straight, payload)
+        elif not payload.is_eof():
             await self._linger(payload)
         payload.set_exception(_ANSWERED)
         if self._keepalive:
@@ -164,6 +168,25 @@ class Connection(RequestHandler):
             self._next_keepalive_close_time = closes_at
             if self._keepalive_handle is None:
                 self._keepalive_handle = self._loop.call_at(closes_at, self._process_keepalive)
+
+    async def _end_straight(self, straight: StraightBody, payload: StreamReader) -> None:
+        """Go on with a new parser: the old one still waits for the body that went past it."""
+        self.straight = None
+        if self._force_close or not await straight.end(self, self._lingering_time):
+            self._keepalive = False
+            return
+        self._parser = HttpRequestParser(
+            self,
+            self._loop,
+            STREAM_CHUNK_BYTES,
+            max_line_size=REQUEST_LINE_MAX_BYTES,
+            max_field_size=HEADER_MAX_BYTES,
+            max_headers=HEADERS_MAX,
+            payload_exception=RequestPayloadError,
+            auto_decompress=False,
+            max_msg_queue_size=MAX_MSG_QUEUE_SIZE,
+        )
+        payload.feed_eof()
 
     async def _linger(self, payload: StreamReader) -> None:
         """Read away what is left of a body that was not wanted, so that the client takes the reply; then end."""
