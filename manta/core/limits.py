@@ -204,6 +204,8 @@ READ_WHOLE_BYTES: Final = 64 * KIB
 KEYS_PER_ACCOUNT: Final = 100
 CREDENTIALS_CACHE_S: Final = 1.0
 CREDENTIALS_CACHE_MAX: Final = 10_000
+ACCESS_LOG_FIELD_MAX_CHARS: Final = 4096
+"""Of a path or a query: the longest key, percent-encoded, fits."""
 ACCESS_LOG_BUFFER_MAX: Final = 20_000
 """Lines that wait for the log's thread; what comes beyond is counted, not kept."""
 NODE_CONNECTIONS_MAX: Final = 256

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from manta.core.limits import ACCESS_LOG_BUFFER_MAX, ACCESS_LOG_FILES, ACCESS_LOG_MAX_BYTES
+from manta.core.limits import ACCESS_LOG_BUFFER_MAX, ACCESS_LOG_FIELD_MAX_CHARS, ACCESS_LOG_FILES, ACCESS_LOG_MAX_BYTES
 
 FLUSH_INTERVAL_S = 0.5
 SECRET_PARAMETERS = frozenset(
@@ -37,7 +37,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
 
 
 def printable(text: str) -> str:
-    """`text` as the log can hold it: bytes that were no UTF-8 are written as escapes."""
+    """`text` as the log can hold it: cut off, bytes that were no UTF-8 written as escapes."""
+    text = text[:ACCESS_LOG_FIELD_MAX_CHARS]
     return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
 
 

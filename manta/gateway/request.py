@@ -183,7 +183,8 @@ def host_bucket(host: str, domain: str | None) -> str:
         return ""
     name = host.lower()
     if not name.endswith("]"):
-        name = name.rsplit(":", 1)[0] if ":" in name else name
+        # A name that ends in a dot is the same name, fully qualified.
+        name = name.rpartition(":")[0].removesuffix(".") if ":" in name else name.removesuffix(".")
     suffix = "." + domain.lower()
     return name[: -len(suffix)] if name.endswith(suffix) else ""
 

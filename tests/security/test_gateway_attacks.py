@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -9,11 +10,13 @@ import pytest
 
 from jobs.model.inputs import parse_input
 from manta.core.errors import MalformedXML
-from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES, XML_ELEMENTS_MAX
+from manta.core.limits import ACCESS_LOG_FIELD_MAX_CHARS, GLOB_MAX_CHARS, KEY_MAX_BYTES, XML_ELEMENTS_MAX
 from manta.gateway import server as http_server
 from manta.gateway import xml
 from manta.gateway.ops.jobs import read_inputs
+from manta.gateway.request import host_bucket
 from tests.support.gateway import RunningGateway, Wire, presigned_request, running_gateway, signed_request, wire
+from tests.support.job_calls import Client, job_gateway
 
 HEALTH = b"GET /_manta/health HTTP/1.1\r\nHost: x\r\n\r\n"
 JOB = b'{"phases": [{"type": "map", "exec": "cat"}]}'
@@ -197,3 +200,35 @@ async def test_a_refused_body_is_never_taken_for_a_request(line: Wire, expect: b
     except EOFError:
         return
     assert (following.status, following.body) == (200, b'{"status":"ok"}')
+
+
+@pytest.mark.invariant("S3")
+async def test_a_long_path_leaves_a_bounded_line_in_the_log(tmp_path: Path) -> None:
+    log = tmp_path / "access.log"
+    async with running_gateway(log_dir=str(tmp_path)) as gateway, wire(gateway) as line:
+        request = b"GET /" + b"p" * 7_000 + b"?q=" + b"q" * 7_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n"
+        assert (await line.ask(request)).status == 403
+    (entry,) = [msgspec.json.decode(one) for one in log.read_bytes().splitlines()]
+    assert len(entry["path"]) == len(entry["query"]) == ACCESS_LOG_FIELD_MAX_CHARS
+
+
+@pytest.mark.parametrize(
+    "host", ["bkt.s3.example.org", "bkt.s3.example.org.", "bkt.s3.example.org.:80", "BKT.s3.example.org:7070"]
+)
+def test_a_fully_qualified_host_names_the_same_bucket(host: str) -> None:
+    """Else the first piece of the key would be taken for the bucket."""
+    assert host_bucket(host, "s3.example.org") == "bkt"
+
+
+async def test_an_account_with_jobs_is_kept() -> None:
+    async with job_gateway() as gateway:
+        root = Client(gateway)
+        made = {"name": "dave", "id": "dave", "access_key": "DAVEKEY", "secret_key": "dave-secret"}
+        assert (await root.ask("POST", "/accounts", made)).status == 201
+        dave = Client(gateway, "DAVEKEY", "dave-secret")
+        job = await dave.job({"type": "map", "exec": "cat"}, inputs=())
+        assert (await root.ask("DELETE", "/accounts/dave")).status == 409
+        assert (await dave.ask("DELETE", f"/jobs/{job['id']}")).status == 204
+        while await dave.lines("/jobs"):
+            await asyncio.sleep(0.01)
+        assert (await root.ask("DELETE", "/accounts/dave")).status == 204

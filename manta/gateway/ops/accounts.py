@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from manta.catalog.records import ROOT_ACCOUNT, AccessKey, Account
-from manta.core.errors import AccessDenied, InvalidArgument, NoSuchAccount
+from manta.core.errors import AccessDenied, Conflict, InvalidArgument, NoSuchAccount
 from manta.core.limits import JSON_MAX_BYTES, KEYS_PER_ACCOUNT
 from manta.gateway.context import Context
 from manta.gateway.credentials import KeyRing
@@ -69,6 +69,9 @@ async def delete_account(context: Context, request: Request) -> Response:
     account = await _find(context, request)
     if account.id == ROOT_ACCOUNT:
         raise AccessDenied("The root account cannot be removed.")
+    if await context.catalog.jobs.list_jobs(account.id, limit=1):
+        # Whoever is given the same id later would see them, and they would run on without an owner.
+        raise Conflict(f"The account {account.name!r} still has jobs: cancel and delete them first.")
     await context.catalog.delete_account(account.id)
     context.extra(KeyRing).forget()
     return Response(204)
