@@ -91,6 +91,8 @@ COMPLETE_XML_MAX_BYTES: Final = 4 * MIB
 """A CompleteMultipartUpload may name PARTS_MAX parts with a checksum each."""
 REPLY_QUIET_S: Final = 10.0
 """A reply that takes longer than this to become known is kept alive by blanks meanwhile."""
+LONG_WORKS_MAX: Final = 1024
+"""Copies and completions under way in one gateway, whether or not their clients still wait for them."""
 FIRST_PART_WAITS_S: Final = (0.005, 0.01, 0.02, 0.04, 0.08, 0.16)
 """How long a part waits for part 1 of its upload, which fixes the size of the slots, before it goes without."""
 ERRANDS_MAX: Final = 256

@@ -7,8 +7,8 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Coroutine
 
-from manta.core.errors import InternalError, MantaError
-from manta.core.limits import REPLY_QUIET_S
+from manta.core.errors import InternalError, MantaError, SlowDown
+from manta.core.limits import LONG_WORKS_MAX, REPLY_QUIET_S
 from manta.gateway import xml
 from manta.gateway.request import Request
 from manta.gateway.responses import XML, ChunkedResponse, Response
@@ -24,8 +24,12 @@ async def reply_in_time(
 ) -> Response:
     """The reply of `work` as it is, if that comes within `quiet_s`; else one that begins now and ends with it.
 
-    `work` must answer with XML in memory. It is not cancelled when the client goes away.
+    `work` must answer with XML in memory. It is not cancelled when the client goes away; so that nobody can heap up
+    work by going away, there is a bound to it. SlowDown.
     """
+    if len(_running) >= LONG_WORKS_MAX:
+        work.close()
+        raise SlowDown
     task = asyncio.create_task(work)
     _running.add(task)
     task.add_done_callback(_ended)

@@ -6,7 +6,7 @@ from typing import Any, cast
 import pytest
 
 from manta.core.errors import SlowDown
-from manta.gateway import xml
+from manta.gateway import patience, xml
 from manta.gateway.patience import reply_in_time
 from manta.gateway.request import Request
 from manta.gateway.responses import ChunkedResponse, Response, xml_response
@@ -115,3 +115,20 @@ async def test_work_goes_on_when_nobody_waits() -> None:
     begun.set()
     async with asyncio.timeout(10):
         await done.wait()
+
+
+@pytest.mark.invariant("S3")
+async def test_work_that_clients_left_behind_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "LONG_WORKS_MAX", 2)
+    go_on = asyncio.Event()
+
+    async def work() -> Response:
+        await go_on.wait()
+        return xml_response("<Done/>")
+
+    late = [await reply_in_time(request(), work(), QUIET_S) for _ in range(2)]
+    with pytest.raises(SlowDown):
+        await reply_in_time(request(), work(), QUIET_S)
+    go_on.set()
+    assert all([(await body_of(reply)).endswith(b"<Done/>") for reply in late])
+    assert (await reply_in_time(request(), work())).status == 200
