@@ -11,7 +11,7 @@ from typing import Final
 
 from jobs.sandbox.bounds import means
 from jobs.sandbox.cgroups import survey
-from jobs.sandbox.syscalls import MACHINES
+from jobs.sandbox.syscall_numbers import MACHINES
 from jobs.sandbox.tenants import UID_BASE
 from manta.core.errors import SandboxUnavailable
 

@@ -1,165 +1,80 @@
-"""The numbers of the system calls that the filters name, per machine, and which filter refuses which."""
+"""Which system calls a task and its fork server may make, and which are refused by name. Pure.
 
-from dataclasses import dataclass
+ALLOWED is the base list: what a shell, coreutils, awk, perl, Python with threads and processes, numpy, SQLite, tar,
+git, a compiler and a text's sort need; it began as the default profile of container engines (moby's) and lost what none
+of those needs. Anything in no list does not exist for a task: ENOSYS, the answer of an older kernel, after which C
+libraries take their older way. What NEVER and MOUNTING name is refused with EPERM, since programs ask for it by intent.
+"""
+
 from typing import Final
 
 
-@dataclass(frozen=True, slots=True)
-class Machine:
-    """`architecture` is the kernel's AUDIT_ARCH value; a call the machine does not have is absent from `numbers`."""
-
-    architecture: int
-    has_x32: bool
-    numbers: dict[str, int]
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
 
 
-NEVER: Final = (
+ALLOWED: Final = _names(
+    # files by descriptor
+    "read write pread64 pwrite64 readv writev preadv pwritev preadv2 pwritev2 lseek close close_range dup dup2 "
+    "dup3 pipe pipe2 fcntl ioctl flock fsync fdatasync sync syncfs sync_file_range truncate ftruncate fallocate "
+    "fadvise64 readahead sendfile splice tee copy_file_range cachestat "
+    # files by name, and folders
+    "open openat openat2 creat access faccessat faccessat2 stat lstat fstat newfstatat statx statfs fstatfs "
+    "getdents getdents64 getcwd chdir fchdir mkdir mkdirat rmdir rename renameat renameat2 link linkat unlink "
+    "unlinkat symlink symlinkat readlink readlinkat mknod mknodat chmod fchmod fchmodat fchmodat2 chown fchown "
+    "lchown fchownat umask utime utimes futimesat utimensat setxattr lsetxattr fsetxattr setxattrat getxattr "
+    "lgetxattr fgetxattr getxattrat listxattr llistxattr flistxattr listxattrat removexattr lremovexattr "
+    "fremovexattr removexattrat inotify_init inotify_init1 inotify_add_watch inotify_rm_watch "
+    # memory
+    "brk mmap munmap mremap mprotect madvise msync mincore mlock mlock2 munlock mlockall munlockall membarrier "
+    "mseal pkey_alloc pkey_free pkey_mprotect "
+    # processes and threads
+    "clone fork vfork execve execveat exit exit_group wait4 waitid getpid getppid gettid getpgid setpgid getpgrp "
+    "getsid setsid set_tid_address arch_prctl prctl personality getcpu pidfd_open pidfd_send_signal kill tkill "
+    "tgkill rseq restart_syscall futex futex_waitv futex_wake futex_wait futex_requeue set_robust_list "
+    "get_robust_list "
+    # signals
+    "rt_sigaction rt_sigprocmask rt_sigpending rt_sigtimedwait rt_sigqueueinfo rt_tgsigqueueinfo rt_sigsuspend "
+    "rt_sigreturn sigaltstack signalfd signalfd4 pause alarm getitimer setitimer "
+    # who one is; nobody here may become another
+    "getuid geteuid getgid getegid getresuid getresgid getgroups setuid setgid setreuid setregid setresuid "
+    "setresgid setgroups setfsuid setfsgid capget capset seccomp "
+    # limits and the scheduler
+    "getrlimit setrlimit prlimit64 getrusage times sysinfo uname getpriority setpriority ioprio_get ioprio_set "
+    "sched_yield sched_getaffinity sched_setaffinity sched_getscheduler sched_setscheduler sched_getparam "
+    "sched_setparam sched_getattr sched_setattr sched_get_priority_max sched_get_priority_min "
+    "sched_rr_get_interval "
+    # time
+    "time gettimeofday clock_gettime clock_getres nanosleep clock_nanosleep timer_create timer_settime "
+    "timer_gettime timer_getoverrun timer_delete timerfd_create timerfd_settime timerfd_gettime "
+    # waiting
+    "select pselect6 poll ppoll epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
+    "eventfd2 "
+    # sockets, of the families that seccomp.py names
+    "socket socketpair bind listen accept accept4 connect getsockname getpeername getsockopt setsockopt shutdown "
+    "sendto recvfrom sendmsg recvmsg sendmmsg recvmmsg "
+    # POSIX message queues, which RLIMIT_MSGQUEUE bounds
+    "mq_open mq_unlink mq_timedsend mq_timedreceive mq_notify mq_getsetattr "
+    # randomness
+    "getrandom "
+)
+"""Not among them, besides the unheard-of: what makes memory that no rlimit counts, where cgroups do not hold.
+
+memfd_create (C libraries and Python take files in /dev/shm then, which is scratch) and all of System V's IPC.
+"""
+NEVER: Final = _names(
     # kernel surface that a task has no use for and that breakouts were built on
-    *("io_uring_setup", "io_uring_enter", "io_uring_register", "userfaultfd", "bpf", "perf_event_open"),
-    *("add_key", "request_key", "keyctl", "lookup_dcookie", "fanotify_init", "fanotify_mark"),
+    "io_uring_setup io_uring_enter io_uring_register userfaultfd bpf perf_event_open add_key request_key keyctl "
+    "lookup_dcookie fanotify_init fanotify_mark "
     # reaching into other processes, or to files past their mounts
-    *("ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "pidfd_getfd", "kcmp"),
-    *("open_by_handle_at", "name_to_handle_at"),
+    "ptrace process_vm_readv process_vm_writev process_madvise pidfd_getfd kcmp open_by_handle_at "
+    "name_to_handle_at "
     # new or other namespaces, roots
-    *("unshare", "setns", "pivot_root", "chroot", "open_tree_attr"),
+    "unshare setns pivot_root chroot open_tree_attr "
     # the machine's own
-    *("kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module"),
-    *("swapon", "swapoff", "reboot", "quotactl", "quotactl_fd", "acct", "syslog", "vhangup", "iopl", "ioperm"),
-    *("settimeofday", "clock_settime", "adjtimex", "clock_adjtime", "sethostname", "setdomainname"),
-    *("mbind", "set_mempolicy", "migrate_pages", "move_pages", "nfsservctl", "uselib", "sysfs", "ustat"),
+    "kexec_load kexec_file_load init_module finit_module delete_module create_module swapon swapoff reboot "
+    "quotactl quotactl_fd acct syslog vhangup iopl ioperm settimeofday clock_settime adjtimex clock_adjtime "
+    "sethostname setdomainname mbind set_mempolicy migrate_pages move_pages nfsservctl uselib sysfs ustat "
 )
-MOUNTING: Final = (
-    *("mount", "umount2", "fsopen", "fsconfig", "fsmount", "fspick", "move_mount", "open_tree", "mount_setattr"),
-)
-
-_COMMON: Final = {
-    "io_uring_setup": 425,
-    "io_uring_enter": 426,
-    "io_uring_register": 427,
-    "open_tree": 428,
-    "move_mount": 429,
-    "fsopen": 430,
-    "fsconfig": 431,
-    "fsmount": 432,
-    "fspick": 433,
-    "clone3": 435,
-    "pidfd_getfd": 438,
-    "process_madvise": 440,
-    "mount_setattr": 442,
-    "quotactl_fd": 443,
-    "open_tree_attr": 467,
-}
-_X86_64: Final = {
-    **_COMMON,
-    "ioctl": 16,
-    "socket": 41,
-    "socketpair": 53,
-    "clone": 56,
-    "fcntl": 72,
-    "ptrace": 101,
-    "syslog": 103,
-    "uselib": 134,
-    "ustat": 136,
-    "sysfs": 139,
-    "vhangup": 153,
-    "pivot_root": 155,
-    "adjtimex": 159,
-    "chroot": 161,
-    "acct": 163,
-    "settimeofday": 164,
-    "mount": 165,
-    "umount2": 166,
-    "swapon": 167,
-    "swapoff": 168,
-    "reboot": 169,
-    "sethostname": 170,
-    "setdomainname": 171,
-    "iopl": 172,
-    "ioperm": 173,
-    "create_module": 174,
-    "init_module": 175,
-    "delete_module": 176,
-    "quotactl": 179,
-    "nfsservctl": 180,
-    "lookup_dcookie": 212,
-    "clock_settime": 227,
-    "mbind": 237,
-    "set_mempolicy": 238,
-    "kexec_load": 246,
-    "add_key": 248,
-    "request_key": 249,
-    "keyctl": 250,
-    "migrate_pages": 256,
-    "unshare": 272,
-    "move_pages": 279,
-    "perf_event_open": 298,
-    "fanotify_init": 300,
-    "fanotify_mark": 301,
-    "name_to_handle_at": 303,
-    "open_by_handle_at": 304,
-    "clock_adjtime": 305,
-    "setns": 308,
-    "process_vm_readv": 310,
-    "process_vm_writev": 311,
-    "kcmp": 312,
-    "finit_module": 313,
-    "kexec_file_load": 320,
-    "bpf": 321,
-    "userfaultfd": 323,
-}
-_AARCH64: Final = {
-    **_COMMON,
-    "lookup_dcookie": 18,
-    "fcntl": 25,
-    "ioctl": 29,
-    "umount2": 39,
-    "mount": 40,
-    "pivot_root": 41,
-    "nfsservctl": 42,
-    "chroot": 51,
-    "vhangup": 58,
-    "quotactl": 60,
-    "acct": 89,
-    "unshare": 97,
-    "kexec_load": 104,
-    "init_module": 105,
-    "delete_module": 106,
-    "clock_settime": 112,
-    "syslog": 116,
-    "ptrace": 117,
-    "reboot": 142,
-    "sethostname": 161,
-    "setdomainname": 162,
-    "settimeofday": 170,
-    "adjtimex": 171,
-    "socket": 198,
-    "socketpair": 199,
-    "add_key": 217,
-    "request_key": 218,
-    "keyctl": 219,
-    "clone": 220,
-    "swapon": 224,
-    "swapoff": 225,
-    "mbind": 235,
-    "set_mempolicy": 237,
-    "migrate_pages": 238,
-    "move_pages": 239,
-    "perf_event_open": 241,
-    "fanotify_init": 262,
-    "fanotify_mark": 263,
-    "name_to_handle_at": 264,
-    "open_by_handle_at": 265,
-    "clock_adjtime": 266,
-    "setns": 268,
-    "process_vm_readv": 270,
-    "process_vm_writev": 271,
-    "kcmp": 272,
-    "finit_module": 273,
-    "bpf": 280,
-    "userfaultfd": 282,
-    "kexec_file_load": 294,
-}
-MACHINES: Final = {
-    "x86_64": Machine(0xC000003E, True, _X86_64),
-    "aarch64": Machine(0xC00000B7, False, _AARCH64),
-}
+MOUNTING: Final = _names("mount umount2 fsopen fsconfig fsmount fspick move_mount open_tree mount_setattr")
+"""What the fork server needs to build a task, and the task may not."""

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from jobs.sandbox import forkserver, protocol, seccomp
 from jobs.sandbox.probe import Finding, _kernel, refuse_if_missing
 from jobs.sandbox.protocol import Flag, Kind, Limits
-from jobs.sandbox.syscalls import MACHINES, MOUNTING, NEVER
+from jobs.sandbox.syscall_numbers import MACHINES
+from jobs.sandbox.syscalls import ALLOWED, MOUNTING, NEVER
 from jobs.sandbox.tenants import UID_BASE, UID_COUNT, TenantUids
 from manta.core.errors import InvalidArgument, SandboxUnavailable
 
@@ -104,6 +105,32 @@ def test_the_task_filter_refuses_what_it_names(name: str) -> None:
         assert verdict(seccomp.zone_filter(name), machine.architecture, number) == ALLOW, call
 
 
+BY_ARGUMENT = {"clone", "fcntl", "ioctl", "personality", "socket", "socketpair"}
+
+
+@pytest.mark.parametrize("name", ["x86_64", "aarch64"])
+def test_the_filters_allow_what_they_name_and_nothing_else(name: str) -> None:
+    machine = MACHINES[name]
+    names = {number: call for call, number in machine.numbers.items()}
+    assert len(names) == len(machine.numbers)
+    for filter_, allowed in (
+        (seccomp.task_filter(name), {*ALLOWED}),
+        (seccomp.zone_filter(name), {*ALLOWED, *MOUNTING}),
+    ):
+        for number in (*range(600), 1 << 20, (1 << 30) - 1):
+            call = names.get(number)
+            if call not in BY_ARGUMENT:
+                expected = ALLOW if call in allowed else ENOSYS if call is None else EPERM
+                assert verdict(filter_, machine.architecture, number) == expected, (call, number)
+
+
+def test_the_lists_do_not_contradict_each_other() -> None:
+    assert not {*ALLOWED} & {*NEVER, *MOUNTING}
+    known = {*MACHINES["x86_64"].numbers, *MACHINES["aarch64"].numbers}
+    assert {*ALLOWED, *NEVER, *MOUNTING} == known
+    assert len(seccomp.task_filter("x86_64")) < 4096 * 8  # what the C fork server has room for
+
+
 @pytest.mark.parametrize("name", ["x86_64", "aarch64"])
 def test_the_filters_judge_arguments(name: str) -> None:
     machine, task, zone = MACHINES[name], seccomp.task_filter(name), seccomp.zone_filter(name)
@@ -113,12 +140,15 @@ def test_the_filters_judge_arguments(name: str) -> None:
     assert verdict(zone, call, numbers["clone"], 0x20000 | 0x8000000 | 0x20000000 | 17) == ALLOW
     assert verdict(zone, call, numbers["clone"], 0x10000000 | 17) == EPERM
     assert verdict(task, call, numbers["clone"], 0x3D0F00) == ALLOW  # a thread
-    assert verdict(task, call, numbers["clone3"]) == ENOSYS
+    assert verdict(task, call, 435) == ENOSYS  # clone3
+    assert verdict(task, call, numbers["personality"], 0x20000) == ALLOW
+    assert verdict(task, call, numbers["personality"], 0x400000) == EPERM  # READ_IMPLIES_EXEC
     assert verdict(task, call, numbers["fcntl"], 0, 1024) == EPERM
     assert verdict(task, call, numbers["fcntl"], 0, 3) == ALLOW
     assert verdict(task, call, numbers["ioctl"], 0, 0x5412) == EPERM
     assert verdict(task, call, numbers["ioctl"], 0, (1 << 32) | 0x5412) == EPERM  # the kernel reads 32 bits of it
     assert verdict(task, call, numbers["ioctl"], 0, 0x541C) == EPERM
+    assert verdict(task, call, numbers["ioctl"], 0, 0x5423) == EPERM
     assert verdict(task, call, numbers["ioctl"], 0, 0x5401) == ALLOW
     assert [verdict(task, call, numbers["socket"], family) for family in (1, 2, 10)] == [ALLOW] * 3
     assert [verdict(task, call, numbers["socket"], family) for family in (16, 17, 38, 40)] == [EAFNOSUPPORT] * 4
