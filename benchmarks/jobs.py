@@ -1,6 +1,6 @@
 """How fast do jobs start and run? Client, store and tasks share this machine.
 
-python -m benchmarks.jobs [--runs 5] [--catalog postgresql://…] [--only trivial,noop,wordcount]
+python -m benchmarks.jobs [--runs 5] [--postgres] [--only trivial,noop,wordcount]
 """
 
 import argparse
@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from benchmarks.catalogs import catalog_options
 from benchmarks.load import Plan, Target, run
 from benchmarks.report import Figure, percentile, show
 from manta.sdk import Store
@@ -116,19 +117,19 @@ def _write_texts(folder: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--catalog", help="postgresql://… instead of SQLite")
+    parser.add_argument("--postgres", action="store_true", help="catalog on a PostgreSQL of its own, with fsync")
     parser.add_argument("--only", default="trivial,noop,wordcount")
     options = parser.parse_args()
-    serve = ["--catalog", options.catalog] if options.catalog else []
     with (
+        catalog_options(postgres=options.postgres) as catalog,
         tempfile.TemporaryDirectory(prefix="manta-bench-") as name,
-        running_store(Path(name) / "store", *serve) as running,
+        running_store(Path(name) / "store", *catalog) as running,
         running.client() as store,
     ):
         bench = Bench(running, store, Path(name), options.runs)
         questions = {"trivial": bench.trivial, "noop": bench.noop, "wordcount": bench.wordcount}
         figures = [figure for question in options.only.split(",") for figure in questions[question]()]
-    show(f"Jobs, catalog on {'PostgreSQL' if options.catalog else 'SQLite'}", figures)
+    show(f"Jobs, catalog on {'PostgreSQL' if options.postgres else 'SQLite'}", figures)
 
 
 if __name__ == "__main__":

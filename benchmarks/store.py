@@ -1,6 +1,6 @@
 """How fast are PUT, GET and LIST? Client and store share this machine.
 
-python -m benchmarks.store [--tcp-nodes] [--runs 5] [--only put-4k,get-4k,list,put-64m,get-64m]
+python -m benchmarks.store [--tcp-nodes] [--postgres] [--runs 5] [--only put-4k,get-4k,list,put-64m,get-64m]
 """
 
 import argparse
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from benchmarks.catalogs import catalog_options
 from benchmarks.load import Plan, Target, run, sign
 from benchmarks.report import Figure, percentile, repeat, show
 from tests.support.store import RunningStore, running_store
@@ -150,11 +151,14 @@ def main() -> None:
     parser.add_argument("--tcp-nodes", action="store_true", help="gateway and node apart, over TCP")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--only", default="put-4k,get-4k,list,put-64m,get-64m")
-    parser.add_argument("--catalog", help="postgresql://… instead of SQLite")
+    parser.add_argument("--postgres", action="store_true", help="catalog on a PostgreSQL of its own, with fsync")
     options = parser.parse_args()
     serve = ["--lanes", "0", *(["--tcp-nodes"] if options.tcp_nodes else [])]
-    serve += ["--catalog", options.catalog] if options.catalog else []
-    with tempfile.TemporaryDirectory(prefix="manta-bench-") as folder, running_store(Path(folder), *serve) as store:
+    with (
+        catalog_options(postgres=options.postgres) as catalog,
+        tempfile.TemporaryDirectory(prefix="manta-bench-") as folder,
+        running_store(Path(folder), *serve, *catalog) as store,
+    ):
         with store.client() as client:
             client.make_bucket(BUCKET)
             client.make_bucket(f"{BUCKET}-list")
@@ -168,7 +172,7 @@ def main() -> None:
         }
         figures = [figure for name in options.only.split(",") for figure in questions[name]()]
     where = "gateway and node apart, over TCP" if options.tcp_nodes else "gateway and node on one machine"
-    show(f"Store: {where}", figures)
+    show(f"Store: {where}, catalog on {'PostgreSQL' if options.postgres else 'SQLite'}", figures)
 
 
 if __name__ == "__main__":
