@@ -41,7 +41,9 @@ class Exchange:
     @property
     def keep_alive(self) -> bool:
         """What the client asked for, and the server's own state allows."""
-        return not (self.message.should_close or self.http10 or self.protocol.server.draining)
+        # After a request to upgrade the parser takes what follows for the other protocol, whatever was answered.
+        asked_to_leave = self.message.should_close or self.message.upgrade or "Upgrade" in self.message.headers
+        return not (asked_to_leave or self.http10 or self.protocol.server.draining)
 
     @property
     def http10(self) -> bool:

@@ -232,3 +232,17 @@ async def test_an_account_with_jobs_is_kept() -> None:
         while await dave.lines("/jobs"):
             await asyncio.sleep(0.01)
         assert (await root.ask("DELETE", "/accounts/dave")).status == 204
+
+
+@pytest.mark.parametrize("upgrade", ["h2c", "websocket", "tls/1.2"])
+async def test_a_put_that_offers_an_upgrade_is_stored_and_the_connection_ends(
+    gateway: RunningGateway, line: Wire, upgrade: str
+) -> None:
+    """Java's HttpClient and curl --http2 offer h2c with their first request; a second one was never answered."""
+    put = signed_request(gateway, "PUT", "/bkt/k", b"body", {"Connection": "Upgrade", "Upgrade": upgrade})
+    async with asyncio.timeout(20):
+        reply = await line.ask(put)
+        assert (reply.status, reply.headers["connection"]) == (200, "close")
+        assert await line.reader.read() == b""
+    async with wire(gateway) as other:
+        assert (await other.ask(signed_request(gateway, "GET", "/bkt/k"))).body == b"body"
