@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from jobs.sandbox import bounds
 from jobs.sandbox.api import ZoneSpec
 from jobs.sandbox.cgroups.discovery import CONTROLLERS, SETTLED, Place, Survey, base_folder, own_places, survey
-from jobs.sandbox.cgroups.pool import DIALECTS, Owner
+from jobs.sandbox.cgroups.owner import Owner
+from jobs.sandbox.cgroups.pool import DIALECTS
 from jobs.sandbox.cgroups.tree import Counter, GroupLimits, remove_tree
 from manta.core.limits import GIB, MIB, TASK_PIDS_MAX, ZONE_OVERHEAD_BYTES
 
