@@ -1,15 +1,18 @@
 """A small ext4 of its own in a file, to be filled up and to lose its power. Needs root and loop devices."""
 
+import ctypes
 import fcntl
 import os
 import struct
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 _FS_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
+_CLONE_NEWNS = 0x00020000
 
 
 def why_not() -> str:
@@ -19,6 +22,15 @@ def why_not() -> str:
     if not Path("/dev/loop-control").exists():
         return "this kernel has no loop devices"
     return ""
+
+
+@cache
+def _keep_mounts_to_ourselves() -> None:
+    """Into a mount namespace of our own: a sandbox made elsewhere meanwhile would copy the mount and keep it busy."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.unshare(_CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
 class LoopDisk:
@@ -34,6 +46,7 @@ class LoopDisk:
         self._mounted = False
 
     def mount(self) -> None:
+        _keep_mounts_to_ourselves()
         subprocess.run(["mount", "-o", "loop", str(self._image), str(self.folder)], check=True)
         self._mounted = True
 
