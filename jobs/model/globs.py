@@ -17,7 +17,7 @@ def literal_prefix(glob: str) -> str:
     return glob[: special.start()] if special else glob
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=64)
 def compile_glob(glob: str) -> "Glob":
     return Glob(glob)
 
