@@ -5,13 +5,13 @@ import itertools
 import logging
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from manta.auth.body import UnsignedBody
 from manta.auth.request import SignedRequest
 from manta.auth.verify import Identity, Verifier
 from manta.core.errors import BadRequest, InternalError, MantaError
+from manta.core.limits import RING_MIN_BYTES
 from manta.gateway.access import require_root
 from manta.gateway.access_log import AccessLog, Entry, printable, redact_query
 from manta.gateway.body import Body
@@ -32,7 +32,6 @@ from manta.gateway.request import (
 )
 from manta.gateway.responses import Response, encode_head
 from manta.gateway.router import Access, Level, Router
-from storage_nodes.raw_body import RawBody
 
 API_PREFIX = "/_manta/"
 
@@ -150,7 +149,7 @@ class App:
     def _body(self, exchange: Exchange, trace: Trace, headers: dict[str, str], identity: Identity | None) -> Body:
         declared = headers.get("content-length")
         length = int(declared) if declared else None if exchange.message.chunked else 0
-        straight: Callable[[], RawBody | None] | None = exchange.take_straight
+        straight = exchange.take_straight if length is not None and length >= RING_MIN_BYTES else None
         if identity is not None and identity.payload.decoded_length is not None:
             length, straight = identity.payload.decoded_length, None
         decoder = identity.payload.decoder() if identity is not None else UnsignedBody()

@@ -45,15 +45,14 @@ class Body:
         self.trailers: Mapping[str, str] = {}
         """Verified trailers by lower-case name; complete once the body has been read."""
 
-    async def __aiter__(self) -> AsyncIterator[Buffer]:
+    def __aiter__(self) -> AsyncIterator[Buffer]:
         """Pieces as they arrive; each may change once RING_KEPT_BYTES more were asked for.
 
         IncompleteBody when the client stops or stalls, the verifier's errors at the end.
         """
         if self._straight is not None:
             self._raw = self._straight()
-        async for piece in self._pieces():
-            yield piece
+        return self._pieces()
 
     async def _pieces(self) -> AsyncIterator[Buffer]:
         received = 0
