@@ -406,6 +406,43 @@ async def test_a_task_without_a_living_holder_fails_after_a_long_wait(catalog: C
     assert (await catalog.jobs.get_job(job)).state == "done"
 
 
+@pytest.mark.invariant("J4")
+async def test_a_task_that_was_ready_for_long_still_waits_for_its_holder(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """A long queue, and a node that is away for a minute: nothing of it fails."""
+    await put(catalog, clock, "a", nodes=("n1",))
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    clock.advance(2 * HOLDER_WAIT_S)
+    await alive(catalog, clock, "n1")
+    clock.advance(LEASE_S + 60)
+    await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    assert counts(await catalog.jobs.get_job(job)) == {"ready": 1}
+    clock.advance(HOLDER_WAIT_S)
+    await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    assert counts(await catalog.jobs.get_job(job)) == {"failed": 1}
+
+
+@pytest.mark.invariant("J3")
+async def test_inputs_of_a_reducer_that_was_lost_too_often_have_failed(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [REDUCE], "s3://books/")
+    for _ in range(LOST_LEASES_MAX + 1):
+        (grant,) = await lease(catalog, clock)
+        await catalog.jobs.release("n1", [ref(grant.task)], delivered=True)
+    assert (await catalog.jobs.get_job(job)).state == "done"
+    assert {line.fields["state"] for line in await catalog.jobs.inputs(job, 0, 10)} == {"failed"}
+
+
+async def test_errors_of_any_kind_count_towards_max_errors(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    missing = [f"s3://books/missing-{number}" for number in range(3)]
+    job = await begin(catalog, clock, [MAP], *missing, "s3://books/a", max_errors=3)
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.cancel_reason) == ("cancelled", "The job reached its max_errors of 3.")
+    assert counts(view) == {"failed": 3, "cancelled": 1}
+
+
 async def test_a_slot_may_be_changed_by_its_holder_only(catalog: Catalog, clock: StandingClock) -> None:
     await put(catalog, clock, "a")
     await begin(catalog, clock, [MAP], "s3://books/a")

@@ -13,6 +13,7 @@ def move_on(unit: Unit) -> Script[None]:
 
     A cancelled job ends by its last page of cancelling alone: before, inputs without a task may be unfinished (J3).
     """
+    _check_errors(unit)
     if unit.job.ended or (unit.job.cancel_reason is not None and not unit.all_cancelled):
         return
     for step in advance(unit.phases, cancelled=unit.job.cancel_reason is not None):
@@ -22,6 +23,13 @@ def move_on(unit: Unit) -> Script[None]:
             unit.job.state = step.state.value
             unit.job.ended_ms = unit.now_ms
             unit.job.tend = 1
+
+
+def _check_errors(unit: Unit) -> None:
+    """So many errors, of whatever kind, and the rest is cancelled."""
+    most = unit.plan.max_errors
+    if most is not None and not unit.stopped and unit.job.errors >= most:
+        unit.begin_cancel(f"The job reached its max_errors of {most}.")
 
 
 def _open_reducers(unit: Unit, number: int) -> Script[None]:

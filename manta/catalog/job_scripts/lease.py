@@ -1,10 +1,10 @@
 """Scripts of leases: what a node holds, gets, gives back and loses."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
-from jobs.model.wire import AttemptRef, Failure
+from jobs.model.wire import AttemptRef, Failure, TaskKind
 from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
@@ -107,15 +107,19 @@ def expire(now_ms: int, heard_of: Sequence[str]) -> Script[Stirred]:
         stirred = merge([stirred, (yield from _lose_all([TaskRow(*row) for row in rows], now_ms, delivered=True))])
     alive_rows = yield Op("agents_alive", (now_ms,))
     alive = {row[0] for row in alive_rows} | set(heard_of)
+    gone = {row[0]: int(row[1]) for row in overdue if row[0] not in alive}
     queues = yield Op("ready_nodes")
     for (queue,) in queues:
         if queue != ANY_NODE and queue not in alive:
-            stirred = merge([stirred, (yield from _requeue(queue, alive, now_ms))])
+            stirred = merge([stirred, (yield from _requeue(queue, alive, gone, now_ms))])
     return merge([stirred, (yield from _free_reducers(now_ms))])
 
 
-def _requeue(queue: str, alive: set[str], now_ms: int) -> Script[Stirred]:
-    """The queue of a dead node: offered to living holders, to anyone where that is enough, failed after a long wait."""
+def _requeue(queue: str, alive: set[str], gone: Mapping[str, int], now_ms: int) -> Script[Stirred]:
+    """The queue of a dead node: offered to living holders, to anyone where that is enough, failed after a long wait.
+
+    A task may have been ready for hours: the wait begins when its last holder died, `gone`.
+    """
     rows = yield Op("ready_older", (queue, now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
     since = {(row[1], row[2]): int(row[0]) for row in rows}
     results: list[Stirred] = []
@@ -128,7 +132,7 @@ def _requeue(queue: str, alive: set[str], now_ms: int) -> Script[Stirred]:
                 unit.ready.append((ANY_NODE, task.job_id, task.task_id, since_ms))
             elif living := [node for node in task.nodes if node in alive]:
                 unit.ready.extend((node, task.job_id, task.task_id, since_ms) for node in living)
-            elif since_ms < now_ms - int(HOLDER_WAIT_S * 1000):
+            elif max(since_ms, *(gone.get(node, 0) for node in task.nodes)) < now_ms - int(HOLDER_WAIT_S * 1000):
                 unit.withdraw(task)
                 waited = f"No living node has held its input for {HOLDER_WAIT_S:.0f} s: {task.holders}."
                 fail_task(unit, task, Failure("InternalError", waited))
@@ -183,6 +187,9 @@ def locked(names: Sequence[tuple[str, int]], now_ms: int) -> Script[list[tuple[U
 
 
 def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
+    """The task ends; where the first phase reduces, its inputs end with it (J3)."""
+    if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
+        unit.input_ends.append((int(TaskState.FAILED), task.job_id, task.reducer))
     unit.change(task, state=int(TaskState.FAILED), slot=None)
     unit.error(task, failure)
 
