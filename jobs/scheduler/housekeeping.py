@@ -15,7 +15,10 @@ _LOG = logging.getLogger("manta.scheduler")
 
 
 class Housekeeper:
-    """Tends jobs as soon as they ask for it, sweeps every SWEEP_S. A failed round is logged, the next one follows."""
+    """Tends jobs as soon as they ask for it, sweeps every SWEEP_S. A failed round is logged, the next one follows.
+
+    One job that always fails keeps none of the others waiting, nor does what no one foresaw end the sweep (J4).
+    """
 
     def __init__(
         self,
@@ -65,8 +68,8 @@ class Housekeeper:
     async def _tend(self, job_id: str) -> None:
         try:
             stirred = await self._jobs.tend(job_id)
-        except (MantaError, OSError) as error:
-            _LOG.warning("Job %s could not be tended: %s", job_id, error)
+        except Exception as error:
+            _tell(error, "Job %s could not be tended", job_id)
             stirred = Stirred()
         finally:
             self._tending.discard(job_id)
@@ -83,8 +86,8 @@ class Housekeeper:
             await asyncio.sleep(limits.SWEEP_S)
             try:
                 await self.sweep()
-            except (MantaError, OSError) as error:
-                _LOG.warning("The sweep of jobs failed: %s", error)
+            except Exception as error:
+                _tell(error, "The sweep of jobs failed")
 
     async def sweep(self) -> None:
         """One round. Nobody is declared dead before this process has listened for the time of a lease."""
@@ -93,5 +96,11 @@ class Housekeeper:
             self._stir(await self._jobs.expire(now_ms, self._heard_of()))
         for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
-        self.tend(await self._jobs.jobs_to_tend(limits.TENDING_MAX))
+        self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
         self._swept()
+
+
+def _tell(error: Exception, what: str, *args: object) -> None:
+    """What was foreseen in a line; what was not with its stack, since without the log it would be lost."""
+    foreseen = isinstance(error, (MantaError, OSError))
+    _LOG.warning(f"{what}: %s", *args, error, exc_info=None if foreseen else error)
