@@ -101,6 +101,10 @@ class Scheduler:
     async def cancel(self, job_id: str, reason: str) -> None:
         self.stir(await self.jobs.cancel_job(job_id, reason))
 
+    async def retry(self, job_id: str) -> None:
+        """A finished job runs again for its failed inputs. JobNotRetried, NoSuchJob."""
+        self.stir(await self.jobs.retry_job(job_id))
+
     async def delete(self, job_id: str) -> None:
         self.stir(await self.jobs.delete_job(job_id))
 

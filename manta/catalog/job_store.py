@@ -38,6 +38,11 @@ class JobStore(Protocol):
         """No more leases; each unfinished input becomes a JobCancelled error, in pages. Fine when it has ended."""
         ...
 
+    async def retry_job(self, job_id: str) -> Stirred:
+        """A job that is done runs again for its failed inputs only; nothing happens without any. JobNotRetried for one
+        that goes on or was cancelled, NoSuchJob."""
+        ...
+
     async def delete_job(self, job_id: str) -> Stirred:
         """Hidden at once, cancelled if need be, removed in pages with its outputs. NoSuchJob."""
         ...

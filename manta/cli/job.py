@@ -94,6 +94,20 @@ def cancel(job: JobId) -> None:
         store.job(job).cancel()
 
 
+@app.command()
+def retry(job: JobId) -> None:
+    """Open a finished job again for its failed inputs only; `manta job wait` then waits for it."""
+    with connect() as store:
+        _summary(store.job(job).retry())
+
+
+@app.command()
+def clone(job: JobId) -> None:
+    """Create a new job of the same document and inputs, and print its id."""
+    with connect() as store:
+        output.line(store.job(job).clone().id)
+
+
 @app.command("rm")
 def remove(job: JobId) -> None:
     """Remove a finished job with its outputs."""

@@ -221,6 +221,11 @@ class JobClosed(Conflict):
     default = "The job takes no more inputs: it has ended or its input was ended."
 
 
+class JobNotRetried(Conflict):
+    code = "JobNotRetried"
+    default = "Only a job that is done can be retried."
+
+
 class AlreadyExists(Conflict):
     code = "AlreadyExists"
     default = "A thing of that name exists already."

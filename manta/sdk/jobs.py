@@ -122,6 +122,14 @@ class Job:
     def cancel(self) -> None:
         self._transport.call("POST", f"/jobs/{self.id}/cancel")
 
+    def retry(self) -> JobStatus:
+        """Open the finished job again for its failed inputs only."""
+        return msgspec.json.decode(self._transport.call("POST", f"/jobs/{self.id}/retry"), type=JobStatus)
+
+    def clone(self) -> "Job":
+        """A new job of the same document, with the inputs as they were written."""
+        return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone")["id"])
+
     def delete(self) -> None:
         """Remove the job with what it made."""
         self._transport.call("DELETE", f"/jobs/{self.id}")

@@ -24,7 +24,7 @@ from manta.catalog.records import AccessKey, Account
 from manta.core import limits
 from tests.support.gateway import RunningGateway
 from tests.support.job_calls import KEY, Client, NodeSide, attempt, job_gateway
-from tests.support.jobs import MAP, REDUCE, success
+from tests.support.jobs import MAP, REDUCE, failure, success
 
 
 @pytest.fixture
@@ -192,6 +192,7 @@ async def test_another_accounts_job_does_not_exist(gateway: RunningGateway) -> N
         ("POST", "/end"),
         ("GET", "/outputs"),
         ("POST", "/clone"),
+        ("POST", "/retry"),
     ):
         assert (await bob.ask(method, f"/jobs/{job['id']}{call}")).status == 404
     assert await bob.lines("/jobs") == []
@@ -220,11 +221,26 @@ async def test_what_is_not_there_yet_says_so(gateway: RunningGateway) -> None:
     client = Client(gateway)
     job = await client.job(MAP, end=False)
     for method, path in (
-        ("POST", f"/jobs/{job['id']}/retry"),
         ("GET", f"/jobs/{job['id']}/events"),
         ("POST", "/jobs/explain"),
     ):
         assert (await client.ask(method, path)).status == 501
+
+
+async def test_a_job_with_failures_is_retried(gateway: RunningGateway) -> None:
+    client, node = Client(gateway), NodeSide(gateway)
+    job = await client.job(MAP, inputs=("s3://books/*.txt",))
+    leased = await node.lease()
+    await node.report(*(failure(attempt(task)) for task in leased.tasks))
+    assert (await client.get(f"/jobs/{job['id']}?wait=10"))["errors"] == 2
+    again = await client.ask("POST", f"/jobs/{job['id']}/retry")
+    assert (again.status, msgspec.json.decode(again.body)["state"]) == (200, "queued")
+    refused = await client.ask("POST", f"/jobs/{job['id']}/retry")
+    assert (refused.status, msgspec.json.decode(refused.body)["error"]["code"]) == (409, "JobNotRetried")
+    async with working(node):
+        while (ended := await client.get(f"/jobs/{job['id']}?wait=10"))["ended"] is None:
+            pass
+    assert (ended["state"], ended["inputs"], ended["outputs"], ended["errors"]) == ("done", 2, 2, 0)
 
 
 async def test_nodes_are_listed_without_their_keys(gateway: RunningGateway) -> None:

@@ -95,6 +95,13 @@ class JobMachine(RuleBasedStateMachine):
         self._on_job(pick, self.jobs.cancel_job, "cancelled")
 
     @rule(pick=st.integers(0, 9))
+    def retry(self, pick: int) -> None:
+        try:
+            self._on_job(pick, self.jobs.retry_job)
+        except MantaError as error:
+            assert error.code == "JobNotRetried"  # noqa: PT017
+
+    @rule(pick=st.integers(0, 9))
     def delete(self, pick: int) -> None:
         self._on_job(pick, self.jobs.delete_job)
         if self.created:
@@ -218,7 +225,8 @@ class JobMachine(RuleBasedStateMachine):
         for objects in state.objects.values():
             refs.update(version.blob.blob_id for version in objects.values() if version.blob is not None)
         for rows in tables.task_rows.values():
-            refs.update(row.blob_id for row in rows.values() if row.blob_id and not TaskState(row.state).ended)
+            refs.update(row.blob_id for row in rows.values() if row.blob_id and row.state <= TaskState.RUNNING)
+            refs.update(row.blob_id for row in rows.values() if row.blob_id and row.state == TaskState.FAILED)
         for shuffled in tables.shuffle.values():
             refs.update(row[3] for row in shuffled.values() if row[3])
         assert refs == Counter({blob_id: row.refs for blob_id, row in state.blobs.items()})
@@ -227,7 +235,7 @@ class JobMachine(RuleBasedStateMachine):
     def outputs_are_those_of_committed_attempts(self) -> None:
         tables = self.jobs.tables
         for job_id, outputs in tables.output_rows.items():
-            if tables.jobs[job_id].doomed:
+            if not outputs or tables.jobs[job_id].doomed:
                 continue
             keys = {(row[0], row[1]) for row in outputs.values()}
             assert len(keys) == len(outputs), "an output was committed twice (J1)"
@@ -242,9 +250,22 @@ class JobMachine(RuleBasedStateMachine):
         for job_id in self.created:
             if job_id not in self.deleted:
                 now(self.jobs.add_inputs(job_id, [], end=True)) if self._open(job_id) else None
+        self._run_to_the_end()
+        for job_id, job in list(self.jobs.tables.jobs.items()):
+            if job.state == "done":
+                now(self.jobs.retry_job(job_id))
+        self._run_to_the_end()
+        for job_id in list(self.jobs.tables.jobs):
+            now(self.jobs.delete_job(job_id))
+            self.deleted.add(job_id)
+        self._run_to_the_end()
+        assert not self.jobs.tables.jobs
+
+    def _run_to_the_end(self) -> None:
         for _ in range(400):
             for job_id in now(self.jobs.jobs_to_tend(100)):
                 now(self.jobs.tend(job_id))
+            self.queues_hold_exactly_what_is_ready()
             for node in NODES:
                 self.renew(node)
                 self.lease(node, 5)
@@ -259,6 +280,7 @@ class JobMachine(RuleBasedStateMachine):
             raise AssertionError("a job did not end (J4)")
         self.counts_are_those_of_the_rows()
         self.every_blob_has_as_many_references_as_holders()
+        self.outputs_are_those_of_committed_attempts()
         self._every_input_ended_once()
 
     def _open(self, job_id: str) -> bool:
@@ -276,7 +298,8 @@ class JobMachine(RuleBasedStateMachine):
             errors = now(self.jobs.errors(job_id, 0, 10_000))
             assert view.errors == len(errors)
             assert view.state == "cancelled" or view.cancel_reason is None
-        assert not any(tables.shuffle.values())
+        retried = {job.job_id for job in tables.jobs.values() if job.errors and job.state == "done"}
+        assert not any(rows for job_id, rows in tables.shuffle.items() if job_id not in retried)
 
 
 JobMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)

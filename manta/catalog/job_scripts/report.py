@@ -185,7 +185,8 @@ def _add_object(unit: Unit, task: TaskRow, output: Output, key: str, version_id:
     )
     unit.job.outputs += 1
     unit.objects.append((bucket, version))
-    unit.outputs.append((unit.job.job_id, unit.job.outputs, bucket, key, output.size, task.phase, task.task_id))
+    seq = unit.job.outputs + unit.job.outputs_gone
+    unit.outputs.append((unit.job.job_id, seq, bucket, key, output.size, task.phase, task.task_id))
 
 
 def _target_bucket(unit: Unit) -> Script[str | Failure]:

@@ -7,7 +7,7 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
 from jobs.model.wire import Failure, TaskKind
 from manta.catalog.job_chunks import decode_chunk
-from manta.catalog.job_records import INPUT_ONLY, FoundObject
+from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.records import ROOT_ACCOUNT
@@ -135,9 +135,30 @@ def _add_found(unit: Unit, bucket: str, found: FoundObject) -> None:
 
 
 def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState = TaskState.FAILED) -> None:
-    """An input that never becomes a task to run is still an input that ends (J3)."""
+    """An input that never becomes a task to run is still an input that ends (J3).
+
+    A negative size tells `as_written` that the key is a listing's, and where its prefix ends.
+    """
     unit.job.inputs += 1
     key = spec.key or spec.malformed or spec.prefix + (spec.glob or "")
     phase = INPUT_ONLY if unit.phases[0].kind is TaskKind.REDUCE else 0
-    task = unit.new_task(phase, state, bucket=spec.bucket, key=key, first_input=f"{spec.bucket}/{key}")
+    listed = spec.key is None and spec.malformed is None
+    task = unit.new_task(
+        phase,
+        state,
+        bucket=spec.bucket,
+        key=key,
+        size=-1 - len(spec.prefix) if listed else 0,
+        first_input=f"{spec.bucket}/{key}",
+    )
     unit.error(task, failure)
+
+
+def as_written(task: TaskRow) -> InputSpec:
+    """The input of a task that `_add_failed` made, to be looked up once more."""
+    if not task.bucket:
+        return InputSpec("", malformed=task.key)
+    if task.size >= 0:
+        return InputSpec(task.bucket, key=task.key)
+    prefix_chars = -1 - task.size
+    return InputSpec(task.bucket, prefix=task.key[:prefix_chars], glob=task.key[prefix_chars:] or None)

@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
-from manta.catalog.job_scripts import create, lease, report, tend, views
+from manta.catalog.job_scripts import create, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -52,6 +52,9 @@ class ScriptedJobs(ABC):
 
     async def cancel_job(self, job_id: str, reason: str) -> Stirred:
         return await self.write(lambda: tend.cancel(job_id, reason, self._now()))
+
+    async def retry_job(self, job_id: str) -> Stirred:
+        return await self.write(lambda: retry.begin_retry(job_id, self._now()))
 
     async def delete_job(self, job_id: str) -> Stirred:
         return await self.write(lambda: tend.delete(job_id, self._now()))

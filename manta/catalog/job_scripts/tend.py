@@ -1,12 +1,15 @@
 """The script of a job's long work, a page at a time: resolve inputs, cancel, clean up after the end, delete."""
 
+from collections.abc import Sequence
+
 from jobs.model.states import TaskState
 from manta.catalog.job_records import Stirred, TaskRow
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import cancel_task
 from manta.catalog.job_scripts.resolve import resolve_page
+from manta.catalog.job_scripts.retry import retry_page
 from manta.catalog.job_scripts.unit import Unit, find_unit, get_unit
-from manta.catalog.ops import Many, Op, Script
+from manta.catalog.ops import Many, Op, Row, Script
 from manta.core.limits import RESOLVE_PAGE
 from manta.core.names import job_bucket
 
@@ -17,6 +20,10 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         return Stirred()
     if unit.job.ended:
         return (yield from _after_end(unit))
+    if unit.job.retry:
+        yield from retry_page(unit)
+        yield from unit.flush()
+        return unit.stirred()
     more = yield from resolve_page(unit)
     if not more and unit.job.cancel_reason is not None:
         more = yield from _cancel_page(unit)
@@ -63,9 +70,13 @@ def _cancel_page(unit: Unit) -> Script[bool]:
 
 
 def _after_end(unit: Unit) -> Script[Stirred]:
-    """Intermediate outputs first, then, where the job is to be deleted, all it has left."""
+    """Intermediate outputs first, then, where the job is to be deleted, all it has left.
+
+    Those of a job that can be retried stay as long as the job: its reducers will want them again.
+    """
     job_id = unit.job.job_id
-    shuffled = yield Op("shuffle_take", (job_id, RESOLVE_PAGE))
+    kept = unit.job.errors and unit.job.cancel_reason is None and not unit.job.doomed
+    shuffled = [] if kept else (yield Op("shuffle_take", (job_id, RESOLVE_PAGE)))
     if shuffled:
         yield Many("shuffle_delete", [(job_id, *row[:3]) for row in shuffled])
         blobs = [(row[3],) for row in shuffled if row[3] is not None]
@@ -92,8 +103,17 @@ def _delete_page(unit: Unit) -> Script[bool]:
         rows = yield Op(f"{table}_take", (job_id, RESOLVE_PAGE))
         if rows:
             yield Many(f"{table}_delete", [(job_id, row[0]) for row in rows])
+            if table == "task":
+                yield from _release_failed(rows)
             return True
     yield Op("bucket_drop", (bucket,))
     yield Op("phases_delete", (job_id,))
     yield Op("job_delete", (job_id,))
     return False
+
+
+def _release_failed(rows: Sequence[Row]) -> Script[None]:
+    """The inputs that failed tasks kept for a retry."""
+    blobs = [(blob_id,) for _, state, blob_id in rows if state == TaskState.FAILED and blob_id is not None]
+    if blobs:
+        yield Many("blob_release", blobs)

@@ -19,7 +19,11 @@ from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, STDERR_IN_ERROR_BYTES
 
 @dataclass(slots=True)
 class JobRow:
-    """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted."""
+    """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted.
+
+    `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for. `outputs_gone` and
+    `errors_gone` count lines that a retry took back: numbers of lines only grow.
+    """
 
     job_id: str
     owner_id: str
@@ -42,6 +46,10 @@ class JobRow:
     task_ms: int
     tend: int
     doomed: int
+    retry: int = 0
+    outputs_gone: int = 0
+    errors_gone: int = 0
+    byte_seconds: int = 0
 
     @property
     def ended(self) -> bool:
@@ -136,14 +144,17 @@ class Unit:
             self.unready.append((node, task.job_id, task.task_id))
 
     def change(self, task: TaskRow, **fields: Any) -> TaskRow:
-        """The task with these fields, counted and to be saved; its input is let go when it has ended."""
+        """The task with these fields, counted and to be saved; its input is let go when it has ended.
+
+        A failed task keeps it, for a retry, until the job is removed.
+        """
         changed = task._replace(**fields)
         before, after = TaskState(task.state), TaskState(changed.state)
         if before is not after:
             if task.phase >= 0:
                 self.phases[task.phase].move(before, after)
             self.job.running += (after is TaskState.RUNNING) - (before is TaskState.RUNNING)
-            if after.ended and task.blob_id is not None:
+            if after.ended and after is not TaskState.FAILED and task.blob_id is not None:
                 self.release.append((task.blob_id,))
         self.saves.append(
             (
@@ -171,7 +182,8 @@ class Unit:
             "started": usage.started_ms if usage else None,
             "ended": usage.ended_ms if usage else self.now_ms,
         }
-        self.errors.append((self.job.job_id, self.job.errors, msgspec.json.encode(record)))
+        seq = self.job.errors + self.job.errors_gone
+        self.errors.append((self.job.job_id, seq, msgspec.json.encode(record)))
 
     def flush(self) -> Script[None]:
         """Everything gathered, in batches; blobs gain references before any is let go."""
@@ -206,7 +218,7 @@ class Unit:
             (
                 job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
                 job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
-                job.doomed, job.job_id,
+                job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.job_id,
             ),
         )  # fmt: skip
 

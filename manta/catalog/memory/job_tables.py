@@ -26,6 +26,10 @@ _SAVED = [
     "task_ms",
     "tend",
     "doomed",
+    "retry",
+    "outputs_gone",
+    "errors_gone",
+    "byte_seconds",
 ]
 
 
@@ -160,6 +164,10 @@ class MemoryJobTables:
         rows = self.task_rows.get(job_id, {}).values()
         return list(islice((row for row in rows if row.task_id > after and not TaskState(row.state).ended), limit))
 
+    def tasks_page(self, job_id: str, after: int, limit: int) -> list[tuple[Any, ...]]:
+        rows = self.task_rows.get(job_id, {}).values()
+        return list(islice((row for row in rows if row.task_id > after), limit))
+
     def tasks_of_node(self, node_id: str) -> list[tuple[Any, ...]]:
         return [row for row in self._running() if row.node_id == node_id]
 
@@ -181,7 +189,8 @@ class MemoryJobTables:
         return [(row.task_id, row.state, row.bucket, row.key, row.version_id) for row in islice(found, limit)]
 
     def task_take(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
-        return [(number,) for number in islice(self.task_rows.get(job_id, {}), limit)]
+        rows = self.task_rows.get(job_id, {}).values()
+        return [(row.task_id, row.state, row.blob_id) for row in islice(rows, limit)]
 
     def task_delete(self, job_id: str, task_id: int) -> None:
         del self.task_rows[job_id][task_id]
@@ -238,6 +247,10 @@ class MemoryJobTables:
 
     def shuffle_take(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
         return [(*key, row[3]) for key, row in islice(self.shuffle.get(job_id, {}).items(), limit)]
+
+    def shuffle_after(self, job_id: str, phase: int, limit: int) -> list[tuple[Any, ...]]:
+        rows = self.shuffle.get(job_id, {}).items()
+        return [(*key, row[3]) for key, row in rows if key[0] > phase][:limit]
 
     def shuffle_delete(self, job_id: str, phase: int, reducer: int, seq: int) -> None:
         del self.shuffle[job_id][phase, reducer, seq]

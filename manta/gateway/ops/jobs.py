@@ -125,6 +125,13 @@ async def cancel_job(context: Context, request: Request) -> Response:
     return await _answer(context, view)
 
 
+async def retry_job(context: Context, request: Request) -> Response:
+    """The job, opened again for its failed inputs only; as it was when none has failed."""
+    view = await _find(context, request)
+    await context.extra(Scheduler).retry(view.job_id)
+    return await _answer(context, view)
+
+
 async def delete_job(context: Context, request: Request) -> Response:
     view = await _find(context, request)
     await context.extra(Scheduler).delete(view.job_id)
@@ -163,7 +170,7 @@ async def task_stderr(context: Context, request: Request) -> Response:
 
 async def not_yet(_context: Context, _request: Request) -> Response:
     raise NotImplementedHere(
-        "retry, explain and events of jobs are not implemented in this version: use clone and wait."
+        "explain and events of jobs are not implemented in this version: use wait."
     )
 
 
@@ -254,7 +261,7 @@ API_ROUTES = (
     ApiRoute("AddJobInputs", add_inputs, "POST", "v1/jobs/{id}/inputs"),
     ApiRoute("EndJobInputs", end_inputs, "POST", "v1/jobs/{id}/end"),
     ApiRoute("CancelJob", cancel_job, "POST", "v1/jobs/{id}/cancel"),
-    ApiRoute("RetryJob", not_yet, "POST", "v1/jobs/{id}/retry"),
+    ApiRoute("RetryJob", retry_job, "POST", "v1/jobs/{id}/retry"),
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
     ApiRoute("JobEvents", not_yet, "GET", "v1/jobs/{id}/events"),
     ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr"),

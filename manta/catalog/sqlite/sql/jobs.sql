@@ -7,26 +7,30 @@ SELECT job_id FROM jobs WHERE owner_id = ?1 AND idempotency = ?2;
 
 -- name: job_get
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
-       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
-       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_save
 UPDATE jobs SET state = ?1, ended_ms = ?2, input_ended = ?3, cancel_reason = ?4, cursor = ?5, next_task = ?6,
                 inputs = ?7, outputs = ?8, errors = ?9, running = ?10, in_place = ?11, moved = ?12, shuffled = ?13,
-                task_ms = ?14, tend = ?15, doomed = ?16
-WHERE job_id = ?17;
+                task_ms = ?14, tend = ?15, doomed = ?16, retry = ?17, outputs_gone = ?18,
+                errors_gone = ?19, byte_seconds = ?20
+WHERE job_id = ?21;
 
 -- name: job_delete
 DELETE FROM jobs WHERE job_id = ?1;
 
 -- name: jobs_page
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
-       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds
 FROM jobs
 WHERE (?1 = '' OR owner_id = ?1) AND (?2 = '' OR state = ?2) AND (?3 = '' OR name = ?3) AND job_id < ?4 AND doomed = 0
 ORDER BY job_id DESC LIMIT ?5;
@@ -96,6 +100,11 @@ SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults
        key, version_id, size, blob_id, holders, first_input
 FROM tasks WHERE job_id = ?1 AND task_id > ?2 AND state <= 2 ORDER BY task_id LIMIT ?3;
 
+-- name: tasks_page
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input
+FROM tasks WHERE job_id = ?1 AND task_id > ?2 ORDER BY task_id LIMIT ?3;
+
 -- name: tasks_of_node
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input
@@ -109,7 +118,7 @@ SELECT task_id, state, bucket, key, version_id FROM tasks
 WHERE job_id = ?1 AND phase = ?2 AND task_id > ?3 ORDER BY task_id LIMIT ?4;
 
 -- name: task_take
-SELECT task_id FROM tasks WHERE job_id = ?1 ORDER BY task_id LIMIT ?2;
+SELECT task_id, state, blob_id FROM tasks WHERE job_id = ?1 ORDER BY task_id LIMIT ?2;
 
 -- name: task_delete
 DELETE FROM tasks WHERE job_id = ?1 AND task_id = ?2;
@@ -179,6 +188,9 @@ WHERE job_id = ?1 AND phase = ?2 AND reducer = ?3 AND seq > ?4 ORDER BY seq LIMI
 
 -- name: shuffle_take
 SELECT phase, reducer, seq, blob_id FROM shuffle WHERE job_id = ?1 LIMIT ?2;
+
+-- name: shuffle_after
+SELECT phase, reducer, seq, blob_id FROM shuffle WHERE job_id = ?1 AND phase > ?2 LIMIT ?3;
 
 -- name: shuffle_delete
 DELETE FROM shuffle WHERE job_id = ?1 AND phase = ?2 AND reducer = ?3 AND seq = ?4;

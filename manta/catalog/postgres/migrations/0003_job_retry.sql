@@ -1,0 +1,10 @@
+-- Jobs that are opened again. `retry`: 0, or the first phase that is done anew, plus 1, while the failed tasks are looked
+-- for; `outputs_gone` and `errors_gone`: lines that a retry took back, so that numbers of lines only ever grow.
+
+ALTER TABLE jobs ADD COLUMN retry BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN outputs_gone BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN errors_gone BIGINT NOT NULL DEFAULT 0;
+ALTER TABLE jobs ADD COLUMN byte_seconds BIGINT NOT NULL DEFAULT 0;
+
+-- From here on a failed task keeps its input for a retry; those of before have let it go.
+UPDATE tasks SET blob_id = NULL WHERE state = 4;
