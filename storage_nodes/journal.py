@@ -29,6 +29,10 @@ class Segment:
         self.sequence = 0
         self.end = HEADER_BYTES
 
+    @property
+    def room(self) -> int:
+        return self.size - self.end
+
     def fill(self) -> None:
         """Give the file its full size in written blocks, durably."""
         if os.fstat(self.descriptor).st_size == self.size:
@@ -70,6 +74,8 @@ class Journal:
         self._count = 0
         self._stopped = False
         self._changed = threading.Condition()
+        self._making = threading.Lock()
+        """One at a time, so that no number is given to two segments when one of them could not be made."""
 
     def adopt(self) -> list[Segment]:
         """The segments that a process before this one left, oldest use first; all are sealed now."""
@@ -82,17 +88,21 @@ class Journal:
         self._sealed.sort(key=lambda segment: segment.sequence)
         return list(self._sealed)
 
-    def append(self, records: Sequence[Record]) -> None:
-        """Write the records, not yet durable: `sync` follows."""
+    def append(self, records: Sequence[Record]) -> int:
+        """Write as many of the records as one segment takes, not yet durable: `sync` follows. How many they were.
+
+        It seals the segment in use when that is full, so whatever the earlier records stand for must be written by
+        then (to the page cache at least): the sealed segment is given back after one sync of the file system.
+        """
         segment = self._current or self._begin_next()
-        first, room = 0, segment.size - segment.end
-        for index, record in enumerate(records):
-            if record.encoded_bytes > room:
-                segment.append(records[first:index])
-                segment = self._rotate(segment)
-                first, room = index, segment.size - segment.end
-            room -= record.encoded_bytes
-        segment.append(records[first:])
+        if records[0].encoded_bytes > segment.room:
+            segment = self._rotate(segment)
+        count, room = 1, segment.room - records[0].encoded_bytes
+        while count < len(records) and records[count].encoded_bytes <= room:
+            room -= records[count].encoded_bytes
+            count += 1
+        segment.append(records[:count])
+        return count
 
     def sync(self) -> None:
         """What was appended survives a power cut from here on."""
@@ -117,20 +127,15 @@ class Journal:
 
     def prepare(self) -> None:
         """Have a free segment at hand before it is needed, if one more may be made."""
-        with self._changed:
-            if self._free or self._count >= JOURNAL_SEGMENTS_MAX:
-                return
-            self._count += 1
-            number = self._count
-        try:
-            segment = self._make(number)
-        except BaseException:
+        with self._making:
             with self._changed:
-                self._count -= 1
-            raise
-        with self._changed:
-            self._free.append(segment)
-            self._changed.notify_all()
+                if self._free or self._count >= JOURNAL_SEGMENTS_MAX:
+                    return
+            segment = self._make(self._count + 1)
+            with self._changed:
+                self._count += 1
+                self._free.append(segment)
+                self._changed.notify_all()
 
     def seal(self) -> list[Segment]:
         """End the current segment's use; all segments that hold records."""
@@ -180,8 +185,10 @@ class Journal:
             self._changed.wait_for(lambda: self._free or self._stopped)
             if self._stopped:
                 raise VolumeReadOnly
-            segment = self._free.pop()
+            segment = self._free[-1]
         segment.fill()
+        with self._changed:
+            self._free.remove(segment)
         self._sequence = max(self._sequence + 1, self._now_ns())
         segment.begin(self._sequence)
         self._current = segment

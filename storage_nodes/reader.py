@@ -10,7 +10,7 @@ from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
 from manta.core.limits import BLOCK_BYTES, SMALL_BLOB_BYTES
 from storage_nodes import sums
 from storage_nodes.layout import Layout
-from storage_nodes.verify import Verifier, load_sums, read_block
+from storage_nodes.verify import Verifier, load_sums, read_block, unreadable
 
 
 @dataclass(slots=True)
@@ -66,8 +66,8 @@ class VolumeReader:
             descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             raise NoSuchBlob from None
-        except OSError:
-            raise BlobDamaged from None
+        except OSError as error:
+            raise unreadable(error) from None
         return OpenBlob(blob_id, path, descriptor, os.fstat(descriptor), self._verifier)
 
     def open_verified(self, blob_id: str, start: int, length: int) -> OpenBlob:
@@ -138,6 +138,6 @@ def _read_range(descriptor: int, start: int, length: int) -> bytes:
             if not more:
                 raise BlobDamaged
             data += more
-    except OSError:
-        raise BlobDamaged from None
+    except OSError as error:
+        raise unreadable(error) from None
     return data

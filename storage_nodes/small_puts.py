@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
 from manta.core.checksums import Buffer
-from manta.core.errors import InternalError, MantaError, NodeUnavailable
+from manta.core.errors import InsufficientStorage, InternalError, MantaError, NodeUnavailable
 from manta.core.limits import JOURNAL_SEGMENT_BYTES, JOURNAL_VOLUME_FRACTION, MIB
 from storage_nodes import durable, plain, sums
 from storage_nodes.durable import SyncFailed
@@ -131,23 +132,35 @@ class SmallPuts:
             return batches
 
     def _commit(self, records: Sequence[Record]) -> list[Outcome]:
+        """Segment by segment: the files of a segment's records are made before it can be sealed and given back."""
+        outcomes: list[Outcome] = []
         try:
             with self._volume.writing():
                 if any(record.kind is Kind.PUT for record in records):
                     self._volume.require_writable(sum(len(record.data) for record in records))
-                self._journal.append(records)
-                durable.step("journal-written")
-                making = self._files.submit(self._make_files, records)
-                try:
-                    self._journal.sync()
-                finally:
-                    outcomes = making.result()
-                durable.step("journal-synced")
+                while len(outcomes) < len(records):
+                    outcomes += self._commit_some(records[len(outcomes) :])
         except MantaError as error:
-            return [error] * len(records)
+            return outcomes + [error] * (len(records) - len(outcomes))
+        except OSError as error:
+            # Such as too few descriptors: it concerns these blobs, and the next ones may have more luck.
+            failed = InternalError(f"The node's journal failed: {error.strerror}.")
+            return outcomes + [failed] * (len(records) - len(outcomes))
         except Exception as error:
             self._volume.fail(f"the journal failed with {type(error).__name__}")
             return [InternalError(f"The node's journal failed: {type(error).__name__}.")] * len(records)
+        return outcomes
+
+    def _commit_some(self, records: Sequence[Record]) -> list[Outcome]:
+        """As many as the segment takes."""
+        count = self._journal.append(records)
+        durable.step("journal-written")
+        making = self._files.submit(self._make_files, records[:count])
+        try:
+            self._journal.sync()
+        finally:
+            outcomes = making.result()
+        durable.step("journal-synced")
         return outcomes
 
     def _make_files(self, records: Sequence[Record]) -> list[Outcome]:
@@ -195,8 +208,10 @@ class SmallPuts:
                 with self._volume.writing():
                     self._volume.sync_all()
                     self._journal.retire(segments)
-                    self._journal.prepare()
-            except MantaError:
+                    # Without room for one more segment those there are serve in turn.
+                    with suppress(InsufficientStorage), self._volume.writing():
+                        self._journal.prepare()
+            except Exception:
                 self._volume.fail("the file system could not be brought to the disk")
                 self._journal.stop()
 

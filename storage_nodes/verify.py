@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manta.core.checksums import crc32c
-from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
+from manta.core.errors import BlobDamaged, InvalidRange, MantaError, NoSuchBlob, ServiceUnavailable
 from manta.core.limits import BLOCK_BYTES, SCRUB_PERIOD_S, VERIFIED_FILES_MAX
 from storage_nodes import sums
 from storage_nodes.layout import sums_of
 from storage_nodes.sums import Sums
 
+_NOT_THE_FILE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES, errno.EPERM)
 _Key = tuple[int, int, int, int]
 
 
@@ -74,13 +75,20 @@ class Verifier:
             self._checked[key] = _Checked(self._monotonic(), blocks)
 
 
+def unreadable(error: OSError) -> MantaError:
+    """What a failed read says of a blob: a process that lacks something must not take a good copy for damaged."""
+    if error.errno in _NOT_THE_FILE:
+        return ServiceUnavailable(f"The node cannot read the blob now: {error.strerror}.")
+    return BlobDamaged()
+
+
 def load_sums(descriptor: int, path: str, blob_id: str) -> Sums:
     """What the blob's bytes must be. NoSuchBlob if it has none (it is not complete), BlobDamaged if they are bad."""
     try:
         written = os.getxattr(descriptor, sums.XATTR)
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
-            raise BlobDamaged from None
+            raise unreadable(error) from None
         written = _read_sidecar(path)
     found = sums.decode(written, blob_id)
     if found is None:
@@ -93,8 +101,8 @@ def _read_sidecar(path: str) -> bytes:
         return Path(sums_of(path)).read_bytes()
     except FileNotFoundError:
         raise NoSuchBlob from None
-    except OSError:
-        raise BlobDamaged from None
+    except OSError as error:
+        raise unreadable(error) from None
 
 
 def _mask(start: int, length: int) -> int:
@@ -118,8 +126,8 @@ def read_block(descriptor: int, expected: Sums, index: int) -> bytes:
     wanted = sums.block_size(expected.size, index)
     try:
         data = os.pread(descriptor, wanted, index * BLOCK_BYTES)
-    except OSError:
-        raise BlobDamaged from None
+    except OSError as error:
+        raise unreadable(error) from None
     if len(data) != wanted or crc32c(data) != expected.blocks[index]:
         raise BlobDamaged
     return data
