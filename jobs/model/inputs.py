@@ -18,6 +18,7 @@ from manta.core.errors import InvalidArgument, InvalidURI, MantaError
 from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES
 
 _SPECIAL = re.compile(r"[*?\[]")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _KNOWN = ("bucket", "key", "prefix", "glob")
 _LATER = ("where",)
 
@@ -70,6 +71,8 @@ def _parse_uri(uri: str) -> InputSpec:
 def _check_glob(glob: str) -> str:
     if len(glob) > GLOB_MAX_CHARS:
         raise InvalidArgument(f"A glob has at most {GLOB_MAX_CHARS} characters.")
+    if glob != _storable(glob):
+        raise InvalidArgument("A glob is valid UTF-8 without NUL, as keys are.")
     return glob
 
 
@@ -79,7 +82,12 @@ def _check_prefix(prefix: str) -> str:
 
 def _malformed(written: str) -> InputSpec:
     """Its beginning is enough to recognise it by."""
-    return InputSpec("", malformed=written[:KEY_MAX_BYTES])
+    return InputSpec("", malformed=_storable(written[:KEY_MAX_BYTES]))
+
+
+def _storable(text: str) -> str:
+    """`text` with U+FFFD for what no column of text holds: NUL, and halves of surrogate pairs."""
+    return _UNSTORABLE.sub("\ufffd", text)
 
 
 def _parse_mapping(value: Mapping[object, object]) -> InputSpec:

@@ -112,6 +112,19 @@ async def test_inputs_that_cannot_be_read_are_errors_by_their_code(catalog: Cata
     assert codes == ["ResourceNotFound", "AccessDenied", "AccessDenied", "ResourceNotFound", "InvalidInput"]
 
 
+@pytest.mark.invariant("J4")
+async def test_inputs_that_no_column_can_hold_end_as_malformed(catalog: Catalog, clock: StandingClock) -> None:
+    """They kept the whole page, and so the job, from ever being resolved on PostgreSQL."""
+    odd = [
+        "s3://books/\0", "s3://secret/\0*", "\0", "s3://bo\0oks/a", {"bucket": "secret", "glob": "\0"},
+        {"bucket": "books", "key": "\0"},
+    ]  # fmt: skip
+    job = await begin(catalog, clock, [MAP], *odd)
+    assert (await catalog.jobs.get_job(job)).state == "done"
+    codes = [line.fields["code"] for line in await catalog.jobs.errors(job, 0, 10)]
+    assert codes == ["InvalidInput"] * len(odd)
+
+
 async def test_phases_overlap_and_a_reducer_waits_for_all_of_its_input(catalog: Catalog, clock: StandingClock) -> None:
     await put(catalog, clock, "a", "b", "c")
     job = await begin(catalog, clock, [MAP, MAP, {**REDUCE, "count": 2}], "s3://books/")

@@ -160,7 +160,9 @@ def test_what_is_no_quantity(bad: object) -> None:
         ({"bucket": "books", "prefix": "p/", "glob": "*"}, InputSpec("books", prefix="p/", glob="*")),
         ("books/a", InputSpec("", malformed="books/a")),
         ("s3://X/a", InputSpec("", malformed="s3://X/a")),
-        ("s3://books/a\0", InputSpec("", malformed="s3://books/a\0")),
+        ("s3://books/a\0", InputSpec("", malformed="s3://books/a\ufffd")),
+        ("s3://books/\0*", InputSpec("", malformed="s3://books/\ufffd*")),
+        ({"bucket": "books", "glob": "\ud800*"}, InputSpec("", malformed="s3://books/")),
     ],
 )
 def test_inputs(written: object, spec: InputSpec) -> None:
