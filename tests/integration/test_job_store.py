@@ -251,6 +251,7 @@ async def test_cancel_ends_each_unfinished_input(catalog: Catalog, clock: Standi
     assert stirred.lost == {"n1"}
     assert await catalog.jobs.running("n1") == []
     assert (await catalog.jobs.report("n1", done(grants[1:]))).stale != ()
+    await tended(catalog, job)
     view = await catalog.jobs.get_job(job)
     assert (view.state, view.cancel_reason, view.inputs) == ("cancelled", "Enough.", 3)
     assert counts(view) == {"committed": 1, "cancelled": 2}
@@ -454,6 +455,41 @@ async def test_errors_of_any_kind_count_towards_max_errors(catalog: Catalog, clo
     view = await catalog.jobs.get_job(job)
     assert (view.state, view.cancel_reason) == ("cancelled", "The job reached its max_errors of 3.")
     assert counts(view) == {"failed": 3, "cancelled": 1}
+
+
+@pytest.mark.invariant("S1")
+async def test_outputs_do_not_go_into_a_bucket_that_became_anothers(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    await catalog.create_bucket("results", "alice", 7)
+    job = await begin(catalog, clock, [MAP], "s3://books/a", output="s3://results/run/")
+    grants = await lease(catalog, clock)
+    await catalog.delete_bucket("results")
+    await catalog.create_bucket("results", "bob", 7)
+    await catalog.jobs.report("n1", done(grants))
+    (error,) = await catalog.jobs.errors(job, 0, 10)
+    assert error.fields["code"] == "AccessDenied"
+    await catalog.delete_bucket("results")
+
+
+@pytest.mark.invariant("J6")
+async def test_what_runs_is_cancelled_before_what_waits(
+    catalog: Catalog, clock: StandingClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many inputs come before it, and whether or not they are resolved yet."""
+    for module in ("tend", "resolve"):
+        monkeypatch.setattr(f"manta.catalog.job_scripts.{module}.RESOLVE_PAGE", 2)
+    await put(catalog, clock, "a", "b", "c", "d", nodes=("n1",))
+    await put(catalog, clock, "e", nodes=("n2",))
+    made = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/", *["s3://books/later"] * 9]))
+    while not (granted := await lease(catalog, clock, "n2")):
+        await catalog.jobs.tend(made.job_id)
+    await catalog.jobs.cancel_job(made.job_id, "enough")
+    assert (await catalog.jobs.tend(made.job_id)).lost == {"n2"}
+    assert await catalog.jobs.running("n2") == []
+    assert (await catalog.jobs.report("n2", done(granted))).stale
+    await tended(catalog, made.job_id)
+    view = await catalog.jobs.get_job(made.job_id)
+    assert view.inputs == sum(counts(view).values()) == view.errors == 14
 
 
 async def test_a_slot_may_be_changed_by_its_holder_only(catalog: Catalog, clock: StandingClock) -> None:

@@ -20,6 +20,8 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         return Stirred()
     if unit.job.ended:
         return (yield from _after_end(unit))
+    if unit.job.cancel_reason is not None and unit.job.running and (yield from _cancel_running(unit)):
+        return unit.stirred()
     if unit.job.retry:
         yield from retry_page(unit)
         yield from unit.flush()
@@ -52,6 +54,15 @@ def delete(job_id: str, now_ms: int) -> Script[Stirred]:
     unit.job.doomed = 1
     unit.job.tend = 1
     return (yield from _cancel(unit, "The job was deleted."))
+
+
+def _cancel_running(unit: Unit) -> Script[bool]:
+    """Whether there was something: what runs ends first (J6), since the pages of what does not may be a thousand."""
+    rows = yield Op("tasks_of_job", (unit.job.job_id, RESOLVE_PAGE))
+    for row in rows:
+        cancel_task(unit, TaskRow(*row))
+    yield from unit.flush()
+    return bool(rows)
 
 
 def _cancel_page(unit: Unit) -> Script[bool]:

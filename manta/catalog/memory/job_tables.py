@@ -171,6 +171,9 @@ class MemoryJobTables:
     def tasks_of_node(self, node_id: str) -> list[tuple[Any, ...]]:
         return [row for row in self._running() if row.node_id == node_id]
 
+    def tasks_of_job(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
+        return list(islice((row for row in self._running() if row.job_id == job_id), limit))
+
     def is_slot(self, blob_id: str) -> bool:
         """Whether a running attempt may be writing that blob."""
         return any(row.slot == blob_id for row in self._running())

@@ -110,6 +110,12 @@ SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults
        key, version_id, size, blob_id, holders, first_input
 FROM tasks WHERE state = 2 AND node_id = $1 ORDER BY job_id, task_id;
 
+-- name: tasks_of_job
+-- All that runs anywhere is little, beside the tasks of one job.
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input
+FROM tasks WHERE state = 2 AND job_id = $1 LIMIT $2;
+
 -- name: inputs_end
 UPDATE tasks SET state = $1 WHERE job_id = $2 AND reducer = $3 AND phase = -1 AND state = 0;
 
