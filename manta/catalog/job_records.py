@@ -89,9 +89,12 @@ class NewJob:
 
 @dataclass(frozen=True, slots=True)
 class PhaseView:
+    """`complete`: no more tasks will be added."""
+
     kind: TaskKind
     exec: str
     tasks: dict[str, int]
+    complete: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -143,6 +143,12 @@ JOB_INPUTS_MAX_BYTES: Final = 16 * MIB
 IDEMPOTENCY_KEY_MAX_CHARS: Final = 255
 JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
+EVENT_STREAMS_MAX: Final = 256
+"""Streams of jobs' events that one gateway serves side by side."""
+EVENT_STREAM_S: Final = 3600.0
+"""The longest stream of events: a client that wants more goes on with Last-Event-ID."""
+EVENT_SILENCE_S: Final = 15.0
+"""A stream of events says at least this often that it lives."""
 TASK_MEMORY_DEFAULT_BYTES: Final = 256 * MIB
 TASK_MEMORY_MAX_BYTES: Final = 64 * GIB
 TASK_TIMEOUT_DEFAULT_S: Final = 600.0
@@ -192,6 +198,14 @@ FINISHING_MAX: Final = 64
 """Ended tasks whose outputs are being stored; more than these hold the lanes."""
 INPUTS_AHEAD: Final = 8
 """Small remote inputs of a reducer that are fetched ahead."""
+PROGRAM_CONNECTIONS_MAX: Final = 128
+"""Programs of one task that speak to the agent at a time; so many ways `msplit` splits."""
+PROGRAM_NAMES_MAX: Final = 256
+"""Objects that one call of an agent to a gateway names."""
+PROGRAM_KEPT_BYTES: Final = 4 * MIB
+"""Small outputs of one task that wait in memory for its end; beyond it they go to the volume at once."""
+PROGRAM_SLOTS_MAX: Final = 32
+"""Places for further outputs that an agent asks for ahead."""
 
 # gateway
 HEADERS_MAX: Final = 128

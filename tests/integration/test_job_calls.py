@@ -221,7 +221,6 @@ async def test_what_is_not_there_yet_says_so(gateway: RunningGateway) -> None:
     client = Client(gateway)
     job = await client.job(MAP, end=False)
     for method, path in (
-        ("GET", f"/jobs/{job['id']}/events"),
         ("POST", "/jobs/explain"),
     ):
         assert (await client.ask(method, path)).status == 501

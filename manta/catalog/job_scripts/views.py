@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from jobs.model.document import JobPlan
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
 from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskRow
@@ -37,6 +38,7 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
                 counts.kind,
                 plan.phases[counts.number].exec,
                 {state.name.lower(): int(getattr(counts, state.name.lower())) for state in TaskState},
+                counts.complete or counts.kind is TaskKind.REDUCE,
             )
             for counts in phases
         ),
@@ -73,6 +75,18 @@ def reducer_inputs(node_id: str, attempt: AttemptRef, after: int, limit: int) ->
     task = yield from current_task(node_id, attempt)
     rows = yield Op("shuffle_page", (task.job_id, task.phase, task.reducer, after, limit))
     return [ShuffleRow(*row) for row in rows]
+
+
+def attempt_rights(node_id: str, attempt: AttemptRef) -> Script[tuple[TaskRow, str, JobPlan]]:
+    """The task, its job's owner and plan. StaleAttempt when the attempt is not the node's, or its job is stopped."""
+    task = yield from current_task(node_id, attempt)
+    rows = yield Op("job_get", (attempt.job_id,))
+    if not rows:
+        raise StaleAttempt
+    job = JobRow(*rows[0])
+    if job.cancel_reason is not None or job.ended:
+        raise StaleAttempt
+    return task, job.owner_id, read_plan(job.plan)
 
 
 def get_task(job_id: str, task_id: int) -> Script[TaskRow]:

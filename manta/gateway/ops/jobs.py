@@ -8,27 +8,28 @@ from urllib.parse import quote
 
 import msgspec
 
-from jobs.model.document import JobPlan, parse_document
+from jobs.model.document import parse_document
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.units import parse_duration
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import JobView, Line, NewJob
 from manta.core import limits
-from manta.core.errors import AccessDenied, BadRequest, InvalidArgument, NoSuchJob, NotImplementedHere
-from manta.core.names import check_job_id, new_job_id
+from manta.core.errors import BadRequest, InvalidArgument, NoSuchJob, NotImplementedHere
+from manta.core.names import new_job_id
 from manta.gateway.context import Context
 from manta.gateway.jobs import read_stderr
+from manta.gateway.ops.job_common import check_output, find_job, shown_job, whole_number
+from manta.gateway.ops.job_events import job_events
 from manta.gateway.request import Request
 from manta.gateway.responses import NDJSON, Response, json_response
 from manta.gateway.router import ApiRoute
-from manta.gateway.xml import timestamp
 
 
 async def create_job(context: Context, request: Request) -> Response:
     """201 with the job. The same `Idempotency-Key` of the same account gives the job it gave before."""
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
-    await _check_output(context, request, document.plan)
+    await check_output(context, request, document.plan)
     key = request.headers.get("idempotency-key")
     if key is not None and not (0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS and key.isprintable()):
         raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} printable characters.")
@@ -46,8 +47,8 @@ async def create_job(context: Context, request: Request) -> Response:
 
 async def clone_job(context: Context, request: Request) -> Response:
     """201 with a new job of the same document and the same inputs as they were written."""
-    view = await _find(context, request)
-    await _check_output(context, request, view.plan)
+    view = await find_job(context, request)
+    await check_output(context, request, view.plan)
     scheduler = context.extra(Scheduler)
     new_id, after, first = new_job_id(context.now_ms()), 0, True
     made = view
@@ -77,25 +78,25 @@ async def list_jobs(context: Context, request: Request) -> Response:
         state=request.query.get("state", ""),
         name=request.query.get("name", ""),
         after=request.query.get("after", ""),
-        limit=min(_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
+        limit=min(whole_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
     )
-    return _lines(_shown(view) for view in views)
+    return _lines(shown_job(view) for view in views)
 
 
 async def get_job(context: Context, request: Request) -> Response:
     """The job. With `?wait=SECONDS` (at most 60) the answer comes when the job has ended, or has made progress since
     the call came in (then no sooner than after a quarter of a second), or when that time has passed."""
-    view = await _find(context, request)
+    view = await find_job(context, request)
     wait = request.query.get("wait")
     if wait is not None and view.ended_ms is None:
         seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
         view = await context.extra(Scheduler).wait(view.job_id, seconds)
-    return json_response(_shown(view))
+    return json_response(shown_job(view))
 
 
 async def add_inputs(context: Context, request: Request) -> Response:
     """One input a line: a JSON string or object, or the bare `s3://bucket/key`. 202 with how many were taken."""
-    view = await _find(context, request)
+    view = await find_job(context, request)
     body = await request.body.read(limits.JOB_INPUTS_MAX_BYTES)
     chunks = await read_inputs(body)
     await context.extra(Scheduler).add_inputs(view.job_id, chunks, end=False)
@@ -113,27 +114,27 @@ async def read_inputs(body: bytes) -> list[tuple[bytes, int]]:
 
 
 async def end_inputs(context: Context, request: Request) -> Response:
-    view = await _find(context, request)
+    view = await find_job(context, request)
     await context.extra(Scheduler).add_inputs(view.job_id, (), end=True)
     return await _answer(context, view)
 
 
 async def cancel_job(context: Context, request: Request) -> Response:
     """The job as it is then; its unfinished inputs become JobCancelled errors within moments."""
-    view = await _find(context, request)
+    view = await find_job(context, request)
     await context.extra(Scheduler).cancel(view.job_id, "The job was cancelled by its owner.")
     return await _answer(context, view)
 
 
 async def retry_job(context: Context, request: Request) -> Response:
     """The job, opened again for its failed inputs only; as it was when none has failed."""
-    view = await _find(context, request)
+    view = await find_job(context, request)
     await context.extra(Scheduler).retry(view.job_id)
     return await _answer(context, view)
 
 
 async def delete_job(context: Context, request: Request) -> Response:
-    view = await _find(context, request)
+    view = await find_job(context, request)
     await context.extra(Scheduler).delete(view.job_id)
     return Response(204)
 
@@ -157,7 +158,7 @@ async def task_stderr(context: Context, request: Request) -> Response:
     """The last 64 KiB that the task said on stderr, from the node that ran it. NodeUnavailable while that is away."""
     if request.query.get("follow", "0") not in ("", "0", "false"):
         raise NotImplementedHere("`follow` of a task's stderr is not implemented in this version: ask again.")
-    view = await _find(context, request)
+    view = await find_job(context, request)
     number = request.params["task"]
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         raise InvalidArgument(f"A task has a number, not {number[:40]!r}.")
@@ -169,29 +170,11 @@ async def task_stderr(context: Context, request: Request) -> Response:
 
 
 async def not_yet(_context: Context, _request: Request) -> Response:
-    raise NotImplementedHere(
-        "explain and events of jobs are not implemented in this version: use wait."
-    )
-
-
-async def _find(context: Context, request: Request) -> JobView:
-    """The job of the path, if it is the caller's to see; NoSuchJob for another account's."""
-    view = await context.catalog.jobs.get_job(check_job_id(request.params["id"]))
-    if request.account_id != view.owner_id and not request.principal.is_root:
-        raise NoSuchJob(f"The job {view.job_id} does not exist.")
-    return view
+    raise NotImplementedHere("explain of jobs is not implemented in this version.")
 
 
 async def _answer(context: Context, view: JobView) -> Response:
-    return json_response(_shown(await context.catalog.jobs.get_job(view.job_id)))
-
-
-async def _check_output(context: Context, request: Request, plan: JobPlan) -> None:
-    """The bucket of `output` exists and is the caller's: told before anything is run."""
-    if plan.output is not None:
-        bucket = await context.catalog.get_bucket(plan.output[0])
-        if bucket.owner_id != request.account_id and not request.principal.is_root:
-            raise AccessDenied(f"The bucket {bucket.name!r} of `output` belongs to another account.")
+    return json_response(shown_job(await context.catalog.jobs.get_job(view.job_id)))
 
 
 def _parse_line(line: bytes) -> InputSpec:
@@ -202,21 +185,12 @@ def _parse_line(line: bytes) -> InputSpec:
         raise BadRequest(f"Not an input: {text[:80]!r}: {error}.") from None
 
 
-def _number(request: Request, name: str, default: int) -> int:
-    text = request.query.get(name, "")
-    if not text:
-        return default
-    if not (text.isascii() and text.isdigit() and len(text) < 19):
-        raise InvalidArgument(f"`{name}` is a whole number, not {text[:40]!r}.")
-    return int(text)
-
-
 async def _page(context: Context, request: Request) -> tuple[JobView, int, int]:
-    view = await _find(context, request)
-    limit = _number(request, "limit", limits.JOB_PAGE_LINES)
+    view = await find_job(context, request)
+    limit = whole_number(request, "limit", limits.JOB_PAGE_LINES)
     if not 1 <= limit <= limits.JOB_PAGE_LINES_MAX:
         raise InvalidArgument(f"`limit` lies between 1 and {limits.JOB_PAGE_LINES_MAX}.")
-    return view, _number(request, "after", 0), limit
+    return view, whole_number(request, "after", 0), limit
 
 
 def _pages(lines: Iterable[Line]) -> Response:
@@ -229,27 +203,7 @@ def _lines(values: Iterable[object]) -> Response:
 
 
 def _created(view: JobView) -> Response:
-    return json_response(_shown(view), 201, {"Location": quote(f"/_manta/v1/jobs/{view.job_id}")})
-
-
-def _shown(view: JobView) -> dict[str, object]:
-    return {
-        "id": view.job_id,
-        "name": view.name,
-        "state": view.state,
-        "created": timestamp(view.created_ms),
-        "ended": None if view.ended_ms is None else timestamp(view.ended_ms),
-        "input_ended": view.input_ended,
-        "cancel_reason": view.cancel_reason,
-        "phases": [{"type": phase.kind.value, "exec": phase.exec, "tasks": phase.tasks} for phase in view.phases],
-        "inputs": view.inputs,
-        "outputs": view.outputs,
-        "errors": view.errors,
-        "input_bytes_in_place": view.in_place_bytes,
-        "input_bytes_moved": view.moved_bytes,
-        "shuffle_bytes_moved": view.shuffled_bytes,
-        "task_seconds": view.task_seconds,
-    }
+    return json_response(shown_job(view), 201, {"Location": quote(f"/_manta/v1/jobs/{view.job_id}")})
 
 
 API_ROUTES = (
@@ -263,7 +217,7 @@ API_ROUTES = (
     ApiRoute("CancelJob", cancel_job, "POST", "v1/jobs/{id}/cancel"),
     ApiRoute("RetryJob", retry_job, "POST", "v1/jobs/{id}/retry"),
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
-    ApiRoute("JobEvents", not_yet, "GET", "v1/jobs/{id}/events"),
+    ApiRoute("JobEvents", job_events, "GET", "v1/jobs/{id}/events", long=True),
     ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr"),
     ApiRoute("JobInputs", job_inputs, "GET", "v1/jobs/{id}/inputs"),
     ApiRoute("JobOutputs", job_outputs, "GET", "v1/jobs/{id}/outputs"),

@@ -1,0 +1,58 @@
+"""What the handlers of jobs share: finding the caller's job, and the form in which a job is shown."""
+
+from jobs.model.document import JobPlan
+from manta.catalog.job_records import JobView
+from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
+from manta.core.names import check_job_id
+from manta.gateway.context import Context
+from manta.gateway.request import Request
+from manta.gateway.xml import timestamp
+
+
+async def find_job(context: Context, request: Request) -> JobView:
+    """The job of the path, if it is the caller's to see; NoSuchJob for another account's."""
+    view = await context.catalog.jobs.get_job(check_job_id(request.params["id"]))
+    if request.account_id != view.owner_id and not request.principal.is_root:
+        raise NoSuchJob(f"The job {view.job_id} does not exist.")
+    return view
+
+
+async def check_output(context: Context, request: Request, plan: JobPlan) -> None:
+    """The bucket of `output` exists and is the caller's: told before anything is run."""
+    if plan.output is not None:
+        bucket = await context.catalog.get_bucket(plan.output[0])
+        if bucket.owner_id != request.account_id and not request.principal.is_root:
+            raise AccessDenied(f"The bucket {bucket.name!r} of `output` belongs to another account.")
+
+
+def whole_number(request: Request, name: str, default: int) -> int:
+    text = request.query.get(name, "")
+    if not text:
+        return default
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidArgument(f"`{name}` is a whole number, not {text[:40]!r}.")
+    return int(text)
+
+
+def shown_job(view: JobView) -> dict[str, object]:
+    """The job as JSON values. `complete` of a phase: no more tasks will be added to it."""
+    return {
+        "id": view.job_id,
+        "name": view.name,
+        "state": view.state,
+        "created": timestamp(view.created_ms),
+        "ended": None if view.ended_ms is None else timestamp(view.ended_ms),
+        "input_ended": view.input_ended,
+        "cancel_reason": view.cancel_reason,
+        "phases": [
+            {"type": phase.kind.value, "exec": phase.exec, "tasks": phase.tasks, "complete": phase.complete}
+            for phase in view.phases
+        ],
+        "inputs": view.inputs,
+        "outputs": view.outputs,
+        "errors": view.errors,
+        "input_bytes_in_place": view.in_place_bytes,
+        "input_bytes_moved": view.moved_bytes,
+        "shuffle_bytes_moved": view.shuffled_bytes,
+        "task_seconds": view.task_seconds,
+    }

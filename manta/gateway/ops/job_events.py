@@ -1,0 +1,94 @@
+"""A job's events as they happen: `GET /jobs/{id}/events`, server-sent events (WHATWG HTML, section 9.2).
+
+    event: job       the job as `GET /jobs/{id}` shows it, at the start and whenever it has moved
+    event: failure   one line of its errors
+    event: end       the job once it has ended; the stream ends then
+
+The id of an event is the number of the last failure sent. A client that comes back names it in `Last-Event-ID` and
+gets the failures since then, none twice.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass
+
+import msgspec
+
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_records import JobView
+from manta.core import limits
+from manta.core.errors import InvalidArgument, NoSuchJob, SlowDown
+from manta.gateway.context import Context
+from manta.gateway.ops.job_common import find_job, shown_job
+from manta.gateway.request import Request
+from manta.gateway.responses import ChunkedResponse, Response
+
+_encode = msgspec.json.Encoder().encode
+
+
+@dataclass(slots=True)
+class Streams:
+    """How many streams of events this gateway serves now."""
+
+    open: int = 0
+
+
+async def job_events(context: Context, request: Request) -> Response:
+    """The stream. SlowDown when this gateway has limits.EVENT_STREAMS_MAX of them."""
+    view = await find_job(context, request)
+    after = _last_event_id(request)
+    streams = context.extras.get(Streams)
+    if not isinstance(streams, Streams):
+        streams = Streams()
+        context.provide(streams)
+    if streams.open >= limits.EVENT_STREAMS_MAX:
+        raise SlowDown("This gateway serves as many streams of events as it can: ask again, or use ?wait=.")
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+    return ChunkedResponse(200, headers, _counted(streams, _events(context, view, after)))
+
+
+def _last_event_id(request: Request) -> int:
+    text = request.headers.get("last-event-id", "0")
+    if not (text.isascii() and text.isdigit() and len(text) < 19):
+        raise InvalidArgument(f"Last-Event-ID is the number of a failure, not {text[:40]!r}.")
+    return int(text)
+
+
+async def _counted(streams: Streams, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    streams.open += 1
+    try:
+        async with aclosing(chunks):
+            async for chunk in chunks:
+                yield chunk
+    finally:
+        streams.open -= 1
+
+
+async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator[bytes, None]:
+    """Failures come before the job that counts them, so that its numbers are never ahead of what was told."""
+    scheduler = context.extra(Scheduler)
+    until_s = context.clock.monotonic_s() + limits.EVENT_STREAM_S
+    shown: JobView | None = None
+    while True:
+        lines = await context.catalog.jobs.errors(view.job_id, after, limits.JOB_PAGE_LINES)
+        for line in lines:
+            after = line.seq
+            yield event("failure", after, {"seq": line.seq, **line.fields})
+        if len(lines) == limits.JOB_PAGE_LINES:
+            continue
+        if view.ended_ms is not None:
+            yield event("end", after, shown_job(view))
+            return
+        yield event("job", after, shown_job(view)) if view != shown else b": alive\n\n"
+        shown = view
+        if context.draining.is_set() or context.clock.monotonic_s() > until_s:
+            return
+        try:
+            view = await scheduler.wait(view.job_id, limits.EVENT_SILENCE_S)
+        except NoSuchJob:
+            return
+
+
+def event(name: str, number: int, value: object) -> bytes:
+    """One event. JSON has no line ends, so its data is one line."""
+    return b"id: %d\nevent: %s\ndata: %s\n\n" % (number, name.encode(), _encode(value))
