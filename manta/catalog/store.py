@@ -187,7 +187,14 @@ class NodeStore(Protocol):
     async def forget_garbage(self, done: Iterable[Garbage]) -> None: ...
 
     async def unknown_blobs(self, node_id: str, blob_ids: Sequence[str]) -> set[str]:
-        """Those that no object, part, open upload, task or garbage row of that node refers to."""
+        """Those that no object, part, open upload, task or garbage row of that node refers to.
+
+        The growing blob of an open upload is known on every node.
+        """
+        ...
+
+    async def born_ms(self) -> int:
+        """When this catalog was made: older files are another one's, and not to be judged by this one."""
         ...
 
     async def blobs_of_node(self, node_id: str, *, after: str = "", limit: int = 1000) -> list[Blob]:

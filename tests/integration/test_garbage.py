@@ -127,6 +127,16 @@ def test_orphans_are_swept_after_the_grace_and_nothing_else(store: Store, s3: An
     assert s3.get_object(Bucket="bucket", Key="open")["Body"].read() == DATA
 
 
+@pytest.mark.invariant("D9")
+def test_d9_files_older_than_the_catalog_are_not_taken_for_orphans(store: Store, s3: Any) -> None:
+    """A new catalog over old volumes knows none of their objects: a lost one must not cost the bytes too."""
+    older = new_id(int((time.time() - 2 * ORPHAN_GRACE_S) * 1000))
+    node = store.datapath.cluster.node("n1")
+    store.run(lambda: node.put(older, DATA[:1000]))
+    assert run_worker(store, "sweeper", ORPHAN_GRACE_S + 5) == 0
+    assert store.run(lambda: node.stat(older)).size == 1000
+
+
 @pytest.mark.invariant("O2")
 def test_uploads_left_open_expire(store: Store, s3: Any) -> None:
     upload_id = s3.create_multipart_upload(Bucket="bucket", Key="open")["UploadId"]

@@ -24,12 +24,17 @@ class MemoryNodes:
         for garbage in done:
             self.state.garbage.pop((garbage.blob_id, garbage.node_id), None)
 
+    async def born_ms(self) -> int:
+        return self.state.born_ms
+
     async def unknown_blobs(self, node_id: str, blob_ids: Sequence[str]) -> set[str]:
         return {blob_id for blob_id in blob_ids if not self._knows(node_id, blob_id)}
 
     def _knows(self, node_id: str, blob_id: str) -> bool:
         row = self.state.blobs.get(blob_id)
-        return (blob_id, node_id) in self.state.garbage or (row is not None and node_id in row.nodes)
+        return (blob_id, node_id) in self.state.garbage or (
+            row is not None and (row.size is None or node_id in row.nodes)
+        )
 
     async def blobs_of_node(self, node_id: str, *, after: str = "", limit: int = 1000) -> list[Blob]:
         held = sorted(blob_id for blob_id, row in self.state.blobs.items() if blob_id > after and node_id in row.nodes)

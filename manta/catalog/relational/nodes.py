@@ -27,6 +27,9 @@ class Nodes(Part):
         await self.shared.learn(sorted({garbage.node_id for garbage in rows}))
         await self.engine.change(lambda: _forget(self.shared, rows))
 
+    async def born_ms(self) -> int:
+        return await self.engine.look(_born)
+
     async def unknown_blobs(self, node_id: str, blob_ids: Sequence[str]) -> set[str]:
         return await self.engine.look(lambda: _unknown(self.shared, node_id, blob_ids))
 
@@ -68,12 +71,14 @@ def _forget(shared: Shared, done: Sequence[Garbage]) -> Script[None]:
     yield Many("forget_garbage", sorted(rows))
 
 
+def _born() -> Script[int]:
+    return int((yield Op("catalog_born"))[0][0])
+
+
 def _unknown(shared: Shared, node_id: str, blob_ids: Sequence[str]) -> Script[set[str]]:
     number = yield from shared.known_number(node_id)
-    if number is None:
-        return set(blob_ids)
     asked = [blob_id for blob_id in blob_ids if is_id(blob_id)]
-    known = yield Op("known_blobs", (number, json.dumps(asked)))
+    known = yield Op("known_blobs", (-1 if number is None else number, json.dumps(asked)))
     return set(blob_ids).difference(row[0] for row in known)
 
 

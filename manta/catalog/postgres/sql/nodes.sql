@@ -26,10 +26,15 @@ SELECT blob_id, due_ms FROM garbage WHERE node_no = $1 AND due_ms <= $2 ORDER BY
 -- name: forget_garbage
 DELETE FROM garbage WHERE node_no = $1 AND blob_id = $2;
 
+-- name: catalog_born
+SELECT min(applied_ms) FROM schema_migrations;
+
 -- name: known_blobs
+-- One that still grows is known everywhere: its completion may be copying it to a node that was not there before.
 SELECT i FROM jsonb_array_elements_text($2::jsonb) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
    OR EXISTS (SELECT 1 FROM garbage WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
+   OR EXISTS (SELECT 1 FROM blobs WHERE blob_id = decode(i, 'hex') AND size IS NULL)
    OR i IN (SELECT slot FROM tasks WHERE state = 2);
 
 -- name: blobs_of_node

@@ -23,10 +23,15 @@ SELECT blob_id, due_ms FROM garbage WHERE node_no = ? AND due_ms <= ? ORDER BY d
 -- name: forget_garbage
 DELETE FROM garbage WHERE node_no = ? AND blob_id = ?;
 
+-- name: catalog_born
+SELECT min(applied_ms) FROM schema_migrations;
+
 -- name: known_blobs
+-- One that still grows is known everywhere: its completion may be copying it to a node that was not there before.
 SELECT i.value FROM json_each(?2) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = ?1 AND blob_id = unhex(i.value))
    OR EXISTS (SELECT 1 FROM garbage WHERE node_no = ?1 AND blob_id = unhex(i.value))
+   OR EXISTS (SELECT 1 FROM blobs WHERE blob_id = unhex(i.value) AND size IS NULL)
    OR i.value IN (SELECT slot FROM tasks INDEXED BY tasks_running WHERE state = 2);
 
 -- name: blobs_of_node
