@@ -16,6 +16,7 @@ _RUNS = (
     pytest.param("test_sandbox_refusal.py", "", id="refusal"),
     pytest.param("test_sandbox_isolation.py", "not python", id="isolation"),
     pytest.param("test_sandbox_limits.py", "not python", id="limits"),
+    pytest.param("test_sandbox_programs.py", "", id="programs"),
     pytest.param("test_sandbox_isolation.py", "python", id="isolation-python", marks=pytest.mark.slow),
     pytest.param("test_sandbox_limits.py", "python", id="limits-python", marks=pytest.mark.slow),
 )
