@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from typing import Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
 from manta.cli.job_arguments import JobArguments, parse
+from manta.cli.job_progress import failure_lines, follow
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError
 
@@ -17,7 +17,6 @@ app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that 
 JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
-_STDERR_LINES = 12
 
 
 def _inputs(arguments: JobArguments) -> Iterator[str]:
@@ -59,7 +58,6 @@ def run(context: typer.Context) -> None:
         output.console().print(f"[dim]job {job.id}[/]")
         status = _follow(job, arguments.timeout_s)
         _show_outputs(store, job, arguments.json)
-        _show_errors(job, arguments.json)
         _summary(status)
     raise typer.Exit(_exit_of(status))
 
@@ -177,42 +175,19 @@ def outputs(job: JobId, json: Json = False) -> None:
 def errors(job: JobId, json: Json = False) -> None:
     """Print each failure: input, code, message, stderr."""
     with connect() as store:
-        _show_errors(store.job(job), json, stream_is_data=True)
+        _show_errors(store.job(job), json)
 
 
 def _follow(job: Job, timeout_s: float | None) -> JobStatus:
-    """Wait with a bar on a terminal. Ctrl-C leaves the job running and says so."""
+    """Wait, with a bar on a terminal; failures are told as they happen. Ctrl-C leaves the job running and says so."""
     try:
-        if not output.animated():
-            return job.wait(timeout_s=timeout_s)
-        return _follow_with_bar(job, timeout_s)
+        return follow(job, timeout_s)
     except WaitTimedOutError as error:
         output.console().print(error.message)
         raise typer.Exit(WAIT_TIMED_OUT) from None
     except KeyboardInterrupt:
         output.console().print(f"The job goes on: `manta job wait {job.id}`, or `manta job cancel {job.id}`.")
         raise typer.Exit(INTERRUPTED) from None
-
-
-def _follow_with_bar(job: Job, timeout_s: float | None) -> JobStatus:
-    columns = (
-        TextColumn("{task.description:<10}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns, TimeElapsedColumn(), console=output.console(), transient=True) as bar:
-        rows: list[TaskID] = []
-        last: JobStatus | None = None
-        for last in job.watch(timeout_s=timeout_s, interval_s=0.5):
-            for number, phase in enumerate(last.phases):
-                if number == len(rows):
-                    rows.append(bar.add_task(f"{number} {phase.type}", total=None, note=""))
-                counts = phase.tasks
-                note = f"{counts.running} running" + (f", [red]{counts.failed} failed[/]" if counts.failed else "")
-                bar.update(rows[number], completed=counts.finished, total=counts.total or None, note=note)
-    assert last is not None
-    return last
 
 
 def _show_outputs(store: Store, job: Job, json: bool) -> None:
@@ -225,17 +200,13 @@ def _show_outputs(store: Store, job: Job, json: bool) -> None:
     sys.stdout.buffer.flush()
 
 
-def _show_errors(job: Job, json: bool, *, stream_is_data: bool = False) -> None:
+def _show_errors(job: Job, json: bool) -> None:
     for entry in job.errors():
-        if json and stream_is_data:
+        if json:
             output.json_line(entry)
             continue
-        source = entry.get("input") or f"task {entry.get('task')}"
-        text = f"{entry['code']}: {entry['message']}  ({source})"
-        said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
-        lines = [text, *(f"    {line}" for line in said)]
-        for line in lines:
-            output.line(line) if stream_is_data else print(line, file=sys.stderr)
+        for line in failure_lines(entry):
+            output.line(line)
 
 
 def _facts(status: JobStatus) -> str:

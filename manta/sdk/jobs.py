@@ -36,6 +36,8 @@ class PhaseStatus(msgspec.Struct, frozen=True):
     type: str
     exec: str = ""
     tasks: TaskCounts = TaskCounts()
+    complete: bool = False
+    """No more tasks will be added: the total is known."""
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -46,6 +48,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     name: str | None = None
     created: str | None = None
     ended: str | None = None
+    input_ended: bool = False
+    cancel_reason: str | None = None
     phases: tuple[PhaseStatus, ...] = ()
     inputs: int = 0
     outputs: int = 0
@@ -140,15 +144,15 @@ class Job:
     def outputs(self) -> Iterator[Line]:
         return self._lines("outputs")
 
-    def errors(self) -> Iterator[Line]:
-        return self._lines("errors")
+    def errors(self, *, after: int = 0) -> Iterator[Line]:
+        """Each failed input so far, from the one with the number behind `after`."""
+        return self._lines("errors", after)
 
     def stderr(self, task: int) -> bytes:
         """What the task wrote to stderr: its last 64 KiB."""
         return self._transport.call("GET", f"/jobs/{self.id}/tasks/{task}/stderr")
 
-    def _lines(self, what: str) -> Iterator[Line]:
-        after = 0
+    def _lines(self, what: str, after: int = 0) -> Iterator[Line]:
         while True:
             query = {"after": after, "limit": JOB_PAGE_LINES}
             content = self._transport.call("GET", f"/jobs/{self.id}/{what}", query=query)
