@@ -251,7 +251,6 @@ async def test_cancel_ends_each_unfinished_input(catalog: Catalog, clock: Standi
     assert stirred.lost == {"n1"}
     assert await catalog.jobs.running("n1") == []
     assert (await catalog.jobs.report("n1", done(grants[1:]))).stale != ()
-    await tended(catalog, job)
     view = await catalog.jobs.get_job(job)
     assert (view.state, view.cancel_reason, view.inputs) == ("cancelled", "Enough.", 3)
     assert counts(view) == {"committed": 1, "cancelled": 2}

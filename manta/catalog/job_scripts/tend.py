@@ -1,6 +1,6 @@
 """The script of a job's long work, a page at a time: resolve inputs, cancel, clean up after the end, delete."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from jobs.model.states import TaskState
 from manta.catalog.job_records import Stirred, TaskRow
@@ -20,15 +20,14 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         return Stirred()
     if unit.job.ended:
         return (yield from _after_end(unit))
-    if unit.job.cancel_reason is not None and unit.job.running and (yield from _cancel_running(unit)):
-        return unit.stirred()
+    ended = (yield from _cancel_running(unit)) if unit.job.cancel_reason is not None else set()
     if unit.job.retry:
         yield from retry_page(unit)
         yield from unit.flush()
         return unit.stirred()
     more = yield from resolve_page(unit)
     if not more and unit.job.cancel_reason is not None:
-        more = yield from _cancel_page(unit)
+        more = yield from _cancel_page(unit, ended)
         unit.all_cancelled = not more
     unit.job.tend = int(more)
     yield from move_on(unit)
@@ -56,21 +55,20 @@ def delete(job_id: str, now_ms: int) -> Script[Stirred]:
     return (yield from _cancel(unit, "The job was deleted."))
 
 
-def _cancel_running(unit: Unit) -> Script[bool]:
-    """Whether there was something: what runs ends first (J6), since the pages of what does not may be a thousand."""
-    rows = yield Op("tasks_of_job", (unit.job.job_id, RESOLVE_PAGE))
-    for row in rows:
-        cancel_task(unit, TaskRow(*row))
-    yield from unit.flush()
-    return bool(rows)
+def _cancel_running(unit: Unit) -> Script[set[int]]:
+    """What runs ends first (J6), since there may be a thousand pages of what does not; the tasks' numbers."""
+    rows = (yield Op("tasks_of_job", (unit.job.job_id, RESOLVE_PAGE))) if unit.job.running else []
+    return {cancel_task(unit, TaskRow(*row)).task_id for row in rows}
 
 
-def _cancel_page(unit: Unit) -> Script[bool]:
-    """Unfinished tasks in the order of their numbers; reducers that were never opened just count."""
+def _cancel_page(unit: Unit, ended: Collection[int]) -> Script[bool]:
+    """Unfinished tasks in the order of their numbers, but for those `ended` just now; reducers that were never opened
+    just count."""
     rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, RESOLVE_PAGE))
     for row in rows:
         task = TaskRow(*row)
-        cancel_task(unit, task)
+        if task.task_id not in ended:
+            cancel_task(unit, task)
         unit.job.cursor = task.task_id
     if len(rows) == RESOLVE_PAGE:
         return True
