@@ -3,7 +3,7 @@
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -47,10 +47,15 @@ class Plan:
         return self.ranges is None or any(one.part is None for one in self.ranges)
 
 
-def plan(slot_bytes: int | None, parts: Sequence[Part]) -> Plan:
-    """In place when every part lies in its slot without a gap: numbered from 1, all but the last filling theirs."""
+def plan(slot_bytes: int | None, parts: Sequence[Part], stored: Collection[Part] = ()) -> Plan:
+    """In place when every part lies in its slot without a gap: numbered from 1, all but the last filling theirs.
+
+    Not when a slot beyond the last one holds another `stored` part: cutting the file there would lose it, although this
+    completion may yet be refused and the next one name it.
+    """
     size = sum(part.size for part in parts)
-    if slot_bytes is not None and size and _without_gap(slot_bytes, parts):
+    beyond = any(part.in_slot and part.number > len(parts) for part in stored)
+    if slot_bytes is not None and size and not beyond and _without_gap(slot_bytes, parts):
         return Plan(size, None)
     return Plan(size, tuple(_range(slot_bytes or 0, part) for part in parts if part.size))
 

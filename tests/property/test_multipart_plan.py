@@ -76,6 +76,16 @@ def test_equal_parts_in_their_slots_are_in_place(count: int, last: int) -> None:
     assert not plan(None, [replace(part, in_slot=False) for part in parts]).in_place
 
 
+@pytest.mark.invariant("D1")
+def test_d1_no_acknowledged_part_is_cut_off_by_a_completion_that_does_not_name_it() -> None:
+    """That completion may still be refused by the catalog; the next one names all parts."""
+    parts = [Part(number, SLOT, f"{number:032x}", 0, True, None) for number in (1, 2, 3)]
+    assert not plan(SLOT, parts[:2], parts).in_place
+    assert plan(SLOT, parts, parts).in_place
+    beside = replace(parts[2], in_slot=False, blob=Blob("3" * 32, SLOT, ("n1",)))
+    assert plan(SLOT, parts[:2], [*parts[:2], beside]).in_place
+
+
 def named(*parts: Part) -> list[CompletedPart]:
     return [CompletedPart(part.number, part.etag) for part in parts]
 

@@ -91,8 +91,9 @@ async def complete_multipart_upload(context: Context, request: Request) -> Respo
 
 
 async def _complete(context: Context, request: Request, upload: Upload, named: list[CompletedPart]) -> Response:
-    parts = multipart_plan.choose_parts(named, await stored_parts(context, upload.upload_id))
-    plan = multipart_plan.plan(upload.slot_bytes, parts)
+    stored = await stored_parts(context, upload.upload_id)
+    parts = multipart_plan.choose_parts(named, stored)
+    plan = multipart_plan.plan(upload.slot_bytes, parts, stored.values())
     condition = write_condition(request.headers)
     checksum = multipart_plan.object_checksum(upload, parts)
     _check_claims(request.headers, upload, plan, checksum)
