@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -17,6 +18,14 @@ from manta.core.errors import ServiceUnavailable
 LOG_BYTES = 4 * 1024 * 1024
 LOG_FILES = 3
 READY_TIMEOUT_S = 60.0
+LAST_WORDS_S = 2.0
+"""How long a dead child's log is read on: a process that it started may hold it open for ever."""
+STEADY_S = 30.0
+"""A child that lived this long was well: its death is followed by a restart at once."""
+PAUSE_MIN_S = 0.2
+PAUSE_MAX_S = 5.0
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +40,12 @@ class Program:
 class Child:
     """A running process of a Program. `ready` is set when it said so; `exited` yields its return code."""
 
-    def __init__(self, program: Program, process: asyncio.subprocess.Process, log: Path) -> None:
+    def __init__(self, program: Program, process: asyncio.subprocess.Process, output: int, log: Path) -> None:
         self.program = program
         self.process = process
         self.log = log
         self.started = time.monotonic()
-        self._pump = asyncio.create_task(_pump_log(process, log))
+        self._pump = asyncio.create_task(_pump_log(output, log))
 
     @property
     def pid(self) -> int:
@@ -49,7 +58,8 @@ class Child:
     async def wait(self) -> int:
         """The return code, after the last line of its log was written."""
         code = await self.process.wait()
-        await self._pump
+        await asyncio.wait({self._pump}, timeout=LAST_WORDS_S)
+        self._pump.cancel()
         return code
 
     def signal(self, number: signal.Signals) -> None:
@@ -71,6 +81,8 @@ class Child:
 async def start(program: Program, log_dir: Path) -> Child:
     """Run it and return once it said it is ready; ServiceUnavailable with its last words if it did not."""
     reader, writer = os.pipe()
+    # A pipe of our own: asyncio's would have `process.wait` wait for its end, beyond the end of the process.
+    output, said = os.pipe()
     environment = dict(os.environ, MANTA_READY_FD=str(writer), MANTA_SUPERVISOR_PID=str(os.getpid()))
     environment.pop("MANTA_ROOT_SECRET_KEY", None)
     try:
@@ -78,16 +90,26 @@ async def start(program: Program, log_dir: Path) -> Child:
             sys.executable,
             *program.arguments,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
+            stdout=said,
             stderr=asyncio.subprocess.STDOUT,
             pass_fds=(*program.pass_fds, writer),
             env=environment,
             start_new_session=True,
         )
+    except BaseException:
+        os.close(reader)
+        os.close(output)
+        raise
     finally:
         os.close(writer)
-    child = Child(program, process, log_dir / f"{program.name}.log")
-    if not await _said_ready(reader):
+        os.close(said)
+    child = Child(program, process, output, log_dir / f"{program.name}.log")
+    try:
+        ready = await _said_ready(reader)
+    except BaseException:
+        await child.stop(0)
+        raise
+    if not ready:
         code = await child.stop(5.0)
         words = child.log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
         raise ServiceUnavailable(f"{program.name} did not start (status {code}): {words[0]} See {child.log}.")
@@ -113,16 +135,24 @@ async def _said_ready(reader: int) -> bool:
         os.close(reader)
 
 
-async def _pump_log(process: asyncio.subprocess.Process, path: Path) -> None:
+async def _pump_log(output: int, path: Path) -> None:
     """Copy what the child says into a log of bounded size (promise O2)."""
-    assert process.stdout is not None
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
+    )
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
     try:
-        while chunk := await process.stdout.read(64 * 1024):
+        while chunk := await reader.read(64 * 1024):
             text = chunk.decode("utf-8", "replace").rstrip("\n")
             handler.emit(LogRecord(path.stem, 20, "", 0, text, None, None))
     finally:
         handler.close()
+        transport.close()
+
+
+async def _pause(seconds: float) -> None:
+    await asyncio.sleep(seconds)
 
 
 class Keeper:
@@ -167,18 +197,23 @@ class Keeper:
             self._watcher = None
 
     async def _watch(self, child: Child) -> None:
-        while True:
-            code = await child.wait()
-            await self._on_death(child, code)
-            child = await self._revive()
-            self.child = child
-
-    async def _revive(self) -> Child:
-        """At once the first time, then after growing pauses: a process that dies at its start must not spin."""
         pause_s = 0.0
         while True:
-            await asyncio.sleep(pause_s)
+            code = await child.wait()
             try:
-                return await start(self.program, self._log_dir)
-            except ServiceUnavailable:
-                pause_s = min(max(pause_s * 2, 0.2), 5.0)
+                await self._on_death(child, code)
+            except Exception:
+                _log.exception("The evidence of the end of %s could not be kept.", self.program.name)
+            pause_s = 0.0 if child.uptime_s > STEADY_S else pause_s
+            child, pause_s = await self._revive(pause_s)
+            self.child = child
+
+    async def _revive(self, pause_s: float) -> tuple[Child, float]:
+        """After the pause, which grows with each try: a process that dies young must not spin. With the next pause."""
+        while True:
+            await _pause(pause_s)
+            pause_s = min(max(pause_s * 2, PAUSE_MIN_S), PAUSE_MAX_S)
+            try:
+                return await start(self.program, self._log_dir), pause_s
+            except (ServiceUnavailable, OSError) as error:
+                _log.warning("%s could not be started again: %s", self.program.name, error)

@@ -1,0 +1,150 @@
+"""A keeper's children: whatever goes wrong around a death, the program comes back, unhurried, and none is left over."""
+
+import asyncio
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from manta.core.errors import ServiceUnavailable
+from manta.supervisor import child as children
+from manta.supervisor.child import Child, Keeper, Program, start
+
+READY = "import os, time; os.write(int(os.environ['MANTA_READY_FD']), b'ready'); "
+STAYS = Program("stays", ("-c", READY + "time.sleep(600)"))
+SAYS_ITS_PID = "import os; print(os.getpid(), flush=True); "
+
+
+async def no_evidence(_child: Child, _code: int) -> None:
+    return None
+
+
+def pids(log: Path) -> list[int]:
+    return [int(line) for line in log.read_text().split()] if log.exists() else []
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+async def until(happened: asyncio.Event) -> None:
+    async with asyncio.timeout(20):
+        await happened.wait()
+
+
+@pytest.mark.invariant("O3")
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), ValueError("40 is no signal")])
+async def test_o3_a_death_whose_evidence_cannot_be_kept_is_followed_by_a_restart(
+    tmp_path: Path, error: Exception
+) -> None:
+    async def fail(_child: Child, _code: int) -> None:
+        raise error
+
+    keeper = Keeper(STAYS, tmp_path, fail)
+    await keeper.start()
+    first = keeper.child
+    assert first is not None
+    os.kill(first.pid, 9)
+    try:
+        async with asyncio.timeout(20):
+            while keeper.child is first:
+                await asyncio.sleep(0.02)
+    finally:
+        await keeper.stop(5)
+
+
+async def test_a_restart_that_the_system_refuses_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper = Keeper(STAYS, tmp_path, no_evidence)
+    await keeper.start()
+    first, tries, real = keeper.child, 0, children.start
+
+    async def refused_once(program: Program, log_dir: Path) -> Child:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return await real(program, log_dir)
+
+    monkeypatch.setattr(children, "start", refused_once)
+    assert first is not None
+    os.kill(first.pid, 9)
+    try:
+        async with asyncio.timeout(20):
+            while keeper.child is first:
+                await asyncio.sleep(0.02)
+    finally:
+        await keeper.stop(5)
+
+
+async def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
+    slow = Program("slow", ("-c", SAYS_ITS_PID + "import time; time.sleep(600)"))
+    starting = asyncio.create_task(start(slow, tmp_path))
+    async with asyncio.timeout(20):
+        while not pids(tmp_path / "slow.log"):
+            await asyncio.sleep(0.02)
+    starting.cancel()
+    await asyncio.gather(starting, return_exceptions=True)
+    (pid,) = pids(tmp_path / "slow.log")
+    assert not alive(pid)
+
+
+async def test_a_death_is_noticed_although_a_grandchild_holds_the_log(tmp_path: Path) -> None:
+    code = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', {!r}]); ".format(
+        SAYS_ITS_PID + "import time; time.sleep(600)"
+    )
+    program = Program("parent", ("-c", code + READY + "time.sleep(600)"))
+    died = asyncio.Event()
+
+    async def tell(_child: Child, code: int) -> None:
+        assert code == -9
+        died.set()
+
+    keeper = Keeper(program, tmp_path, tell)
+    await keeper.start()
+    try:
+        async with asyncio.timeout(20):
+            while not pids(tmp_path / "parent.log"):
+                await asyncio.sleep(0.02)
+        assert keeper.child is not None
+        os.kill(keeper.child.pid, 9)
+        await until(died)
+    finally:
+        await keeper.stop(5)
+        for pid in pids(tmp_path / "parent.log"):
+            os.kill(pid, 9)
+
+
+@pytest.mark.invariant("O3")
+async def test_o3_a_program_that_dies_whenever_it_was_ready_is_restarted_after_growing_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its restarts would fill the evidence of the first death, and a processor."""
+    pauses: list[float] = []
+    enough = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 5:
+            enough.set()
+
+    monkeypatch.setattr(children, "_pause", pause)
+    keeper = Keeper(Program("dies", ("-c", READY)), tmp_path, no_evidence)
+    await keeper.start()
+    try:
+        await until(enough)
+    finally:
+        await keeper.stop(5)
+    assert pauses[0] == 0
+    assert pauses[1:5] == sorted(pauses[1:5])
+    assert pauses[4] > pauses[1] > 0
+
+
+async def test_a_program_that_does_not_start_says_why(tmp_path: Path) -> None:
+    with pytest.raises(ServiceUnavailable, match="no such thing"):
+        await start(Program("fails", ("-c", "import sys; sys.exit('no such thing')")), tmp_path)
