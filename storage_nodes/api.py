@@ -53,7 +53,9 @@ class NodeStatus(msgspec.Struct, frozen=True):
 class BlobWriter(Protocol):
     """A stream into a node. Exactly one of commit or abort ends it; abort never raises."""
 
-    async def write(self, data: Buffer) -> None: ...
+    async def write(self, data: Buffer) -> None:
+        """Memory of a ring may change once RING_KEPT_BYTES more were written, any other when this returns."""
+        ...
 
     async def commit(self) -> Stored:
         """Returns once the bytes survive a power cut."""

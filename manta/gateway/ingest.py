@@ -243,7 +243,7 @@ class _Hashes:
         self.kept.update(chunk)
 
     async def feed(self, chunk: Buffer) -> None:
-        """Queue a chunk, which must not change afterwards."""
+        """Queue a chunk, which must not change until HASH_BEHIND_BYTES more were fed."""
         with self._lock:
             self._queue.append(chunk)
             self._behind += len(chunk)
