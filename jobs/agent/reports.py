@@ -5,9 +5,12 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
+import msgspec
+
+from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
 from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, TaskResult
-from manta.core.errors import BadRequest, MantaError
+from manta.core.errors import BadRequest, Conflict, MantaError
 from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S
 
 _LOG = logging.getLogger("manta.agent")
@@ -73,7 +76,7 @@ class Reports:
         self._sent.update(result.attempt for result in batch)
         try:
             reply = await self._caller.call("report", ReportRequest(self._node_id, self._epoch, batch), ReportReply)
-        except BadRequest as error:
+        except (BadRequest, Conflict) as error:
             self._refused(batch, error)
             return True
         except MantaError as error:
@@ -105,9 +108,18 @@ class Reports:
         self._on_change()
 
     def _refused(self, batch: tuple[TaskResult, ...], error: MantaError) -> None:
-        """A batch that the gateway cannot read goes one by one; what is refused alone would be refused for ever."""
+        """A batch that the gateway does not take goes one by one; what is refused alone would be refused for ever.
+
+        Its attempt is reported as failed then: one that is only forgotten would be run again without end. Its outputs
+        are left to the sweeper, since a blob that the gateway does not take may be another's.
+        """
         if len(batch) > 1:
             self._one_by_one = True
             return
-        _LOG.error("The gateway refused the result of %s: %s", batch[0].attempt, error.message)
-        self.lose(batch[0].attempt)
+        (result,) = batch
+        _LOG.error("The gateway refused the result of %s: %s", result.attempt, error.message)
+        held = result.attempt in self._pending
+        self.lose(result.attempt)
+        if held and (result.outputs or result.failure is None):
+            failure = infrastructure_failure(f"The task's result was refused: {error.message}")
+            self.add(msgspec.structs.replace(result, outputs=(), stderr=b"", failure=failure))

@@ -1,0 +1,65 @@
+"""Results that a gateway does not take end their attempts, and keep no other result from being taken."""
+
+from typing import TypeVar
+
+import msgspec
+import pytest
+
+from jobs.agent.reports import Reports
+from jobs.model.wire import AttemptRef, ReportRequest, TaskResult
+from manta.core.errors import BadRequest, Conflict, MantaError
+from manta.core.names import new_id
+from tests.support.jobs import output, success
+
+Reply = TypeVar("Reply", bound=msgspec.Struct)
+GOOD, POISONED = (AttemptRef("0" * 20, number, 1) for number in (1, 2))
+
+
+class Gateway:
+    """Refuses every report that brings an output of the poisoned attempt."""
+
+    def __init__(self, error: MantaError) -> None:
+        self.error = error
+        self.taken: dict[AttemptRef, TaskResult] = {}
+
+    async def call(self, name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
+        assert isinstance(message, ReportRequest)
+        if any(result.attempt == POISONED and result.outputs for result in message.results):
+            raise self.error
+        self.taken |= {result.attempt: result for result in message.results}
+        return kind()
+
+
+@pytest.mark.invariant("J4")
+@pytest.mark.parametrize("error", [BadRequest("Odd."), Conflict("Taken.")], ids=["bad", "conflict"])
+async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError) -> None:
+    discarded: list[TaskResult] = []
+    gateway = Gateway(error)
+    reports = Reports("n1", "e", gateway, lambda: True, discarded.append, lambda: None)
+    for attempt in (GOOD, POISONED):
+        reports.add(success(attempt, [output(new_id(7), ("n1",))]))
+    for _ in range(5):
+        assert await reports.flush()
+    assert len(reports) == 0
+    assert gateway.taken[GOOD].failure is None
+    failure = gateway.taken[POISONED].failure
+    assert failure is not None
+    assert failure.retryable
+    assert error.message in failure.message
+    assert discarded == [], "a blob that is not taken may be another's"
+
+
+async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> None:
+    gateway = Gateway(BadRequest("Odd."))
+    reports = Reports("n1", "e", gateway, lambda: True, lambda _: None, lambda: None)
+    refuse = gateway.call
+
+    async def lose_and_refuse(name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
+        reports.lose(POISONED)
+        return await refuse(name, message, kind)
+
+    gateway.call = lose_and_refuse  # type: ignore[method-assign]
+    reports.add(success(POISONED, [output(new_id(7), ("n1",))]))
+    assert await reports.flush()
+    assert len(reports) == 0
+    assert gateway.taken == {}
