@@ -11,7 +11,8 @@ from aiohttp import web
 
 from manta.core.config import NodeConfig
 from manta.core.errors import InvalidArgument
-from manta.core.limits import CONNECTIONS_MAX, DRAIN_S
+from manta.core.limits import CONNECTIONS_MAX, DRAIN_S, FILES_PER_CONNECTION
+from manta.core.process import raise_descriptor_limit
 from storage_nodes.handlers import Handlers
 from storage_nodes.server import Route, build_server
 from storage_nodes.simple_puts import SimplePuts
@@ -49,6 +50,7 @@ async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | 
 
     `extra_routes` maps the beginning of a path, such as `/agent/`, to the handler of all calls below it.
     """
+    raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
     volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
     workers = Workers(_THREADS)
     small_puts: Puts = SmallPuts(volume) if config.journal else SimplePuts(volume, workers)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -9,7 +10,7 @@ from types import TracebackType
 from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
 from manta.core.limits import BLOCK_BYTES, SMALL_BLOB_BYTES
 from storage_nodes import sums
-from storage_nodes.layout import Layout
+from storage_nodes.layout import Layout, sums_of
 from storage_nodes.verify import Verifier, load_sums, read_block, unreadable
 
 
@@ -22,6 +23,8 @@ class OpenBlob:
     descriptor: int
     found: os.stat_result
     verifier: Verifier
+    sidecar: int | None = None
+    """Open beside it, so that its later blocks can be checked after its deletion too."""
 
     @property
     def size(self) -> int:
@@ -33,12 +36,26 @@ class OpenBlob:
 
     def check(self, start: int, length: int) -> None:
         """BlobDamaged unless every block of the range matches its checksum; InvalidRange outside the blob."""
-        self.verifier.check(self.descriptor, self.found, self.path, self.blob_id, start, length)
+        self.verifier.check(self.descriptor, self.found, self.path, self.blob_id, start, length, self.sidecar)
+
+    def read(self, start: int, length: int) -> bytes:
+        """Those bytes, checked: one read for a blob of one block. NoSuchBlob, BlobDamaged, InvalidRange."""
+        if self.size <= BLOCK_BYTES:
+            return _checked_part(self, _read_range(self.descriptor, 0, self.size), start, length)
+        self.check(start, length)
+        return _read_range(self.descriptor, start, length)
 
     def close(self) -> None:
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
+        if self.sidecar is not None:
+            os.close(self.sidecar)
+            self.sidecar = None
+
+    def __del__(self) -> None:
+        # A thread may open it for a caller that was cancelled meanwhile.
+        self.close()
 
     def __enter__(self) -> "OpenBlob":
         return self
@@ -68,7 +85,11 @@ class VolumeReader:
             raise NoSuchBlob from None
         except OSError as error:
             raise unreadable(error) from None
-        return OpenBlob(blob_id, path, descriptor, os.fstat(descriptor), self._verifier)
+        blob = OpenBlob(blob_id, path, descriptor, os.fstat(descriptor), self._verifier)
+        if blob.size > BLOCK_BYTES:
+            with suppress(OSError):
+                blob.sidecar = os.open(sums_of(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        return blob
 
     def open_verified(self, blob_id: str, start: int, length: int) -> OpenBlob:
         """The blob's file with that range checked; the caller closes it. NoSuchBlob, BlobDamaged, InvalidRange."""
@@ -97,12 +118,9 @@ class VolumeReader:
                 position += len(data)
 
     def read(self, blob_id: str, start: int, length: int) -> bytes:
-        """Those bytes of a blob, checked: one read for a blob of one block. NoSuchBlob, BlobDamaged, InvalidRange."""
+        """Those bytes of a blob, checked. NoSuchBlob, BlobDamaged, InvalidRange."""
         with self.open(blob_id) as blob:
-            if blob.size <= BLOCK_BYTES:
-                return _checked_part(blob, _read_range(blob.descriptor, 0, blob.size), start, length)
-            blob.check(start, length)
-            return _read_range(blob.descriptor, start, length)
+            return blob.read(start, length)
 
     def read_from_memory(self, blob_id: str, start: int, length: int) -> bytes | None:
         """The same for a small blob that the kernel has in memory, without ever waiting for the disk; else None."""

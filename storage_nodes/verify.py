@@ -39,8 +39,20 @@ class Verifier:
         self._checked: dict[_Key, _Checked] = {}
         self._lock = threading.Lock()
 
-    def check(self, descriptor: int, found: os.stat_result, path: str, blob_id: str, start: int, length: int) -> None:
-        """Return if every block with a byte of the range is good; BlobDamaged, NoSuchBlob without checksums."""
+    def check(
+        self,
+        descriptor: int,
+        found: os.stat_result,
+        path: str,
+        blob_id: str,
+        start: int,
+        length: int,
+        sidecar: int | None = None,
+    ) -> None:
+        """Return if every block with a byte of the range is good; BlobDamaged, NoSuchBlob without checksums.
+
+        `sidecar` is the open file of checksums of a blob that may have been deleted since it was opened.
+        """
         size = found.st_size
         if start < 0 or length < 0 or start + length > size:
             raise InvalidRange
@@ -50,7 +62,7 @@ class Verifier:
         missing = wanted & ~known.blocks if known else wanted
         if known is not None and not missing:
             return
-        expected = load_sums(descriptor, path, blob_id)
+        expected = load_sums(descriptor, path, blob_id, sidecar)
         if expected.size != size:
             raise BlobDamaged
         _check_blocks(descriptor, expected, missing)
@@ -82,14 +94,14 @@ def unreadable(error: OSError) -> MantaError:
     return BlobDamaged()
 
 
-def load_sums(descriptor: int, path: str, blob_id: str) -> Sums:
+def load_sums(descriptor: int, path: str, blob_id: str, sidecar: int | None = None) -> Sums:
     """What the blob's bytes must be. NoSuchBlob if it has none (it is not complete), BlobDamaged if they are bad."""
     try:
         written = os.getxattr(descriptor, sums.XATTR)
     except OSError as error:
         if error.errno not in (errno.ENODATA, errno.EOPNOTSUPP):
             raise unreadable(error) from None
-        written = _read_sidecar(path)
+        written = _read_sidecar(path) if sidecar is None else _read_open(sidecar)
     found = sums.decode(written, blob_id)
     if found is None:
         raise BlobDamaged
@@ -101,6 +113,13 @@ def _read_sidecar(path: str) -> bytes:
         return Path(sums_of(path)).read_bytes()
     except FileNotFoundError:
         raise NoSuchBlob from None
+    except OSError as error:
+        raise unreadable(error) from None
+
+
+def _read_open(sidecar: int) -> bytes:
+    try:
+        return os.pread(sidecar, os.fstat(sidecar).st_size, 0)
     except OSError as error:
         raise unreadable(error) from None
 

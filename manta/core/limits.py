@@ -37,6 +37,8 @@ BODY_GATHER_S: Final = 5.0
 """A block of a slow sender's body is passed on after this, whole or not."""
 KEEPALIVE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 4096
+FILES_PER_CONNECTION: Final = 3
+"""What a connection may hold open beside itself: another socket, a file."""
 CHUNK_HEADER_MAX_BYTES: Final = 512
 CHUNK_MAX_BYTES: Final = 64 * MIB
 TRAILER_MAX_BYTES: Final = 4 * KIB

@@ -3,6 +3,7 @@
 import ctypes
 import faulthandler
 import os
+import resource
 import signal
 import sys
 
@@ -16,6 +17,14 @@ def die_with_parent(parent_pid: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG)")
     if os.getppid() != parent_pid:
         sys.exit("The supervisor is gone.")
+
+
+def raise_descriptor_limit(wanted: int) -> None:
+    """Allow this process that many open files, or as many as the system lets it have."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))
 
 
 def keep_stacks() -> None:

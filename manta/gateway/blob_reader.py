@@ -12,7 +12,7 @@ from manta.core.errors import BlobDamaged, InternalError, MantaError, NodeUnavai
 from manta.core.limits import BLOCK_BYTES
 from manta.gateway.cluster import Cluster
 from storage_nodes.api import BlobReader
-from storage_nodes.reader import VolumeReader
+from storage_nodes.reader import OpenBlob, VolumeReader
 
 
 def read_local(cluster: Cluster, blob: Blob, start: int, length: int) -> bytes | None:
@@ -42,6 +42,7 @@ async def open_local(cluster: Cluster, blob: Blob, start: int, length: int) -> i
             except MantaError:
                 continue
             descriptor, opened.descriptor = opened.descriptor, -1
+            opened.close()
             return descriptor
     return None
 
@@ -156,21 +157,38 @@ class _ExhaustedDamaged(InternalError):
 
 
 class LocalReader:
-    """A BlobReader of a file on this machine, a checked block at a time, off the event loop."""
+    """A BlobReader of a file on this machine, a checked block at a time, off the event loop.
+
+    The file stays open, so that a slow reader gets all of it although the object is replaced and its garbage collected.
+    """
 
     def __init__(self, volume: VolumeReader, blob_id: str, start: int, end: int) -> None:
         self._volume = volume
         self._blob_id = blob_id
         self._at = start
         self._end = end
+        self._opened: OpenBlob | None = None
+        self._reading: asyncio.Future[bytes] | None = None
 
     async def read(self) -> bytes:
         length = min(self._end - self._at, BLOCK_BYTES - self._at % BLOCK_BYTES)
         if length <= 0:
             return b""
-        data = await asyncio.to_thread(self._volume.read, self._blob_id, self._at, length)
+        self._reading = asyncio.get_running_loop().run_in_executor(None, self._take, length)
+        data = await asyncio.shield(self._reading)
         self._at += len(data)
         return data
 
     async def close(self) -> None:
-        return None
+        """A read whose caller was cancelled is waited for: it uses the descriptor."""
+        if self._reading is not None and not self._reading.done():
+            await asyncio.wait([self._reading])
+            self._reading.exception()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    def _take(self, length: int) -> bytes:
+        if self._opened is None:
+            self._opened = self._volume.open(self._blob_id)
+        return self._opened.read(self._at, length)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import resource
 import signal
 import socket
 import ssl
@@ -15,7 +14,8 @@ from manta.catalog.open import open_catalog
 from manta.core.clock import SystemClock
 from manta.core.config import GatewayConfig
 from manta.core.errors import InvalidArgument
-from manta.core.limits import CONNECTIONS_MAX
+from manta.core.limits import CONNECTIONS_MAX, FILES_PER_CONNECTION
+from manta.core.process import raise_descriptor_limit
 from manta.gateway.access_log import AccessLog
 from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
@@ -36,7 +36,7 @@ async def run_gateway(config: GatewayConfig) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    _raise_descriptor_limit()
+    raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
     clock = SystemClock()
     catalog = await open_catalog(config.catalog, clock)
     try:
@@ -116,12 +116,3 @@ def _say_ready(descriptor: int | None) -> None:
     if descriptor is not None:
         os.write(descriptor, b"ready\n")
         os.close(descriptor)
-
-
-def _raise_descriptor_limit() -> None:
-    """Each connection may hold a socket to the client, one to a node, and a file."""
-    wanted = CONNECTIONS_MAX * 3 + 512
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        ceiling = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (ceiling, hard))

@@ -1,14 +1,23 @@
 """Reading copies: failover at the right byte, damage never served, no copy left is an error before the reply."""
 
+import asyncio
+import contextlib
+import threading
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
 from manta.catalog.records import Blob
-from manta.core.errors import InternalError, ServiceUnavailable
+from manta.core.errors import InternalError, NoSuchBlob, ServiceUnavailable
+from manta.core.limits import BLOCK_BYTES
+from manta.core.names import new_id
+from manta.gateway.blob_reader import LocalReader, open_local
 from manta.gateway.blobs import ClusterBlobs
 from manta.gateway.cluster import Cluster
 from storage_nodes.api import BlobReader
+from storage_nodes.reader import OpenBlob, VolumeReader
+from storage_nodes.volume import open_volume
 from tests.support.datapath import CHUNK, FakeNode, fake_cluster, fake_nodes
 
 DATA = bytes(range(256)) * 40
@@ -48,6 +57,66 @@ async def drain(reader: BlobReader) -> bytes:
 async def test_reads_exactly_the_range(blobs: ClusterBlobs, blob: Blob, start: int, length: int) -> None:
     assert await drain(await blobs.open_get(blob, start, length)) == DATA[start : start + length]
     assert await blobs.read_small(blob, start, length) == DATA[start : start + length]
+
+
+@pytest.mark.invariant("D3")
+async def test_d3_a_local_file_that_is_deleted_in_mid_stream_is_read_to_its_end(tmp_path: Path) -> None:
+    """A slow reader may take longer than garbage stays."""
+    data = bytes(range(256)) * (3 * BLOCK_BYTES // 256)
+    volume = open_volume(tmp_path / "volume", "n1")
+    try:
+        blob_id = new_id(1_000)
+        volume.put(blob_id, data)
+        reader = LocalReader(volume.reader, blob_id, 0, len(data))
+        first = await reader.read()
+        volume.delete([blob_id])
+        assert first + await drain(reader) == data
+        with pytest.raises(NoSuchBlob):
+            await LocalReader(volume.reader, blob_id, 0, len(data)).read()
+    finally:
+        volume.close()
+
+
+async def test_a_file_opened_for_a_caller_that_has_gone_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread cannot be cancelled: what it opens then belongs to nobody."""
+    volume = open_volume(tmp_path / "volume", "n1")
+    began, go_on = threading.Event(), threading.Event()
+    real = VolumeReader.open
+
+    def slow(self: VolumeReader, blob_id: str) -> OpenBlob:
+        opened = real(self, blob_id)
+        began.set()
+        go_on.wait(10)
+        return opened
+
+    nodes = fake_nodes(1)
+    cluster = await fake_cluster(nodes)
+    try:
+        blob = Blob(new_id(1_000), 3 * BLOCK_BYTES, tuple(nodes))
+        volume.put(blob.blob_id, bytes(blob.size))
+        monkeypatch.setattr(cluster, "volume", lambda _node_id: volume.reader)
+        monkeypatch.setattr(VolumeReader, "open", slow)
+        opening = asyncio.create_task(open_local(cluster, blob, 0, blob.size))
+        await asyncio.to_thread(began.wait, 10)
+        opening.cancel()
+        await asyncio.gather(opening, return_exceptions=True)
+        go_on.set()
+        async with asyncio.timeout(10):
+            while any(blob.blob_id in name for name in open_files()):
+                await asyncio.sleep(0.01)
+    finally:
+        await cluster.close()
+        volume.close()
+
+
+def open_files() -> list[str]:
+    names = []
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            names.append(str(entry.readlink()))
+    return names
 
 
 async def test_dead_node_is_passed_over(nodes: dict[str, FakeNode], blobs: ClusterBlobs, blob: Blob) -> None:
