@@ -91,6 +91,14 @@ async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs:
     assert set(accepted.values()) == {1}
 
 
+async def test_one_idempotency_key_makes_one_job_whichever_gateways_are_asked(catalogs: list[Catalog]) -> None:
+    now_ms = int(SystemClock().wall_s() * 1000)
+    for number in range(10):
+        news = [new_job(now_ms, [MAP], [], idempotency=str(number)) for _ in range(6)]
+        calls = [catalogs[place % 2].jobs.create_job(new) for place, new in enumerate(news)]
+        assert len({view.job_id for view in await asyncio.gather(*calls)}) == 1
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(tmp_path)

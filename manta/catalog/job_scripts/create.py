@@ -17,13 +17,16 @@ def create_job(new: NewJob) -> Script[JobView]:
         earlier = yield Op("job_by_idempotency", (new.owner_id, new.idempotency))
         if earlier:
             return (yield from view_job(earlier[0][0]))
-    yield Op(
+    inserted = yield Op(
         "job_insert",
         (
             new.job_id, new.owner_id, new.plan.name, JobState.QUEUED.value, new.created_ms, encode_plan(new.plan),
             int(new.ended), new.idempotency,
         ),
     )  # fmt: skip
+    if not inserted and new.idempotency is not None:
+        same = yield Op("job_by_idempotency", (new.owner_id, new.idempotency))
+        return (yield from view_job(same[0][0]))
     yield Many(
         "phase_insert",
         [

@@ -52,12 +52,13 @@ class MemoryJobTables:
 
     def job_insert(
         self, job_id: str, owner: str, name: str, state: str, created_ms: int, plan: bytes, ended: int, once: str | None
-    ) -> None:  # fmt: skip
+    ) -> list[tuple[Any, ...]]:  # fmt: skip
         self.jobs[job_id] = JobRow(
             job_id, owner, name, state, created_ms, None, plan, ended, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0
         )
         if once is not None:
             self.idempotency[owner, once] = job_id
+        return [(job_id,)]
 
     def job_by_idempotency(self, owner: str, once: str) -> list[tuple[Any, ...]]:
         found = self.idempotency.get((owner, once))

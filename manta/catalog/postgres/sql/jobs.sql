@@ -1,6 +1,7 @@
 -- name: job_insert
 INSERT INTO jobs (job_id, owner_id, name, state, created_ms, plan, input_ended, idempotency)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8);
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+ON CONFLICT DO NOTHING RETURNING job_id;
 
 -- name: job_by_idempotency
 SELECT job_id FROM jobs WHERE owner_id = $1 AND idempotency = $2;
