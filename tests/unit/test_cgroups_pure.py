@@ -140,6 +140,9 @@ def test_v1_writes_swap_around_memory(tmp_path: Path) -> None:
     dialect.limit_memory(tmp_path, 5 * MIB, leaf=True)
     dialect.limit_pids(tmp_path, [], 10)
     dialect.limit_cpus(tmp_path, 1.5)
+    _files(tmp_path, "cpu.shares")
+    dialect.weigh(tmp_path, 4)
+    assert (tmp_path / "cpu.shares").read_text() == "4096"
     assert not (tmp_path / "memory.memsw.limit_in_bytes").exists()
     assert (tmp_path / "memory.limit_in_bytes").read_text() == str(5 * MIB)
     assert (tmp_path / "cpu.cfs_quota_us").read_text() == "150000"
@@ -159,6 +162,9 @@ def test_v2_writes_leaves_and_zone(tmp_path: Path) -> None:
     dialect.limit_memory(leaf, 5 * MIB, leaf=True)
     dialect.limit_pids(tmp_path, [leaf], 10)
     dialect.limit_cpus(tmp_path, 0.5)
+    _files(tmp_path, "cpu.weight")
+    dialect.weigh(tmp_path, 200)
+    assert (tmp_path / "cpu.weight").read_text() == "10000"
     dialect.hand_down(tmp_path, frozenset({"pids", "memory"}))
     written = {path.name: path.read_text() for path in leaf.iterdir()}
     assert written == {

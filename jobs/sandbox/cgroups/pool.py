@@ -2,11 +2,12 @@
 
 import asyncio
 import itertools
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from jobs.sandbox.cgroups.discovery import CPU_TIME, Place, Survey, base_folder, survey
+from jobs.sandbox.cgroups.discovery import CPU, CPU_TIME, Place, Survey, base_folder, survey
 from jobs.sandbox.cgroups.lease import ZoneLease
 from jobs.sandbox.cgroups.owner import Owner
 from jobs.sandbox.cgroups.room import give_up_room, make_room
@@ -58,6 +59,8 @@ class ControlGroups:
                 self._folders[folder] = place
                 if place.version == 2:
                     DIALECTS[2].hand_down(folder, place.controllers - {CPU_TIME})
+                if CPU in place.controllers:  # else all zones together would weigh as one process beside the node's own
+                    DIALECTS[place.version].weigh(folder, os.cpu_count() or 1)
         except OSError as error:
             await self.close()
             raise SandboxUnavailable(f"The node's control groups cannot be made: {error}.") from None

@@ -57,6 +57,10 @@ class Dialect(Protocol):
 
     def limit_cpus(self, folder: Path, cpus: float | None) -> None: ...
 
+    def weigh(self, folder: Path, processes: int) -> None:
+        """On a busy machine the folder's processes together get as much cpu as that many others."""
+        ...
+
     def pids_folder(self, folder: Path, leaf: Path) -> Path:
         """Whose pids.events counts what that leaf's processes were refused."""
         ...

@@ -6,6 +6,7 @@ from jobs.sandbox.cgroups.tree import write
 
 _PERIOD_US = 100_000
 _QUOTA_MIN_US = 1_000
+_SHARES_OF_A_PROCESS = 1024
 _FORK_SERVER_AND_FIRST_PROCESS = 2
 
 
@@ -33,6 +34,9 @@ class Version1:
         write(folder / "cpu.cfs_period_us", str(_PERIOD_US))
         quota = -1 if cpus is None else max(int(cpus * _PERIOD_US), _QUOTA_MIN_US)
         write(folder / "cpu.cfs_quota_us", str(quota))
+
+    def weigh(self, folder: Path, processes: int) -> None:
+        write(folder / "cpu.shares", str(_SHARES_OF_A_PROCESS * processes))
 
     def pids_folder(self, folder: Path, leaf: Path) -> Path:
         return leaf if (leaf / "pids.events").exists() else folder

@@ -7,6 +7,8 @@ from jobs.sandbox.cgroups.tree import write
 
 _PERIOD_US = 100_000
 _QUOTA_MIN_US = 1_000
+_WEIGHT_OF_A_PROCESS = 100
+_WEIGHT_MAX = 10_000
 _FIRST_PROCESS = 1
 _BESIDE_THE_TASK = 8
 
@@ -33,6 +35,9 @@ class Version2:
     def limit_cpus(self, folder: Path, cpus: float | None) -> None:
         quota = "max" if cpus is None else str(max(int(cpus * _PERIOD_US), _QUOTA_MIN_US))
         write(folder / "cpu.max", f"{quota} {_PERIOD_US}")
+
+    def weigh(self, folder: Path, processes: int) -> None:
+        write(folder / "cpu.weight", str(min(_WEIGHT_OF_A_PROCESS * processes, _WEIGHT_MAX)))
 
     def pids_folder(self, folder: Path, leaf: Path) -> Path:
         return leaf if leaf.exists() else folder
