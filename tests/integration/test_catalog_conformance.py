@@ -542,7 +542,9 @@ async def test_parts_need_an_open_upload_and_a_young_blob(catalog: Catalog, cloc
     with pytest.raises(Conflict):
         await catalog.commit_part(made.upload_id, part(clock, 1, own=late))
     with pytest.raises(Conflict):
-        await catalog.create_upload(replace(upload(clock, "k"), blob_id=new_id(clock.now_ms() - 10**7)))
+        await catalog.create_upload(
+            replace(upload(clock, "k"), blob_id=new_id(clock.now_ms() - int(ORPHAN_GRACE_S * 1000)))
+        )
 
 
 @pytest.mark.invariant("C5")

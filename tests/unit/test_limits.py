@@ -1,0 +1,17 @@
+"""Limits that must fit each other."""
+
+import pytest
+
+from manta.core.limits import ASSEMBLY_TOKEN_TTL_S, ORPHAN_GRACE_S, PUT_MAX_BYTES
+from storage_nodes.client import ASSEMBLE_TIMEOUT_S
+
+SLOW_BYTES_PER_S = 125_000
+"""1 Mbit/s."""
+
+
+@pytest.mark.invariant("D9")
+def test_d9_the_grace_lets_the_longest_writes_end_before_their_commit_is_refused() -> None:
+    commit_within_s = ORPHAN_GRACE_S / 2
+    assert commit_within_s > PUT_MAX_BYTES / SLOW_BYTES_PER_S
+    assert commit_within_s > ASSEMBLE_TIMEOUT_S
+    assert ASSEMBLE_TIMEOUT_S < ASSEMBLY_TOKEN_TTL_S
