@@ -71,8 +71,8 @@ RESERVE_FRACTION: Final = 0.02
 RESERVE_MIN_BYTES: Final = 64 * MIB
 """A volume refuses writes below max(fraction of its size, this), but never more than half of its size."""
 ORPHAN_GRACE_S: Final = 24 * 3600.0
-"""A blob file without a catalog row lives this long; a commit refuses a blob older than half of it. So half of it is the
-longest that one body or one assembly may take. Only a crash leaves such files: what is refused is deleted at once."""
+"""A blob file without a catalog row lives this long; a commit refuses a blob older than half of it. So half of it
+is the longest that one body or one assembly may take. Only a crash leaves such files: what is refused goes at once."""
 GARBAGE_DELAY_S: Final = 60.0
 """A replaced blob's files stay this long, for readers that are in the middle of them."""
 QUARANTINE_MAX_FILES: Final = 10_000
