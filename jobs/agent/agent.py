@@ -8,6 +8,7 @@ from pathlib import Path
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
+from jobs.agent.doors import SandboxWithDoors
 from jobs.agent.gateways import Gateways
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.lanes import Lanes
@@ -28,9 +29,12 @@ _EXPIRE_EVERY_S = 3600.0
 
 
 class Agent:
-    """Runs from `start` to `close`, which gives back what runs. `epoch` is new at every start."""
+    """Runs from `start` to `close`, which gives back what runs. `epoch` is new at every start.
 
-    def __init__(
+    In-task programs need `doors_folder`, for the sockets by which they reach this agent.
+    """
+
+    def __init__(  # noqa: PLR0913 - composed once, by name where it matters
         self,
         node_id: str,
         lanes: int,
@@ -40,8 +44,11 @@ class Agent:
         sandbox: Sandbox,
         stderr_folder: Path,
         clock: Clock | None = None,
+        doors_folder: Path | None = None,
     ) -> None:
         clock = clock or SystemClock()
+        if doors_folder is not None:
+            sandbox = SandboxWithDoors(sandbox, doors_folder)
         self.counters = Counters()
         self.stderr = StderrStore(stderr_folder, clock)
         self._sandbox = sandbox
@@ -50,7 +57,7 @@ class Agent:
         caller = Gateways(gateways)
         self._outputs = Outputs(node_id, store, peers, caller)
         inputs = ReduceInputs(node_id, store, peers, caller)
-        runner = Runner(store, inputs, self._outputs, self.stderr, clock, self.counters)
+        runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
         self._lanes = Lanes(lanes, sandbox, runner, clock, self.counters, self._on_result, self._on_change)
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._is_hungry, self._discard, self._on_change)

@@ -4,7 +4,9 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from jobs.model.outputs import base_key
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
+from jobs.programs.install import PROGRAMS_FOLDER
 from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER
 from manta.core.names import job_bucket
 
@@ -16,7 +18,7 @@ _UNFIT: Final = re.compile(r"[\x00/]")
 _BASE: Final = {
     "HOME": SCRATCH_FOLDER,
     "TMPDIR": SCRATCH_FOLDER,
-    "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+    "PATH": f"{PROGRAMS_FOLDER}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
     "LANG": "C.UTF-8",
 }
 
@@ -48,7 +50,7 @@ def task_environment(zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease)
     """The zone's environment and what is this attempt's own."""
     environment = dict(zone)
     environment["MANTA_ATTEMPT"] = str(lease.attempt)
-    environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{spec.kind}-{lease.phase}/{lease.task_id:08d}."
+    environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{base_key(spec.kind, lease.phase, lease.task_id)}"
     if spec.kind is TaskKind.REDUCE:
         environment["MANTA_REDUCER"] = str(lease.reducer)
         environment["MANTA_REDUCERS"] = str(spec.reducers)

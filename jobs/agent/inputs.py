@@ -61,11 +61,11 @@ class ReduceInputs:
         """A small input whole, and whether it lay here; None when no source gave it."""
         for source in self.order(ref.sources):
             with contextlib.suppress(MantaError):
-                data = b"".join([part async for part in self._parts(source, ref, 0)])
+                data = b"".join([part async for part in self.parts(source, ref, 0)])
                 return data, self.is_local(source)
         return None
 
-    async def _parts(self, source: PeerSource, ref: InputRef, offset: int) -> AsyncGenerator[bytes, None]:
+    async def parts(self, source: PeerSource, ref: InputRef, offset: int) -> AsyncGenerator[bytes, None]:
         reader = await self._open(source, ref.blob_id or "", offset, ref.size - offset)
         try:
             while data := await reader.read():
@@ -80,7 +80,7 @@ class ReduceInputs:
         self, source: PeerSource, ref: InputRef, offset: int, pipe: InPipe, counted: InputBytes
     ) -> AsyncGenerator[int, None]:
         """The input from `offset` on into the pipe; yields how far it came."""
-        async with contextlib.aclosing(self._parts(source, ref, offset)) as parts:
+        async with contextlib.aclosing(self.parts(source, ref, offset)) as parts:
             async for data in parts:
                 await give(pipe, data, counted, local=self.is_local(source))
                 offset += len(data)

@@ -15,7 +15,7 @@ INTERNAL_ERROR: Final = "InternalError"
 def failure_of(end: TaskEnd, spec: PhaseSpec, *, output_exceeded: bool = False) -> Failure | None:
     """None for success: exit status 0 of the first process, within every limit."""
     if output_exceeded:
-        return _user_error(end, f"The task wrote more than {_size(TASK_OUTPUT_MAX_BYTES)} to stdout and was ended.")
+        return _user_error(end, f"The task wrote more than {_size(TASK_OUTPUT_MAX_BYTES)} of output and was ended.")
     if end.overrun is not None:
         return _user_error(end, _overrun_message(end.overrun, spec))
     if end.signal is not None:

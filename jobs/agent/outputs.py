@@ -24,23 +24,30 @@ class Outputs:
         self._peers = peers
         self._caller = caller
 
-    async def store(self, attempt: AttemptRef, slot: OutputSlot, captured: Captured) -> Output:
-        """The durable output. A peer that does not take its copy is replaced by another, under a new blob id."""
+    async def store(
+        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, *, further: bool = False
+    ) -> Output:
+        """The durable output. A peer that does not take its copy is replaced by another, under a new blob id.
+
+        `further`: beside the one that the task's own slot is for.
+        """
         output = Output(blob_id=None, size=captured.size, md5=captured.md5, crc64nvme=captured.crc64nvme)
         if captured.size == 0:
             return output
         if captured.data is not None:
             await self._store.put(slot.blob_id, captured.data)
-        slot = await self._copy_everywhere(attempt, slot, captured)
+        slot = await self._copy_everywhere(attempt, slot, captured, further=further)
         nodes = (self._node_id, *(copy.node_id for copy in slot.copies))
         return Output(slot.blob_id, output.size, output.md5, output.crc64nvme, nodes)
 
-    async def discard(self, blob_id: str) -> None:
+    async def discard(self, *blob_ids: str) -> None:
         """Remove what an attempt that lost its lease wrote here; the sweeper would, later."""
         with contextlib.suppress(MantaError):
-            await self._store.delete([blob_id])
+            await self._store.delete(list(blob_ids))
 
-    async def _copy_everywhere(self, attempt: AttemptRef, slot: OutputSlot, captured: Captured) -> OutputSlot:
+    async def _copy_everywhere(
+        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, *, further: bool
+    ) -> OutputSlot:
         avoid: set[str] = set()
         failed = await self._copy(slot, captured)
         for pause_s in _PAUSES_S:
@@ -48,7 +55,7 @@ class Outputs:
                 return slot
             avoid |= {node_id for node_id, error in failed.items() if not isinstance(error, AccessDenied)}
             await asyncio.sleep(pause_s)
-            slot = await self._move_to_new_slot(attempt, slot, captured, avoid)
+            slot = await self._move_to_new_slot(attempt, slot, captured, avoid, further=further)
             failed = await self._copy(slot, captured)
         if failed:
             raise NotEnoughNodes(f"The further copies of an output could not be written to {', '.join(sorted(avoid))}.")
@@ -87,9 +94,9 @@ class Outputs:
         await writer.commit()
 
     async def _move_to_new_slot(
-        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, avoid: set[str]
+        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, avoid: set[str], *, further: bool
     ) -> OutputSlot:
-        request = SlotsRequest(self._node_id, attempt, count=1, avoid=tuple(sorted(avoid)))
+        request = SlotsRequest(self._node_id, attempt, count=1, avoid=tuple(sorted(avoid)), further=further)
         reply = await self._caller.call("slots", request, SlotsReply)
         if not reply.slots:
             raise NotEnoughNodes

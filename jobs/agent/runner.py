@@ -6,15 +6,18 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 
 from jobs.agent.attempt import Attempt
-from jobs.agent.capture import Captured, Stdout
+from jobs.agent.capture import Stdout
 from jobs.agent.counters import Counters, InputBytes
+from jobs.agent.doors import ZoneWithDoor
 from jobs.agent.environment import input_name, task_environment
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.outcome import failure_of, infrastructure_failure
 from jobs.agent.outputs import Outputs
 from jobs.agent.pipes import InPipe, TailPipe
-from jobs.agent.ports import LocalStore
+from jobs.agent.ports import Caller, LocalStore
+from jobs.agent.program_calls import ProgramCalls
 from jobs.agent.stderr import StderrStore
+from jobs.agent.task_outputs import TaskOutputs
 from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
@@ -33,6 +36,7 @@ class Ended:
     started_ms: int
     counted: InputBytes
     stdout: Stdout | None = None
+    programs: ProgramCalls | None = None
     stderr: bytes = b""
     end: TaskEnd | None = None
     failure: Failure | None = None
@@ -43,13 +47,17 @@ class Runner:
 
     def __init__(
         self,
+        node_id: str,
         store: LocalStore,
         inputs: ReduceInputs,
         outputs: Outputs,
+        caller: Caller,
         stderr: StderrStore,
         clock: Clock,
         counters: Counters,
     ) -> None:
+        self._node_id = node_id
+        self._caller = caller
         self._store = store
         self._inputs = inputs
         self._outputs = outputs
@@ -93,9 +101,11 @@ class Runner:
             stdin_fd=stdin.read_fd if stdin is not None else None,
         )
         try:
-            ended.end = await self._run_fed(attempt, zone, task, stdin, ended)
+            ended.end = await self._run_served(attempt, zone, task, stdin, ended)
         except BaseException as error:
             await stdout.discard()
+            if ended.programs is not None:
+                await ended.programs.outputs.discard()
             stderr.close()
             self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
             if isinstance(error, SandboxUnavailable):
@@ -114,14 +124,16 @@ class Runner:
         outputs: tuple[Output, ...] = ()
         if ended.stdout is not None and failure is None:
             try:
-                captured = await ended.stdout.finish()
+                outputs = await self._store_outputs(attempt, ended, ended.stdout)
                 failure = _failure(attempt, ended)
-                if failure is None:
-                    outputs = (await self._store_output(attempt, captured),)
             except MantaError as error:
                 failure = infrastructure_failure(f"The output could not be stored: {error.message}")
         elif ended.stdout is not None:
             await ended.stdout.discard()
+        if failure is not None:
+            outputs = ()
+            if ended.programs is not None:
+                await ended.programs.outputs.discard()
         return self._result(attempt, ended, outputs, failure)
 
     async def abandon(self, attempt: Attempt, ended: Ended) -> None:
@@ -129,10 +141,32 @@ class Runner:
         self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
         if ended.stdout is not None:
             await ended.stdout.discard()
+        if ended.programs is not None:
+            await ended.programs.outputs.discard()
         await self._outputs.discard(attempt.lease.slot.blob_id)
 
     async def _verified(self, ref: InputRef) -> str | None:
         return None if ref.blob_id is None else await self._store.checked(ref.blob_id, ref.size)
+
+    async def _run_served(
+        self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
+    ) -> TaskEnd:
+        """With the zone's door open to the task's programs, for this attempt alone."""
+        if not isinstance(zone, ZoneWithDoor):
+            return await self._run_fed(attempt, zone, task, stdin, ended)
+        ended.programs = ProgramCalls(
+            self._node_id,
+            attempt.ref,
+            TaskOutputs(self._node_id, attempt.ref, self._store, self._outputs, self._caller),
+            self._inputs,
+            self._caller,
+            lambda: self._kill(attempt),
+        )
+        zone.door.admit(ended.programs.serve)
+        try:
+            return await self._run_fed(attempt, zone, task, stdin, ended)
+        finally:
+            await zone.door.shut()
 
     async def _run_fed(
         self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
@@ -164,10 +198,21 @@ class Runner:
         self._errands.add(task)
         task.add_done_callback(self._errands.discard)
 
-    async def _store_output(self, attempt: Attempt, captured: Captured) -> Output:
-        output = await self._outputs.store(attempt.ref, attempt.lease.slot, captured)
-        self._counters.output_bytes += output.size
-        return output
+    async def _store_outputs(self, attempt: Attempt, ended: Ended, stdout: Stdout) -> tuple[Output, ...]:
+        """stdout is an output only where no program put out another."""
+        outputs: tuple[Output, ...] = ()
+        if ended.programs is not None and ended.programs.outputs.replaces_stdout:
+            await stdout.discard()
+            await self._outputs.discard(attempt.lease.slot.blob_id)
+        else:
+            captured = await stdout.finish()
+            if _failure(attempt, ended) is not None:
+                return ()
+            outputs = (await self._outputs.store(attempt.ref, attempt.lease.slot, captured),)
+        if ended.programs is not None:
+            outputs += await ended.programs.outputs.store()
+        self._counters.output_bytes += sum(output.size for output in outputs if output.version_id is None)
+        return outputs
 
     def _result(
         self, attempt: Attempt, ended: Ended, outputs: tuple[Output, ...], failure: Failure | None
@@ -200,7 +245,11 @@ def _failure(attempt: Attempt, ended: Ended) -> Failure | None:
     """The agent's own troubles first: they are what ended the task then."""
     if ended.failure is not None or ended.end is None:
         return ended.failure
+    if ended.programs is not None and ended.programs.trouble is not None:
+        return infrastructure_failure(f"An output could not be stored: {ended.programs.trouble.message}")
     if ended.stdout is not None and ended.stdout.failure is not None:
         return infrastructure_failure(f"The output could not be stored: {ended.stdout.failure.message}")
-    exceeded = ended.stdout is not None and ended.stdout.exceeded
+    exceeded = (ended.stdout is not None and ended.stdout.exceeded) or (
+        ended.programs is not None and ended.programs.exceeded
+    )
     return failure_of(ended.end, attempt.spec, output_exceeded=exceeded)

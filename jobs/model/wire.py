@@ -5,7 +5,9 @@ Calls, all `POST`, all signed with the node's own key (see `storage_nodes.token`
     /_manta/node/v1/lease    LeaseRequest  → LeaseReply    long poll
     /_manta/node/v1/report   ReportRequest → ReportReply   batched
     /_manta/node/v1/inputs   InputsRequest → InputsReply   a reducer's inputs, in pages
-    /_manta/node/v1/slots    SlotsRequest  → SlotsReply    new output slots, when one was spoilt by a dead peer
+    /_manta/node/v1/slots    SlotsRequest  → SlotsReply    new output slots, for further outputs or after a dead peer
+    /_manta/node/v1/objects  ObjectsRequest → ObjectsReply  objects that a task's programs name, by its owner's rights
+    /_manta/node/v1/listing  ListingRequest → ListingReply  a page of a bucket's keys, by its owner's rights
 
 Every message carries a version. A receiver ignores fields it does not know, so that neighbours one version apart
 work together.
@@ -84,7 +86,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     """`held` names every attempt the node still works on or has not reported; what it does not name is offered again.
 
     `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
-    `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again.
+    `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
+    asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
     """
 
     node_id: str
@@ -93,6 +96,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     wait_s: float
     held: tuple[AttemptRef, ...] = ()
     known_phases: tuple[tuple[str, int], ...] = ()
+    reserve: bool = False
     version: int = VERSION
 
 
@@ -106,8 +110,12 @@ class LeaseReply(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
-class Output(msgspec.Struct, frozen=True):
-    """A durable output on `nodes`. `blob_id` is None for zero bytes; `md5` and `crc64nvme` are of the whole."""
+class Output(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A durable output on `nodes`. `blob_id` is None for zero bytes; `md5` and `crc64nvme` are of the whole.
+
+    A named output becomes the object `bucket`/`key`, with `headers`; a `side` one is stored without being an output of
+    the task. With `version_id` it is that very version of an existing object, by reference: nothing was written.
+    """
 
     blob_id: str | None
     size: int
@@ -115,6 +123,11 @@ class Output(msgspec.Struct, frozen=True):
     crc64nvme: bytes
     nodes: tuple[str, ...] = ()
     reducer: int | None = None
+    bucket: str = ""
+    key: str = ""
+    headers: dict[str, str] = {}
+    side: bool = False
+    version_id: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):
@@ -179,15 +192,71 @@ class InputsReply(msgspec.Struct, frozen=True):
 
 
 class SlotsRequest(msgspec.Struct, frozen=True):
+    """`further`: for outputs beside the task's own slot, which stays as it is."""
+
     node_id: str
     attempt: AttemptRef
     count: int
     avoid: tuple[str, ...] = ()
+    further: bool = False
     version: int = VERSION
 
 
 class SlotsReply(msgspec.Struct, frozen=True):
     slots: tuple[OutputSlot, ...]
+    version: int = VERSION
+
+
+class Purpose(StrEnum):
+    READ = "read"
+    WRITE = "write"
+
+
+class ObjectsRequest(msgspec.Struct, frozen=True):
+    """`names` are (bucket, key). WRITE asks only whether outputs of these names would be accepted."""
+
+    node_id: str
+    attempt: AttemptRef
+    purpose: Purpose
+    names: tuple[tuple[str, str], ...]
+    version: int = VERSION
+
+
+class NamedObject(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a name stands for now; `code` and `message` say why it cannot be had."""
+
+    size: int = 0
+    blob_id: str | None = None
+    version_id: str = ""
+    sources: tuple[PeerSource, ...] = ()
+    code: str = ""
+    message: str = ""
+
+
+class ObjectsReply(msgspec.Struct, frozen=True):
+    """One for each name asked for, in that order."""
+
+    objects: tuple[NamedObject, ...]
+    version: int = VERSION
+
+
+class ListingRequest(msgspec.Struct, frozen=True):
+    node_id: str
+    attempt: AttemptRef
+    bucket: str
+    prefix: str = ""
+    after: str = ""
+    limit: int = 1000
+    version: int = VERSION
+
+
+class ListingReply(msgspec.Struct, frozen=True):
+    """(key, size) in byte order; `next_after` is None at the end. `code` and `message` say why there is no listing."""
+
+    keys: tuple[tuple[str, int], ...] = ()
+    next_after: str | None = None
+    code: str = ""
+    message: str = ""
     version: int = VERSION
 
 

@@ -22,7 +22,10 @@ class Asset:
 
 @dataclass(frozen=True, slots=True)
 class ZoneSpec:
-    """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota."""
+    """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota.
+
+    `binds` maps paths in this zone alone to the host's, read-only; a socket can be connected to all the same.
+    """
 
     name: str
     tenant: str
@@ -33,6 +36,7 @@ class ZoneSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     assets: tuple[Asset, ...] = ()
     cpus: float | None = None
+    binds: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,15 +31,24 @@ def open_sandbox(
     *,
     store_uid: int | None = None,
     binds: Mapping[str, Path] | None = None,
+    programs: Mapping[str, bytes] | None = None,
+    links: Mapping[str, str] | None = None,
     fork_server_kind: str | None = None,
 ) -> Sandbox:
     """A driver over the volume whose blobs lie in `blobs_dir`; `state_dir` keeps the compiled fork server.
 
     `store_uid` owns the blobs, where the node runs as root and the store does not. `binds` maps paths in the zone to
-    the host's, read-only. `fork_server_kind` forces "c" or "python"; by default C where a compiler is found.
+    the host's, read-only; `programs` are executable files by their path in the zone, `links` symbolic links to their
+    targets. `fork_server_kind` forces "c" or "python"; by default C where a compiler is found.
     """
     return NamespaceSandbox(
-        blobs_dir, state_dir, store_uid=store_uid, binds=binds or {}, fork_server_kind=fork_server_kind
+        blobs_dir,
+        state_dir,
+        store_uid=store_uid,
+        binds=binds or {},
+        programs=programs or {},
+        links=links or {},
+        fork_server_kind=fork_server_kind,
     )
 
 
@@ -53,10 +62,14 @@ class NamespaceSandbox:
         *,
         store_uid: int | None,
         binds: Mapping[str, Path],
+        programs: Mapping[str, bytes],
+        links: Mapping[str, str],
         fork_server_kind: str | None,
     ) -> None:
         self._state_dir = state_dir
         self._binds = binds
+        self._programs = programs
+        self._links = links
         self._wanted = fork_server_kind
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
@@ -88,7 +101,9 @@ class NamespaceSandbox:
         lease = None
         try:
             lease = self._groups.lease(group_limits_of(spec, holds))
-            launched = launch(blueprint, uid, scratch_bytes_of(spec, holds) if spec.init else 0, _joins(lease))
+            launched = launch(
+                blueprint, uid, scratch_bytes_of(spec, holds) if spec.init else 0, _joins(lease), spec.binds
+            )
         except OSError as error:
             if lease is not None:
                 lease.give_back()
@@ -116,7 +131,9 @@ class NamespaceSandbox:
             await self._groups.close()
             self._groups = None
         if self._blueprint is not None:
-            for file in (self._blueprint.program.file, self._blueprint.zone_filter, self._blueprint.task_filter):
+            blueprint = self._blueprint
+            own = (blueprint.program.file, blueprint.zone_filter, blueprint.task_filter)
+            for file in (*own, *blueprint.programs.values()):
                 file.close()
             self._blueprint = None
 
@@ -144,7 +161,8 @@ class NamespaceSandbox:
         program = fork_server(self._state_dir, self._wanted)
         zone_filter = SealedFile("zone.bpf", seccomp.zone_filter(machine))
         task_filter = SealedFile("task.bpf", seccomp.task_filter(machine))
-        return Blueprint(bubblewrap(), program, zone_filter, task_filter, self._binds)
+        programs = {path: SealedFile(Path(path).name, content) for path, content in self._programs.items()}
+        return Blueprint(bubblewrap(), program, zone_filter, task_filter, self._binds, programs, self._links)
 
 
 def _joins(lease: ZoneLease | None) -> Joins:

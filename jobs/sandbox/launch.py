@@ -69,13 +69,18 @@ class Joins:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """What every zone of this driver has in common. `binds` maps a path in the zone to the host's, read-only."""
+    """What every zone of this driver has in common. `binds` maps a path in the zone to the host's, read-only.
+
+    `programs` are executable files by their path in the zone, `links` symbolic links to their targets.
+    """
 
     bubblewrap: str
     program: Program
     zone_filter: SealedFile
     task_filter: SealedFile
     binds: Mapping[str, Path] = field(default_factory=dict)
+    programs: Mapping[str, SealedFile] = field(default_factory=dict)
+    links: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,8 +92,10 @@ class Launched:
     complaints: int
 
 
-def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins: Joins) -> Launched:
-    """Starts a zone; with `uid`, as that user; with a folder for init's results if that has a size.
+def launch(
+    blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins: Joins, binds: Mapping[str, str]
+) -> Launched:
+    """Starts a zone; with `uid`, as that user; with a folder for init's results if that has a size; `binds` its own.
 
     Call it on a thread that outlives the zone: the zone dies with it.
     """
@@ -97,7 +104,7 @@ def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins:
     complaints, their_stderr = os.pipe()
     opened: list[int] = [theirs.detach(), their_stderr]
     try:
-        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], joins, opened)
+        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], joins, binds, opened)
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
@@ -123,7 +130,12 @@ def launch(blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins:
 
 
 def _arguments(
-    blueprint: Blueprint, zone_folder_bytes: int, channel: int, joins: Joins, opened: list[int]
+    blueprint: Blueprint,
+    zone_folder_bytes: int,
+    channel: int,
+    joins: Joins,
+    binds: Mapping[str, str],
+    opened: list[int],
 ) -> list[str]:
     """The command line; descriptors it names are added to `opened`, for the caller to pass on and close."""
 
@@ -140,6 +152,12 @@ def _arguments(
         file = SealedFile(name, content)
         arguments += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
         file.close()
+    for path, program_file in blueprint.programs.items():
+        arguments += ["--perms", "0555", "--file", str(passed(program_file)), path]
+    for path, target in blueprint.links.items():
+        arguments += ["--symlink", target, path]
+    for inside, outside in binds.items():
+        arguments += ["--ro-bind", outside, inside]
     if zone_folder_bytes:
         arguments += ["--size", str(zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
     arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]

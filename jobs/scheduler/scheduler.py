@@ -143,8 +143,9 @@ class Scheduler:
         if math.isnan(request.wait_s):
             raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
-        await self._renew(node_id, request.epoch, begins=True)
-        await self._take_back(request)
+        if not request.reserve:
+            await self._renew(node_id, request.epoch, begins=True)
+            await self._take_back(request)
         event = self._nodes.enter(node_id)
         try:
             while True:
@@ -164,10 +165,11 @@ class Scheduler:
         lost = await self._lost(request)
         granted: list[Granted] = []
         lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
-        if lanes > 0 and not self._draining and await self.jobs.has_ready(request.node_id):
+        ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
+        if lanes > 0 and not self._draining and await ready(request.node_id):
             now_ms = int(self._clock.wall_s() * 1000)
             slots = [self._make_id(now_ms) for _ in range(lanes)]
-            granted = await self.jobs.lease(request.node_id, request.epoch, slots)
+            granted = await self.jobs.lease(request.node_id, request.epoch, slots, idle_jobs_only=request.reserve)
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
@@ -193,9 +195,10 @@ class Scheduler:
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
             leases.append(self._lease_of(grant, request.node_id, spec.timeout_s))
-        self._deliveries.granted(
-            request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
-        )
+        if not request.reserve:
+            self._deliveries.granted(
+                request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
+            )
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 
@@ -230,7 +233,12 @@ class Scheduler:
         return InputRef(row.bucket, row.key, row.size, row.blob_id, sources)
 
     async def slots(self, request: SlotsRequest) -> SlotsReply:
-        """New places for the attempt's outputs; only the last one asked for is protected from the sweeper for long."""
+        """New places for the attempt's outputs; only the last one asked for is protected by the task's row.
+
+        Further ones protect themselves from the sweeper: they are born at the end of the task's time.
+        """
+        if request.further:
+            return await self._further_slots(request)
         slots: list[OutputSlot] = []
         for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX)):
             blob_id = self._make_id(int(self._clock.wall_s() * 1000))
@@ -238,6 +246,16 @@ class Scheduler:
             copies = self._placement.copies(blob_id, request.node_id, _ttl_s(limits.TASK_TIMEOUT_DEFAULT_S))
             slots.append(OutputSlot(blob_id, copies))
         return SlotsReply(tuple(slots))
+
+    async def _further_slots(self, request: SlotsRequest) -> SlotsReply:
+        task, _, plan = await self.jobs.attempt_rights(request.node_id, request.attempt)
+        timeout_s = plan.phases[task.phase].timeout_s
+        born_ms = int((self._clock.wall_s() + timeout_s) * 1000)
+        ids = [self._make_id(born_ms) for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX))]
+        ttl_s = _ttl_s(timeout_s)
+        return SlotsReply(
+            tuple(OutputSlot(one, self._placement.copies(one, request.node_id, ttl_s)) for one in ids)
+        )  # fmt: skip
 
     # --- what is kept in this process
 

@@ -7,6 +7,7 @@ Whatever may be long (resolving inputs, cancelling, cleaning, deleting) goes in 
 from collections.abc import Sequence
 from typing import Protocol
 
+from jobs.model.document import JobPlan
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_records import Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
 
@@ -70,8 +71,17 @@ class JobStore(Protocol):
         """Whether `lease` may find something: a cheap read."""
         ...
 
-    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
-        """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among jobs."""
+    async def has_idle(self, node_id: str) -> bool:
+        """Whether a job that has no task running has some for that node: a cheap read."""
+        ...
+
+    async def lease(
+        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+    ) -> list[Granted]:
+        """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among accounts, then jobs.
+
+        `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8).
+        """
         ...
 
     async def running(self, node_id: str) -> list[TaskRow]:
@@ -97,6 +107,10 @@ class JobStore(Protocol):
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
         """In order of `seq`. StaleAttempt."""
+        ...
+
+    async def attempt_rights(self, node_id: str, attempt: AttemptRef) -> tuple[TaskRow, str, JobPlan]:
+        """The task, its job's owner and plan, for as long as the attempt is the node's current one. StaleAttempt."""
         ...
 
     async def get_task(self, job_id: str, task_id: int) -> TaskRow:

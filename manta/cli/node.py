@@ -11,10 +11,12 @@ import msgspec
 import typer
 
 from jobs.agent.agent import Agent
+from jobs.agent.doors import door_folder
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
 from jobs.agent.routes import AgentRoutes
 from jobs.agent.transport import HttpGateway
+from jobs.programs.install import links, programs
 from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
@@ -61,9 +63,10 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         VolumeStore(storage),
         PeerStore(),
         [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
-        open_sandbox(storage.volume.layout.blobs, data / "sandbox"),
+        open_sandbox(storage.volume.layout.blobs, data / "sandbox", programs=programs(), links=links()),
         data / "stderr",
         clock,
+        door_folder(data),
     )
 
 

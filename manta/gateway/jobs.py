@@ -13,6 +13,7 @@ from manta.core.limits import NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
 from manta.gateway.cluster import Cluster
 from manta.gateway.context import Context
+from manta.gateway.ops.task_calls import TaskCalls
 from storage_nodes import token
 from storage_nodes.client import NodeClient
 
@@ -83,7 +84,7 @@ async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Schedu
     """Jobs run while the block does. Handlers find the scheduler and the nodes' keys in the context."""
     placement = ClusterPlacement(cluster, context.config.copies)
     scheduler = Scheduler(context.catalog.jobs, context.clock, placement)
-    context.provide(scheduler, NodeKeys(context.catalog, context.clock))
+    context.provide(scheduler, NodeKeys(context.catalog, context.clock), TaskCalls(placement))
     await scheduler.start()
     drainer = asyncio.create_task(_drain(context.draining, scheduler), name="jobs-drain")
     try:

@@ -121,7 +121,7 @@ def test_the_message_names_the_cause(end: TaskEnd, says: str) -> None:
 def test_too_much_output_is_named_before_the_signal_that_ended_it() -> None:
     failure = failure_of(_end(None, 9, Overrun.KILLED), _spec(), output_exceeded=True)
     assert failure is not None
-    assert "stdout" in failure.message
+    assert "of output" in failure.message
 
 
 def test_idle_zones_are_bounded_in_number_and_time() -> None:

@@ -1,18 +1,21 @@
 """The script that commits what nodes report: outputs and tasks in one transaction, current attempts only (J1, J2)."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
-from jobs.model.states import Again, Commit, Fail, PhaseCounts, Repeat, Stale, TaskState, settle
+from msgspec import structs
+
+from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat, Stale, TaskState, settle
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
+from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
-from manta.catalog.records import ROOT_ACCOUNT, Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken
-from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest
 from manta.core.limits import OBJECT_MAX_BYTES, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
 from manta.core.names import check_id, check_node_id, job_bucket
@@ -49,13 +52,14 @@ def check_result(result: TaskResult) -> None:
     for output in result.outputs:
         nodes = output.nodes
         fits = 0 < output.size <= OBJECT_MAX_BYTES and bool(nodes)
-        whole = fits if output.blob_id is not None else output.size == 0
+        whole = fits if output.blob_id is not None else output.size == 0 or output.version_id is not None
         if not whole or len(set(nodes)) != len(nodes) or len(output.md5) != 16 or len(output.crc64nvme) != 8:
             raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd output.")
         for node_id in nodes:
             check_node_id(node_id)
         if output.blob_id is not None:
             check_id(output.blob_id)
+    check_names(result)
 
 
 def _is_sane(usage: Usage) -> bool:
@@ -76,10 +80,12 @@ def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: N
     tasks = {row[1]: TaskRow(*row) for row in rows}
     ends = any(_is_last(unit, task.phase) for task in tasks.values())
     target = (yield from _target_bucket(unit)) if ends else ""
+    names = yield from look_up(unit, batch)
+    apply = _Apply(unit, node_id, new_id, target, names)
     stale: list[tuple[str, int, int]] = []
     for result in batch:
         task = tasks.get(result.attempt.task_id)
-        settled = None if task is None else _apply(unit, node_id, task, result, new_id, target)
+        settled = None if task is None else apply(task, result)
         if settled is None:
             stale.append(_name(result))
         else:
@@ -104,35 +110,61 @@ def _name(result: TaskResult) -> tuple[str, int, int]:
     return result.attempt.job_id, result.attempt.task_id, result.attempt.attempt
 
 
-def _apply(
-    unit: Unit, node_id: str, task: TaskRow, result: TaskResult, new_id: NewId, target: str | Failure
-) -> TaskRow | None:
-    """The task as it is then; None when the attempt is not the current one."""
-    retries = unit.plan.phases[task.phase].retries
-    outcome = settle(task.progress, node_id, result, retries)
-    if isinstance(outcome, Commit) and isinstance(target, Failure) and _is_last(unit, task.phase):
-        outcome = Fail(target)
-    if isinstance(outcome, Stale):
-        return None
-    if isinstance(outcome, Repeat):
-        return task
-    usage = result.usage
-    unit.job.task_ms += round(usage.task_seconds * 1000)
-    unit.job.in_place += usage.in_place_bytes
-    unit.job.moved += usage.moved_bytes
-    unit.job.shuffled += usage.shuffled_bytes
-    if isinstance(outcome, Again):
-        return put_back(unit, task, outcome, unit.alive)
-    state = TaskState.FAILED
-    if isinstance(outcome, Commit):
-        state = TaskState.COMMITTED
-        for place, output in enumerate(result.outputs):
-            _add_output(unit, task, output, place, new_id, str(target))
-    elif isinstance(outcome, Fail):
-        unit.error(task, outcome.failure, usage, result.stderr)
-    if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
-        unit.input_ends.append((int(state), unit.job.job_id, task.reducer))
-    return unit.change(task, state=int(state), slot=None)
+@dataclass(frozen=True, slots=True)
+class _Apply:
+    """Applies results one by one. `target` is the bucket of final outputs, or why there is none."""
+
+    unit: Unit
+    node_id: str
+    new_id: NewId
+    target: str | Failure
+    names: Names
+
+    def __call__(self, task: TaskRow, result: TaskResult) -> TaskRow | None:
+        """The task as it is then; None when the attempt is not the current one."""
+        unit = self.unit
+        outcome = self._settle(task, result)
+        if isinstance(outcome, Stale):
+            return None
+        if isinstance(outcome, Repeat):
+            return task
+        usage = result.usage
+        unit.job.task_ms += round(usage.task_seconds * 1000)
+        unit.job.in_place += usage.in_place_bytes
+        unit.job.moved += usage.moved_bytes
+        unit.job.shuffled += usage.shuffled_bytes
+        if isinstance(outcome, Again):
+            return put_back(unit, task, outcome, unit.alive)
+        state = TaskState.FAILED
+        if isinstance(outcome, Commit):
+            state = TaskState.COMMITTED
+            self._add_outputs(task, result)
+        elif isinstance(outcome, Fail):
+            unit.error(task, outcome.failure, usage, result.stderr)
+        if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
+            unit.input_ends.append((int(state), unit.job.job_id, task.reducer))
+        return unit.change(task, state=int(state), slot=None)
+
+    def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:
+        retries = self.unit.plan.phases[task.phase].retries
+        outcome = settle(task.progress, self.node_id, result, retries)
+        if not isinstance(outcome, Commit):
+            return outcome
+        if isinstance(self.target, Failure) and _is_last(self.unit, task.phase):
+            return Fail(self.target)
+        failure = refusal(self.unit, task, result.outputs, self.names)
+        if failure is None:
+            return outcome
+        return settle(task.progress, self.node_id, structs.replace(result, outputs=(), failure=failure), retries)
+
+    def _add_outputs(self, task: TaskRow, result: TaskResult) -> None:
+        place = 0
+        for output in result.outputs:
+            if output.bucket:
+                add_named(self.unit, task, output, self.names, self.new_id())
+            else:
+                _add_output(self.unit, task, output, place, self.new_id, str(self.target))
+                place += 1
 
 
 def _is_last(unit: Unit, phase: int) -> bool:
@@ -149,37 +181,18 @@ def _add_output(unit: Unit, task: TaskRow, output: Output, place: int, new_id: N
     nodes = ",".join(output.nodes) if output.blob_id is not None else ""
     if output.blob_id is not None:
         unit.add_blobs.append((output.blob_id, output.size, nodes))
-    bucket = job_bucket(unit.job.job_id)
-    following = unit.phases[task.phase + 1]
-    if following.kind is TaskKind.REDUCE:
-        found = FoundObject(key, "", output.size, output.blob_id, nodes)
-        unit.add_shuffle(following.number, output.reducer, bucket, found)
-        return
-    new = unit.new_task(
-        following.number, TaskState.READY, bucket=bucket, key=key, size=output.size, blob_id=output.blob_id,
-        holders=nodes, first_input=task.first_input,
-    )  # fmt: skip
-    unit.offer(new, new.nodes)
+    found = FoundObject(key, "", output.size, output.blob_id, nodes)
+    add_input(unit, task, output, found, job_bucket(unit.job.job_id))
 
 
 def output_key(phase: PhaseCounts, task: TaskRow, place: int) -> str:
-    """`map-0/00000012`, `reduce-1/00000000`: a map's task or a reducer's number; `.1` and so on for further outputs."""
+    """`map-0/00000012`, `reduce-1/00000000`: a map's task or a reducer's number; `-1` and so on for further outputs."""
     number = task.reducer if phase.kind is TaskKind.REDUCE else task.task_id
-    return f"{phase.kind.value}-{phase.number}/{number:08d}" + (f".{place}" if place else "")
+    return f"{phase.kind.value}-{phase.number}/{number:08d}" + (f"-{place}" if place else "")
 
 
 def _add_object(unit: Unit, task: TaskRow, output: Output, key: str, version_id: str, bucket: str) -> None:
-    blob = None if output.blob_id is None else Blob(output.blob_id, output.size, tuple(output.nodes))
-    crc = Checksum(Algorithm.CRC64NVME, output.crc64nvme)
-    version = ObjectVersion(
-        key=key,
-        version_id=version_id,
-        size=output.size,
-        etag=output.md5.hex(),
-        modified_ms=unit.now_ms,
-        blob=blob,
-        attributes=Attributes(checksums=(crc,)),
-    )
+    version = object_version(unit, output, key, version_id)
     unit.job.outputs += 1
     unit.objects.append((bucket, version))
     seq = unit.job.outputs + unit.job.outputs_gone
@@ -190,7 +203,7 @@ def _target_bucket(unit: Unit) -> Script[str | Failure]:
     """Where final outputs go; the job's own bucket is made when first needed."""
     if unit.plan.output is None:
         bucket = job_bucket(unit.job.job_id)
-        if unit.job.outputs == 0:
+        if not (yield Op("bucket_owner", (bucket,))):
             yield Op("bucket_ensure", (bucket, unit.job.owner_id, unit.now_ms, BucketKind.JOB))
         return bucket
     bucket = unit.plan.output[0]

@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from jobs.model.document import JobPlan
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
 from manta.catalog.job_scripts import create, lease, report, retry, tend, views
@@ -78,8 +79,13 @@ class ScriptedJobs(ABC):
     async def has_ready(self, node_id: str) -> bool:
         return bool(await self._rows("ready_any", node_id, ANY_NODE))
 
-    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
-        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now()))
+    async def has_idle(self, node_id: str) -> bool:
+        return bool(await self.read(lambda: lease.idle_claims(node_id)))
+
+    async def lease(
+        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+    ) -> list[Granted]:
+        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now(), idle_jobs_only=idle_jobs_only))
 
     async def running(self, node_id: str) -> list[TaskRow]:
         return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]
@@ -98,6 +104,9 @@ class ScriptedJobs(ABC):
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
         return await self.read(lambda: views.reducer_inputs(node_id, attempt, after, limit))
+
+    async def attempt_rights(self, node_id: str, attempt: AttemptRef) -> tuple[TaskRow, str, JobPlan]:
+        return await self.read(lambda: views.attempt_rights(node_id, attempt))
 
     async def get_task(self, job_id: str, task_id: int) -> TaskRow:
         return await self.read(lambda: views.get_task(job_id, task_id))

@@ -78,6 +78,8 @@ class Unit:
     outputs: list[tuple[Any, ...]] = field(default_factory=list)
     shuffles: list[tuple[Any, ...]] = field(default_factory=list)
     objects: list[tuple[str, ObjectVersion]] = field(default_factory=list)
+    links: list[tuple[str, ObjectVersion]] = field(default_factory=list)
+    """Objects whose blobs are recorded already, or are in `add_blobs`."""
     add_blobs: list[tuple[str, int, str]] = field(default_factory=list)
     retain: list[tuple[str]] = field(default_factory=list)
     release: list[tuple[str]] = field(default_factory=list)
@@ -190,6 +192,7 @@ class Unit:
         yield from _many("blob_add", self.add_blobs)
         yield from _many("blob_retain", self.retain)
         yield from _many("object_put", self.objects)
+        yield from _many("object_link", self.links)
         yield from _many("task_insert", self.new_tasks)
         yield from _many("task_save", self.saves)
         yield from _many("inputs_end", self.input_ends)

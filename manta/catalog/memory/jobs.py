@@ -86,6 +86,15 @@ class _Statements(MemoryJobTables):
         if old is not None and old.blob is not None:
             self._state.release_blob(old.blob.blob_id)
 
+    def object_link(self, bucket: str, version: ObjectVersion) -> None:
+        objects = self._objects(bucket)
+        old = objects.get(version.key.encode())
+        if version.blob is not None:
+            self._state.retain_blob(version.blob.blob_id)
+        objects[version.key.encode()] = version
+        if old is not None and old.blob is not None:
+            self._state.release_blob(old.blob.blob_id)
+
     def object_delete(self, bucket: str, key: str) -> None:
         old = self._objects(bucket).pop(key.encode(), None)
         if old is not None and old.blob is not None:

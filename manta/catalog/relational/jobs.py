@@ -33,6 +33,7 @@ class RelationalJobs(ScriptedJobs):
             "objects_find": self._objects_find,
             "objects_page": self._objects_page,
             "object_put": self._put_objects,
+            "object_link": self._link_objects,
             "object_delete": self._delete_objects,
             "blob_add": self._add_blobs,
             "blobs_taken": self._taken_blobs,
@@ -111,6 +112,16 @@ class RelationalJobs(ScriptedJobs):
         added = [(v.blob.blob_id, v.blob.size, ",".join(v.blob.nodes)) for _, v in rows if v.blob is not None]
         if added:
             yield from self._add_blobs(added)
+        return (yield from self._set_objects(rows))
+
+    def _link_objects(self, rows: Sequence[tuple[str, ObjectVersion]]) -> Script[list[Any]]:
+        """The same for blobs that are recorded already: each gains a reference."""
+        linked = [(version.blob.blob_id,) for _, version in rows if version.blob is not None]
+        if linked:
+            yield from self._retain_blobs(linked)
+        return (yield from self._set_objects(rows))
+
+    def _set_objects(self, rows: Sequence[tuple[str, ObjectVersion]]) -> Script[list[Any]]:
         for bucket in dict.fromkeys(bucket for bucket, _ in rows):
             bucket_id = yield from bucket_for_change(bucket)
             versions = sorted((v for name, v in rows if name == bucket), key=lambda version: version.key)

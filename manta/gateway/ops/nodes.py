@@ -4,7 +4,16 @@ from typing import TypeVar
 
 import msgspec
 
-from jobs.model.wire import InputsRequest, LeaseRequest, ReportRequest, SlotsRequest, pack, unpack
+from jobs.model.wire import (
+    InputsRequest,
+    LeaseRequest,
+    ListingRequest,
+    ObjectsRequest,
+    ReportRequest,
+    SlotsRequest,
+    pack,
+    unpack,
+)
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import Node, NodeState
 from manta.core.errors import AccessDenied, BadRequest
@@ -12,6 +21,7 @@ from manta.core.limits import JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
 from manta.core.names import check_node_id
 from manta.gateway.context import Context
 from manta.gateway.jobs import NODE_HEADER, NodeKeys
+from manta.gateway.ops.task_calls import TaskCalls
 from manta.gateway.request import Request
 from manta.gateway.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
@@ -19,7 +29,9 @@ from storage_nodes import token
 from storage_nodes.connection import parse_url
 
 MSGPACK = "application/msgpack"
-NodeMessage = TypeVar("NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest)
+NodeMessage = TypeVar(
+    "NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest, ObjectsRequest, ListingRequest
+)
 
 
 async def lease(context: Context, request: Request) -> Response:
@@ -40,6 +52,16 @@ async def inputs(context: Context, request: Request) -> Response:
 async def slots(context: Context, request: Request) -> Response:
     message = await _read(context, request, SlotsRequest)
     return _reply(await context.extra(Scheduler).slots(message))
+
+
+async def objects(context: Context, request: Request) -> Response:
+    message = await _read(context, request, ObjectsRequest)
+    return _reply(await context.extra(TaskCalls).objects(context, message))
+
+
+async def listing(context: Context, request: Request) -> Response:
+    message = await _read(context, request, ListingRequest)
+    return _reply(await context.extra(TaskCalls).listing(context, message))
 
 
 async def _read(context: Context, request: Request, kind: type[NodeMessage]) -> NodeMessage:
@@ -110,6 +132,8 @@ API_ROUTES = (
     ApiRoute("NodeReport", report, "POST", "node/v1/report", Access.NODE),
     ApiRoute("NodeInputs", inputs, "POST", "node/v1/inputs", Access.NODE),
     ApiRoute("NodeSlots", slots, "POST", "node/v1/slots", Access.NODE),
+    ApiRoute("NodeObjects", objects, "POST", "node/v1/objects", Access.NODE),
+    ApiRoute("NodeListing", listing, "POST", "node/v1/listing", Access.NODE),
     ApiRoute("ListNodes", list_nodes, "GET", "v1/nodes", Access.ROOT),
     ApiRoute("RegisterNode", register_node, "POST", "v1/nodes", Access.ROOT),
 )

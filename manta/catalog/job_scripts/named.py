@@ -1,0 +1,183 @@
+"""Outputs that name objects: looked up before a report is applied, then committed with their task or refused."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from jobs.model.outputs import META_PREFIX, base_key, check_output_headers
+from jobs.model.states import TaskState
+from jobs.model.wire import Failure, Output, TaskKind, TaskResult
+from manta.catalog.job_records import FoundObject, TaskRow
+from manta.catalog.job_scripts.unit import Unit
+from manta.catalog.ops import Op, Script
+from manta.catalog.records import ROOT_ACCOUNT, Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.core.checksums import Algorithm
+from manta.core.errors import BadRequest
+from manta.core.names import JOB_BUCKET_PREFIX, check_bucket, check_id, check_key, job_bucket
+
+REDUCER_MAX = (1 << 31) - 1
+
+
+@dataclass(slots=True)
+class Names:
+    """What the outputs of one report name, in this transaction. `owners`: None for a bucket that is not there."""
+
+    owners: dict[str, str | None] = field(default_factory=dict)
+    objects: dict[tuple[str, str], FoundObject] = field(default_factory=dict)
+
+
+def check_names(result: TaskResult) -> None:
+    """BadRequest for what no agent of ours reports."""
+    targets: set[tuple[str, str]] = set()
+    for output in result.outputs:
+        if output.reducer is not None and not 0 <= output.reducer <= REDUCER_MAX:
+            raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} names an odd reducer.")
+        if not output.bucket:
+            if output.key or output.headers or output.side or output.version_id is not None:
+                raise BadRequest("An output without a bucket has no key, headers or version.")
+            continue
+        check_bucket(output.bucket)
+        check_key(output.key)
+        if output.version_id is not None:
+            _check_reference(output)
+        elif (output.bucket, output.key) in targets:
+            raise BadRequest("A task has the same name for two outputs.")
+        else:
+            targets.add((output.bucket, output.key))
+            check_output_headers(output.headers)
+
+
+def _check_reference(output: Output) -> None:
+    if output.version_id:
+        check_id(output.version_id)
+    if output.blob_id is not None or output.nodes or output.headers or output.side:
+        raise BadRequest("An output by reference has nothing but its name and version.")
+
+
+def look_up(unit: Unit, batch: Sequence[TaskResult]) -> Script[Names]:
+    """The buckets and the objects that the batch names; the job's own bucket is made when first named."""
+    names = Names()
+    named = [output for result in batch if result.failure is None for output in result.outputs if output.bucket]
+    own = job_bucket(unit.job.job_id)
+    if any(output.bucket == own and output.version_id is None for output in named):
+        yield Op("bucket_ensure", (own, unit.job.owner_id, unit.now_ms, BucketKind.JOB))
+    for bucket in sorted({output.bucket for output in named}):
+        rows = yield Op("bucket_owner", (bucket,))
+        names.owners[bucket] = rows[0][0] if rows else None
+        keys = sorted({one.key for one in named if one.bucket == bucket and one.version_id})
+        if keys:
+            found = yield Op("objects_find", (bucket, keys))
+            names.objects.update({(bucket, row[0]): FoundObject(*row) for row in found})
+    return names
+
+
+def refusal(unit: Unit, task: TaskRow, outputs: Iterable[Output], names: Names) -> Failure | None:
+    """Why the outputs cannot be committed with the owner's rights; an object that changed meanwhile is tried again."""
+    for output in outputs:
+        if not output.bucket:
+            continue
+        where = f"s3://{output.bucket}/{output.key}"
+        if output.version_id is not None:
+            if _is_input(task, output):
+                continue
+            found = names.objects.get((output.bucket, output.key))
+            if names.owners[output.bucket] not in (unit.job.owner_id, None) and unit.job.owner_id != ROOT_ACCOUNT:
+                return Failure("AccessDenied", f"The job's owner may not read {where}.")
+            if found is None or found.version_id != output.version_id:
+                return Failure(
+                    "ResourceNotFound", f"{where} changed while a task put it out by reference.", retryable=True
+                )
+        elif output.bucket.startswith(JOB_BUCKET_PREFIX):
+            if output.bucket != job_bucket(unit.job.job_id) or not output.key.startswith(_base(unit, task)):
+                return Failure(
+                    "AccessDenied", f"Only names below MANTA_OUTPUT_BASE are a task's in a job's bucket: {where}."
+                )
+        elif names.owners[output.bucket] is None:
+            return Failure("ResourceNotFound", f"The bucket of the output {where} does not exist.")
+        elif unit.job.owner_id not in (names.owners[output.bucket], ROOT_ACCOUNT):
+            return Failure("AccessDenied", f"The job's owner may not write {where}.")
+    return None
+
+
+def _base(unit: Unit, task: TaskRow) -> str:
+    return base_key(unit.phases[task.phase].kind, task.phase, task.task_id)
+
+
+def _is_input(task: TaskRow, output: Output) -> bool:
+    """A task's own input is pinned as long as it runs, whatever became of its name."""
+    return bool(task.bucket) and (task.bucket, task.key, task.version_id) == (
+        output.bucket,
+        output.key,
+        output.version_id,
+    )
+
+
+def add_named(unit: Unit, task: TaskRow, output: Output, names: Names, version_id: str) -> None:
+    """The outputs of a task that `refusal` has let through: an object for each name, and input of the next phase."""
+    if output.version_id is not None:
+        found = names.objects.get((output.bucket, output.key))
+        if _is_input(task, output):
+            found = FoundObject(task.key, task.version_id, task.size, task.blob_id, task.holders)
+        assert found is not None, "refusal was asked"
+        if not _is_last(unit, task):
+            _retain(unit, found.blob_id)
+            add_input(unit, task, output, found, output.bucket)
+        else:
+            _line(unit, task, output, found.size)
+        return
+    version = object_version(unit, output, output.key, version_id)
+    if _is_last(unit, task) or output.side:
+        unit.objects.append((output.bucket, version))
+        if not output.side:
+            _line(unit, task, output, output.size)
+        return
+    nodes = ",".join(output.nodes) if output.blob_id is not None else ""
+    if output.blob_id is not None:
+        unit.add_blobs.append((output.blob_id, output.size, nodes))
+    unit.links.append((output.bucket, version))
+    found = FoundObject(output.key, version_id, output.size, output.blob_id, nodes)
+    add_input(unit, task, output, found, output.bucket)
+
+
+def add_input(unit: Unit, task: TaskRow, output: Output, found: FoundObject, bucket: str) -> None:
+    """An input of the next phase; its blob's reference is the caller's."""
+    following = unit.phases[task.phase + 1]
+    if following.kind is TaskKind.REDUCE:
+        unit.add_shuffle(following.number, output.reducer, bucket, found)
+        return
+    new = unit.new_task(
+        following.number, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
+        blob_id=found.blob_id, holders=found.holders, first_input=task.first_input,
+    )  # fmt: skip
+    unit.offer(new, new.nodes)
+
+
+def object_version(unit: Unit, output: Output, key: str, version_id: str) -> ObjectVersion:
+    """The object that an output becomes."""
+    blob = None if output.blob_id is None else Blob(output.blob_id, output.size, tuple(output.nodes))
+    plain = {name: value for name, value in output.headers.items() if not name.startswith(META_PREFIX)}
+    metadata = {name[len(META_PREFIX) :]: output.headers[name] for name in output.headers if name not in plain}
+    crc = Checksum(Algorithm.CRC64NVME, output.crc64nvme)
+    return ObjectVersion(
+        key=key,
+        version_id=version_id,
+        size=output.size,
+        etag=output.md5.hex(),
+        modified_ms=unit.now_ms,
+        blob=blob,
+        attributes=Attributes(headers=plain, metadata=metadata, checksums=(crc,)),
+    )
+
+
+def _retain(unit: Unit, blob_id: str | None) -> None:
+    if blob_id is not None:
+        unit.retain.append((blob_id,))
+
+
+def _line(unit: Unit, task: TaskRow, output: Output, size: int) -> None:
+    unit.job.outputs += 1
+    seq = unit.job.outputs + unit.job.outputs_gone
+    unit.outputs.append((unit.job.job_id, seq, output.bucket, output.key, size, task.phase, task.task_id))
+
+
+def _is_last(unit: Unit, task: TaskRow) -> bool:
+    return task.phase == len(unit.phases) - 1

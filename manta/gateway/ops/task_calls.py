@@ -1,0 +1,108 @@
+"""What tasks' programs ask through their node: objects and listings, by the rights of the job's owner (S4).
+
+A node signs with its own key and names an attempt; the answer is for the owner of that attempt, and only while it is
+current: a node can ask no more than the tasks it runs may.
+"""
+
+from jobs.model.document import JobPlan
+from jobs.model.outputs import base_key
+from jobs.model.wire import (
+    ListingReply,
+    ListingRequest,
+    NamedObject,
+    ObjectsReply,
+    ObjectsRequest,
+    Purpose,
+)
+from jobs.scheduler.scheduler import Placement
+from manta.auth.policy import Action, Principal, Resource, check
+from manta.catalog.job_records import TaskRow
+from manta.catalog.records import ROOT_ACCOUNT, Bucket, BucketKind
+from manta.core.errors import BadRequest, MantaError, NoSuchKey
+from manta.core.limits import NODE_TOKEN_TTL_S, PROGRAM_NAMES_MAX
+from manta.core.names import check_bucket, check_key, job_bucket
+from manta.gateway.context import Context
+
+_LISTING_MAX = 1000
+
+
+class TaskCalls:
+    """Answers for the tasks of one gateway's nodes."""
+
+    def __init__(self, placement: Placement) -> None:
+        self._placement = placement
+
+    async def objects(self, context: Context, request: ObjectsRequest) -> ObjectsReply:
+        """For each name what it stands for, or why not. StaleAttempt; BadRequest for too many names."""
+        if len(request.names) > PROGRAM_NAMES_MAX:
+            raise BadRequest(f"At most {PROGRAM_NAMES_MAX} names are looked up at once.")
+        task, owner_id, plan = await context.catalog.jobs.attempt_rights(request.node_id, request.attempt)
+        asked = _Asked(context, self._placement, task, owner_id, plan)
+        find = asked.readable if request.purpose is Purpose.READ else asked.writable
+        found = []
+        for bucket, key in request.names:
+            try:
+                found.append(await find(check_bucket(bucket), check_key(key)))
+            except MantaError as error:
+                found.append(NamedObject(code=error.code, message=f"s3://{bucket}/{key}: {error.message}"))
+        return ObjectsReply(tuple(found))
+
+    async def listing(self, context: Context, request: ListingRequest) -> ListingReply:
+        """A page of keys, or why there is none. StaleAttempt."""
+        _, owner_id, _ = await context.catalog.jobs.attempt_rights(request.node_id, request.attempt)
+        limit = min(max(request.limit, 1), _LISTING_MAX)
+        try:
+            bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
+            _authorize(owner_id, Action.READ, bucket)
+        except MantaError as error:
+            return ListingReply(code=error.code, message=f"s3://{request.bucket}: {error.message}")
+        page = await context.catalog.list_objects(
+            bucket.name, prefix=request.prefix, after=request.after, limit=limit
+        )  # fmt: skip
+        return ListingReply(tuple((one.key, one.size) for one in page.objects), page.next_after)
+
+
+class _Asked:
+    """One attempt's rights."""
+
+    def __init__(self, context: Context, placement: Placement, task: TaskRow, owner_id: str, plan: JobPlan) -> None:
+        self._context = context
+        self._placement = placement
+        self._task = task
+        self._owner_id = owner_id
+        self._plan = plan
+
+    async def readable(self, bucket: str, key: str) -> NamedObject:
+        """The current version; of the task's own input the version that it reads."""
+        task = self._task
+        if task.bucket and (bucket, key) == (task.bucket, task.key):
+            return self._object(task.size, task.blob_id, task.version_id, task.nodes)
+        located = await self._context.catalog.locate(bucket, key)
+        _authorize(self._owner_id, Action.READ, located.bucket)
+        version = located.object
+        if version is None:
+            raise NoSuchKey
+        nodes = list(version.blob.nodes) if version.blob is not None else []
+        return self._object(
+            version.size, version.blob.blob_id if version.blob is not None else None, version.version_id, nodes
+        )  # fmt: skip
+
+    def _object(self, size: int, blob_id: str | None, version_id: str, nodes: list[str]) -> NamedObject:
+        if blob_id is None:
+            return NamedObject(size, None, version_id)
+        ttl_s = self._plan.phases[self._task.phase].timeout_s + NODE_TOKEN_TTL_S
+        return NamedObject(size, blob_id, version_id, self._placement.sources(blob_id, nodes, ttl_s))
+
+    async def writable(self, bucket: str, key: str) -> NamedObject:
+        """Nothing, when an output of that name would be accepted. The commit asks again."""
+        own = job_bucket(self._task.job_id)
+        kind = self._plan.phases[self._task.phase].kind
+        if bucket == own and key.startswith(base_key(kind, self._task.phase, self._task.task_id)):
+            return NamedObject()
+        _authorize(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
+        return NamedObject()
+
+
+def _authorize(owner_id: str, action: Action, bucket: Bucket) -> None:
+    principal = Principal(owner_id, is_root=owner_id == ROOT_ACCOUNT)
+    check(principal, action, Resource(bucket.owner_id, bucket.kind is BucketKind.JOB))
