@@ -1,6 +1,6 @@
 """What the shell is told: one number per kind of end."""
 
-from manta.core.errors import AccessDenied, MantaError, NotFound, PreconditionFailed
+from manta.core.errors import AccessDenied, InvalidArgument, InvalidBucketName, MantaError, NotFound, PreconditionFailed
 
 FAILED = 1
 USAGE = 2
@@ -21,4 +21,7 @@ def exit_code(error: MantaError) -> int:
         return DENIED
     if isinstance(error, PreconditionFailed):
         return PRECONDITION_FAILED
+    if isinstance(error, InvalidArgument | InvalidBucketName) and "code" not in error.details:
+        # Refused on this side; what the store refused carries the store's code.
+        return USAGE
     return FAILED

@@ -2,24 +2,26 @@
 
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from manta.cli import output
-from manta.cli.exit_codes import CANCELLED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
-from manta.cli.job_arguments import JobArguments, parse
+from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
+from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_progress import failure_lines, follow
+from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError
 
 app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that hold the objects.")
 JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
-_RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["--help"]}
+_RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
 
-def _inputs(arguments: JobArguments) -> Iterator[str]:
+def _inputs(arguments: JobArguments) -> Iterator[str | dict[str, object]]:
     for item in arguments.inputs:
         if item == "-":
             yield from (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
@@ -48,24 +50,35 @@ def run(context: typer.Context) -> None:
 
     manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD]… INPUT…
 
-    Options before a phase: --memory 256M --disk 1G --timeout 10m --count N --init CMD --env K=V.
+    Options before a phase: --memory 256M --disk 1G --timeout 10m --count N --init CMD --env K=V --retries N.
     Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --json.
-    INPUT is s3://bucket/key, a prefix ending in `/`, a glob, or `-` for stdin.
+    INPUT is s3://bucket/key, a prefix ending in `/`, a glob, or `-` for stdin; --file F takes a job document.
     """
-    arguments = parse(context.args)
+    arguments = parse(context.args, _read)
+    if not arguments.inputs:
+        raise InvalidArgument(f"A job needs at least one INPUT. Usage: {USAGE}")
     with connect() as store:
         job = _submit(store, arguments, end=True)
         output.console().print(f"[dim]job {job.id}[/]")
         status = _follow(job, arguments.timeout_s)
         _show_outputs(store, job, arguments.json)
         _summary(status)
+        if status.inputs == 0:
+            output.console().print("[yellow]No object matched the inputs.[/]")
     raise typer.Exit(_exit_of(status))
+
+
+def _read(name: str) -> bytes:
+    return Path(name).read_bytes()
 
 
 @app.command(context_settings=_RAW)
 def create(context: typer.Context) -> None:
-    """Create a job and print its id. Without inputs it waits for `manta job add` and `manta job end`."""
-    arguments = parse(context.args)
+    """Create a job and print its id. Without inputs it waits for `manta job add` and `manta job end`.
+
+    Takes what `manta job run` takes: see its --help.
+    """
+    arguments = parse(context.args, _read)
     with connect() as store:
         output.line(_submit(store, arguments, end=bool(arguments.inputs)).id)
 
@@ -185,6 +198,9 @@ def _follow(job: Job, timeout_s: float | None) -> JobStatus:
     except WaitTimedOutError as error:
         output.console().print(error.message)
         raise typer.Exit(WAIT_TIMED_OUT) from None
+    except ServiceUnavailable as error:
+        output.console().print(f"{error.message} The job goes on when it is back: `manta job wait {job.id}`.")
+        raise typer.Exit(FAILED) from None
     except KeyboardInterrupt:
         output.console().print(f"The job goes on: `manta job wait {job.id}`, or `manta job cancel {job.id}`.")
         raise typer.Exit(INTERRUPTED) from None

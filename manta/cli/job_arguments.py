@@ -1,7 +1,10 @@
 """The arguments of `manta job run` and `create`: phase options belong to the phase that follows them. Pure."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
 
 from manta.core.errors import InvalidArgument
 
@@ -28,14 +31,14 @@ class JobArguments:
     """A job document in the making. `inputs` of `-` alone means: read them from stdin, one per line."""
 
     phases: list[dict[str, object]] = field(default_factory=list)
-    inputs: list[str] = field(default_factory=list)
+    inputs: list[str | dict[str, object]] = field(default_factory=list)
     properties: dict[str, object] = field(default_factory=dict)
     json: bool = False
     timeout_s: float | None = None
 
 
-def parse(arguments: Sequence[str]) -> JobArguments:
-    """InvalidArgument says which argument is wrong and shows the usage."""
+def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArguments:
+    """InvalidArgument says which argument is wrong and shows the usage. `read` gives a file's content, for --file."""
     result = JobArguments()
     pending: dict[str, object] = {}
     words = iter(_split_equals(arguments))
@@ -50,24 +53,44 @@ def parse(arguments: Sequence[str]) -> JobArguments:
         elif word in _JOB_OPTIONS:
             name = _JOB_OPTIONS[word]
             result.properties[name] = _typed(name, _value(word, words))
+        elif word == "--file":
+            _take_document(result, _value(word, words), read)
         elif word == "--wait":
             result.timeout_s = float(_typed("count", _value(word, words)))
         elif word.startswith("-") and word != "-":
             raise InvalidArgument(f"There is no option {word}. Usage: {USAGE}")
         else:
             result.inputs.append(word)
-    if pending:
-        raise InvalidArgument(f"{', '.join(pending)} stands behind the last phase; options go before their -m or -r.")
+    if pending and len(result.phases) == 1:
+        # With a single phase there is no doubt which one is meant.
+        result.phases[0] |= pending
+    elif pending:
+        names = ", ".join(option for option, name in _PHASE_OPTIONS.items() if name in pending)
+        raise InvalidArgument(f"{names} stands behind the last phase; options go before the -m or -r they belong to.")
     if not result.phases:
         raise InvalidArgument(f"A job needs at least one phase. Usage: {USAGE}")
     return result
+
+
+def _take_document(result: JobArguments, name: str, read: Callable[[str], bytes]) -> None:
+    """Phases, inputs and properties of a job document; what else the command line says is added to it."""
+    try:
+        document = msgspec.json.decode(read(name), type=dict[str, Any])
+    except OSError as error:
+        raise InvalidArgument(f"{name} cannot be read: {error.strerror}.") from None
+    except msgspec.DecodeError as error:
+        raise InvalidArgument(f"{name} is no job document: {error}.") from None
+    result.phases += document.pop("phases", [])
+    result.inputs += document.pop("inputs", [])
+    document.pop("end", None)
+    result.properties |= document
 
 
 def _split_equals(arguments: Sequence[str]) -> list[str]:
     words: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        known = name in _PHASE_OPTIONS or name in _JOB_OPTIONS or name in ("--map", "--reduce", "--wait")
+        known = name in _PHASE_OPTIONS or name in _JOB_OPTIONS or name in ("--map", "--reduce", "--wait", "--file")
         words += [name, value] if equals and known else [argument]
     return words
 

@@ -3,11 +3,14 @@
 import importlib
 import os
 import sys
-from typing import Any
+import tempfile
+import traceback
+from typing import Annotated, Any
 
 import typer
 
-from manta.cli.exit_codes import FAILED, exit_code
+from manta import __version__
+from manta.cli.exit_codes import FAILED, INTERRUPTED, exit_code
 from manta.core.errors import MantaError
 
 _COMMANDS = {
@@ -42,12 +45,17 @@ def build(arguments: list[str]) -> typer.Typer:
     for name, target in _GROUPS.items():
         if not known or name == wanted:
             app.add_typer(_load(target), name=name)
-    app.callback()(_root)
+    app.callback(invoke_without_command=True)(_root)
     return app
 
 
-def _root() -> None:
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
     """With a callback, Typer keeps the command's name even when it is the only one."""
+    if version:
+        print(f"manta {__version__}")
+        raise typer.Exit
 
 
 def _load(target: str) -> Any:
@@ -65,6 +73,18 @@ def main() -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        print(f"manta: a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.", file=sys.stderr)
+        sys.exit(FAILED)
+
+
+def _keep_stack() -> str:
+    """Where the stack of the error at hand was written."""
+    with tempfile.NamedTemporaryFile("w", prefix="manta-", suffix=".trace", delete=False) as file:
+        file.write(traceback.format_exc())
+    return file.name
 
 
 if __name__ == "__main__":

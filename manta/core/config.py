@@ -64,7 +64,7 @@ def load(path: Path, kind: type[Config]) -> Config:
         return msgspec.json.decode(path.read_bytes(), type=kind)
     except OSError as error:
         raise InvalidArgument(f"The configuration {path} cannot be read: {error.strerror}.") from None
-    except msgspec.ValidationError as error:
+    except msgspec.DecodeError as error:
         raise InvalidArgument(f"The configuration {path} is not valid: {error}.") from None
 
 

@@ -8,9 +8,11 @@ import msgspec
 
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import JOB_PAGE_LINES
-from manta.sdk.transport import Transport
+from manta.sdk.transport import PATIENCE_S, Transport
 
 _POLL_S = 10
+_AWAY_S = 60.0
+"""A store that is restarted while somebody waits for a job is waited for as well."""
 _ADD_LINES = 5000
 Line = dict[str, Any]
 
@@ -83,7 +85,9 @@ class Job:
     def status(self, *, wait_s: float | None = None, seen: str | None = None) -> JobStatus:
         """With `wait_s` the store answers when the job ends, or progressed, or that time has passed."""
         query = {"wait": None if wait_s is None else f"{wait_s:g}", "seen": seen}
-        return msgspec.json.decode(self._transport.call("GET", f"/jobs/{self.id}", query=query), type=JobStatus)
+        patience_s = PATIENCE_S if wait_s is None else _AWAY_S
+        content = self._transport.call("GET", f"/jobs/{self.id}", query=query, patience_s=patience_s)
+        return msgspec.json.decode(content, type=JobStatus)
 
     def watch(self, *, timeout_s: float | None = None, interval_s: float = _POLL_S) -> Iterator[JobStatus]:
         """The status now and at least every `interval_s`, until the job has ended. WaitTimedOutError."""

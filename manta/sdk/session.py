@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import botocore.exceptions
 import botocore.session
 from botocore.credentials import Credentials
 
@@ -70,7 +71,10 @@ def _keys(last: Mapping[str, str], endpoint: str, environment: Mapping[str, str]
     )
     if not explicit and last.get("url") == endpoint and (keys := _read_credentials(last.get("credentials"))):
         return keys
-    found = botocore.session.Session().get_credentials()
+    try:
+        found = botocore.session.Session().get_credentials()
+    except botocore.exceptions.BotoCoreError as error:
+        raise InvalidArgument(f"The AWS configuration cannot be used: {error}.") from None
     if found is not None and found.access_key and found.secret_key:
         return found.access_key, found.secret_key
     return None

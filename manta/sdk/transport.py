@@ -1,5 +1,6 @@
 """One signed HTTP call to the jobs API, and every error of boto3 or of the wire as one of ours."""
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,9 @@ from manta.core.errors import MantaError
 from manta.sdk.session import Session
 
 API = "/_manta/v1"
-_ATTEMPTS = 4
+PATIENCE_S = 3.0
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
 
 
 def _by_code() -> dict[str, type[MantaError]]:
@@ -83,21 +86,28 @@ class Transport:
         body: object = None,
         lines: list[object] | None = None,
         headers: Mapping[str, str] | None = None,
+        patience_s: float = PATIENCE_S,
     ) -> bytes:
-        """The reply's body. `body` is sent as JSON, `lines` as NDJSON. Reads are repeated when the store is away."""
+        """The reply's body. `body` is sent as JSON, `lines` as NDJSON.
+
+        Reads, and writes with an Idempotency-Key, are repeated for `patience_s` while the store is away.
+        """
         payload = msgspec.json.encode(body) if body is not None else b""
         if lines is not None:
             payload = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         asked = {name: value for name, value in (query or {}).items() if value is not None}
         url = f"{self._session.url}{API}{path}" + (f"?{urlencode(asked)}" if asked else "")
-        attempts = _ATTEMPTS if method == "GET" or (headers and "Idempotency-Key" in headers) else 1
-        for attempt in range(1, attempts + 1):
+        repeatable = method == "GET" or (headers is not None and "Idempotency-Key" in headers)
+        deadline = time.monotonic() + (patience_s if repeatable else 0.0)
+        pause_s = _FIRST_PAUSE_S
+        while True:
             try:
                 return self._once(method, url, payload, dict(headers or {}))
             except MantaError as error:
-                if not error.retryable or attempt == attempts:
+                if not error.retryable or time.monotonic() + pause_s > deadline:
                     raise
-        raise AssertionError("unreachable")
+            time.sleep(pause_s)
+            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """Like `call`, the reply decoded."""
@@ -108,7 +118,7 @@ class Transport:
         self._signer.add_auth(request)
         try:
             answer = self._http.send(request.prepare())
-        except botocore.exceptions.HTTPClientError as error:
+        except botocore.exceptions.BotoCoreError as error:
             raise errors.ServiceUnavailable(
                 f"The store at {self._session.url} does not answer: is `manta serve` running?"
             ) from error

@@ -86,10 +86,15 @@ class DataDir:
 
     def acquire(self) -> None:
         """Become the one supervisor of this directory until the process ends."""
-        self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in (self.logs, self.evidence, self.path / "nodes", self.path / "config"):
-            folder.mkdir(mode=0o700, exist_ok=True)
-        self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for folder in (self.logs, self.evidence, self.path / "nodes", self.path / "config"):
+                folder.mkdir(mode=0o700, exist_ok=True)
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise InvalidArgument(
+                f"{self.path} cannot hold a store ({error.strerror}): choose another --data."
+            ) from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

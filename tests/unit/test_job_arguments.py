@@ -1,14 +1,21 @@
 """The arguments of `manta job run`: options belong to the phase that follows, mistakes are named."""
 
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.cli.job_arguments import parse
+from manta.cli.job_arguments import JobArguments
+from manta.cli.job_arguments import parse as parse_arguments
 from manta.core.errors import InvalidArgument
 
 words = st.text(alphabet="abc xyz'|*{}$", min_size=1, max_size=12).filter(lambda text: not text.startswith("-"))
 phases = st.lists(st.tuples(st.sampled_from(["map", "reduce"]), words, st.booleans()), min_size=1, max_size=4)
+
+
+def parse(arguments: list[str]) -> JobArguments:
+    return parse_arguments(arguments, lambda name: Path(name).read_bytes())
 
 
 @given(phases, st.lists(words, max_size=4))
@@ -56,7 +63,8 @@ def test_everything_at_once() -> None:
         ([], "at least one phase"),
         (["s3://b/k"], "at least one phase"),
         (["-m"], "-m needs a value"),
-        (["-m", "wc", "--memory", "1M"], "behind the last phase"),
+        (["-m", "wc", "-r", "sort", "--memory", "1M"], "--memory stands behind the last phase"),
+        (["--file", "/no/such/file"], "cannot be read"),
         (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
         (["--count", "many", "-r", "wc"], "whole number"),
         (["--env", "A", "-m", "wc"], "K=V"),
@@ -65,3 +73,18 @@ def test_everything_at_once() -> None:
 def test_mistakes_are_named(arguments: list[str], said: str) -> None:
     with pytest.raises(InvalidArgument, match=said):
         parse(arguments)
+
+
+def test_with_one_phase_options_may_follow_it() -> None:
+    assert parse(["-m", "wc", "--memory", "1M", "s3://b/"]).phases == [{"type": "map", "exec": "wc", "memory": "1M"}]
+
+
+def test_a_document_in_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(
+        '{"name": "n", "phases": [{"type": "map", "exec": "wc"}], "inputs": [{"bucket": "b", "prefix": ""}]}'
+    )
+    parsed = parse(["--file", str(path), "s3://c/d", "--max-errors", "3"])
+    assert parsed.phases == [{"type": "map", "exec": "wc"}]
+    assert parsed.inputs == [{"bucket": "b", "prefix": ""}, "s3://c/d"]
+    assert parsed.properties == {"name": "n", "max_errors": 3}
