@@ -143,9 +143,8 @@ class Scheduler:
         if math.isnan(request.wait_s):
             raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
-        if not request.reserve:
-            await self._renew(node_id, request.epoch, begins=True)
-            await self._take_back(request)
+        await self._renew(node_id, request.epoch, begins=True)
+        await self._take_back(request)
         event = self._nodes.enter(node_id)
         try:
             while True:
@@ -165,11 +164,10 @@ class Scheduler:
         lost = await self._lost(request)
         granted: list[Granted] = []
         lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
-        ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
-        if lanes > 0 and not self._draining and await ready(request.node_id):
+        if lanes > 0 and not self._draining and await self.jobs.has_ready(request.node_id):
             now_ms = int(self._clock.wall_s() * 1000)
             slots = [self._make_id(now_ms) for _ in range(lanes)]
-            granted = await self.jobs.lease(request.node_id, request.epoch, slots, idle_jobs_only=request.reserve)
+            granted = await self.jobs.lease(request.node_id, request.epoch, slots)
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
@@ -195,10 +193,9 @@ class Scheduler:
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
             leases.append(self._lease_of(grant, request.node_id, spec.timeout_s))
-        if not request.reserve:
-            self._deliveries.granted(
-                request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
-            )
+        self._deliveries.granted(
+            request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
+        )
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 
