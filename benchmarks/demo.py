@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from jobs.sandbox import probe
 from manta.cli.output import size_text
 from manta.sdk import Store
 from manta.sdk.jobs import JobStatus
@@ -132,7 +133,17 @@ def answers(store: Store, folder: Path) -> Iterator[bool]:
         yield equal and status.input_bytes_moved == 0 and status.errors == 0
 
 
+def sandbox_is_possible() -> bool:
+    """Whether tasks can run here; what is missing is printed with its remedy."""
+    missing = [finding for finding in probe() if finding.required and not finding.ok]
+    for finding in missing:
+        console.print(f"[red]No sandbox can be built here: {finding.what}: {finding.seen}.[/]\n{finding.remedy}")
+    return not missing
+
+
 def main() -> int:
+    if not sandbox_is_possible():
+        return 1
     with tempfile.TemporaryDirectory(prefix="manta-demo-") as temporary:
         folder = Path(temporary)
         # The sandbox of an ordinary user enters this folder from another user namespace.

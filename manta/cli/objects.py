@@ -3,7 +3,9 @@
 import fnmatch
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Annotated, BinaryIO
@@ -11,12 +13,13 @@ from typing import Annotated, BinaryIO
 import typer
 
 from manta.cli import output
-from manta.core.errors import InvalidArgument, NoSuchKey
+from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
 from manta.core.limits import DELETE_BATCH_MAX
 from manta.core.names import split_uri
 from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
 
+_SIDE_BY_SIDE = 8
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Everything below.")]
 
@@ -121,9 +124,24 @@ def put(
     *files, target = sources
     if not files:
         raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
+    uploads = list(_uploads(files, target, recursive))
     with connect() as store:
-        for source, uri in _uploads(files, target, recursive):
-            _upload(store, source, uri)
+        if len(uploads) == 1:
+            _upload(store, *uploads[0])
+            return
+        _side_by_side("put", [partial(_upload, store, source, uri) for source, uri in uploads])
+
+
+def _side_by_side(what: str, actions: Sequence[Callable[[], None]]) -> None:
+    """Run all of them, some at once, with one bar for all; the first error ends the rest."""
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool, output.counting(what, len(actions)) as done:
+        pending = [pool.submit(action) for action in actions]
+        try:
+            for ended in as_completed(pending):
+                ended.result()
+                done()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[str, str]]:
@@ -165,19 +183,29 @@ def get(
     with connect() as store:
         selection = Selection.parse(uri)
         if selection.is_single and not recursive:
+            _check_folder(target)
             _download(store, store.stat(uri), target or PurePosixPath(selection.prefix).name)
             return
         base = selection.prefix.rpartition("/")[0]
         folder = Path(target or ".")
-        for entry in _below(store, uri) if recursive else store.list_objects(uri):
-            _download(store, entry, str(_inside(folder, entry.key, base)))
+        entries = list(_below(store, uri) if recursive else store.list_objects(uri))
+        if not entries:
+            raise NoSuchKey(f"Nothing lies at {uri}.")
+        paths = [str(_inside(folder, entry.key, base)) for entry in entries]
+        _side_by_side("get", [partial(_download, store, *pair) for pair in zip(entries, paths, strict=True)])
+
+
+def _check_folder(target: str | None) -> None:
+    """A mistyped folder is not made in passing."""
+    if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
+        raise InvalidArgument(f"There is no folder {Path(target).parent}: make it first.")
 
 
 def _inside(folder: Path, key: str, base: str) -> Path:
     """Where a key goes below `folder`; a key like `../x` must not lead out of it."""
     path = folder / (key.removeprefix(base).lstrip("/") or PurePosixPath(key).name)
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise InvalidArgument(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
+        raise BadRequest(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
     return path
 
 
@@ -202,8 +230,12 @@ def cat(uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", 
     """Write objects to stdout, one after another."""
     with connect() as store:
         for uri in uris:
-            for entry in [None] if Selection.parse(uri).is_single else store.list_objects(uri):
-                _copy_out(store, entry.uri if entry else uri)
+            found = False
+            for name in [uri] if Selection.parse(uri).is_single else (entry.uri for entry in store.list_objects(uri)):
+                found = True
+                _copy_out(store, name)
+            if not found:
+                raise NoSuchKey(f"Nothing lies at {uri}.")
 
 
 def _copy_out(store: Store, uri: str) -> None:

@@ -2,13 +2,21 @@
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 
 import msgspec
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 LONG_TRANSFER_BYTES = 8 * 1024 * 1024
@@ -58,6 +66,18 @@ def transfer(name: str, total_bytes: int | None) -> Iterator["Transfer"]:
     with Progress(*columns, TimeRemainingColumn(), console=console(), transient=True) as bar:
         bar.add_task(name, total=total_bytes)
         yield Transfer(bar)
+
+
+@contextmanager
+def counting(what: str, total: int) -> Iterator[Callable[[], None]]:
+    """A bar over so many things, or silence; called once for each that is done."""
+    if not animated():
+        yield lambda: None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console(), transient=True) as bar:
+        row = bar.add_task(what, total=total)
+        yield lambda: bar.advance(row)
 
 
 class Transfer:

@@ -36,6 +36,9 @@ boto3.client("s3", endpoint_url="{url}", region_name="{region}")
 
 [dim]# rclone[/]
 rclone ls --s3-provider Other --s3-env-auth --s3-endpoint {url} :s3:BUCKET
+
+[dim]# curl[/]
+curl --aws-sigv4 aws:amz:{region}:s3 -u ACCESS_KEY:SECRET_KEY -H 'x-amz-content-sha256: UNSIGNED-PAYLOAD' {url}/
 """
 
 
@@ -92,8 +95,10 @@ async def _serve(data: DataDir, settings: Settings, options: ServeOptions) -> No
         _announce(data, settings, options, supervisor.url)
         await _until_stopped(supervisor, stop, replace)
     finally:
+        print("stopping: open requests are finished first …", file=sys.stderr)
         await supervisor.stop()
         data.release()
+        print("stopped", file=sys.stderr)
 
 
 async def _until_stopped(supervisor: Supervisor, stop: asyncio.Event, replace: asyncio.Event) -> None:

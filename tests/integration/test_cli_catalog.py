@@ -66,5 +66,5 @@ def test_without_a_catalog_the_error_says_so(tmp_path: Path) -> None:
     with running_store(tmp_path, "--lanes", "0") as store:
         for command in (["fsck"], ["backup", str(tmp_path / "file")]):
             result = store.manta(*command, "--data", str(tmp_path / "elsewhere"))
-            assert result.returncode == 1
+            assert result.returncode == 2
             assert b"There is no catalog at" in result.stderr

@@ -74,10 +74,12 @@ def test_a_key_cannot_lead_out_of_the_folder_it_is_fetched_into(store: RunningSt
         (["cat", "s3://docs/none"], 6, "s3://docs/none"),
         (["ls", "s3://nowhere"], 6, "bucket"),
         (["rb", "s3://nowhere"], 6, "bucket"),
-        (["cat", "docs/none"], 1, "s3://bucket/key"),
-        (["put", "/no/such/file", "s3://docs/x"], 1, "/no/such/file cannot be read"),
-        (["rm", "s3://docs/"], 1, "add -r"),
-        (["mb", "s3://Bad_Name"], 1, "Bad_Name"),
+        (["cat", "docs/none"], 2, "s3://bucket/key"),
+        (["put", "/no/such/file", "s3://docs/x"], 2, "/no/such/file cannot be read"),
+        (["rm", "s3://docs/"], 2, "add -r"),
+        (["cat", "s3://docs/none*"], 6, "Nothing lies at"),
+        (["get", "s3://docs/x", "/no/such/folder/x"], 2, "There is no folder"),
+        (["mb", "s3://Bad_Name"], 2, "Bad_Name"),
     ],
 )
 def test_errors_are_one_sentence_and_the_code_says_which(
