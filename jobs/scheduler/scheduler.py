@@ -31,7 +31,7 @@ from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, Shuffl
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock
-from manta.core.errors import BadRequest
+from manta.core.errors import BadRequest, NotEnoughNodes, SlowDown
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
 
@@ -43,7 +43,7 @@ class Placement(Protocol):
     """Where outputs go and inputs come from, with the tokens that allow it: composed by the gateway."""
 
     def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
-        """The further copies of a blob that is first written on `node_id`. NotEnoughNodes."""
+        """The further copies of a blob that is first written on `node_id`. NotEnoughNodes, SlowDown."""
         ...
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
@@ -167,10 +167,19 @@ class Scheduler:
         if lanes > 0 and not self._draining and await self.jobs.has_ready(request.node_id):
             now_ms = int(self._clock.wall_s() * 1000)
             slots = [self._make_id(now_ms) for _ in range(lanes)]
-            granted = await self.jobs.lease(request.node_id, request.epoch, slots)
+            if self._can_copy(slots[0], request.node_id):
+                granted = await self.jobs.lease(request.node_id, request.epoch, slots)
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
+
+    def _can_copy(self, slot: str, node_id: str) -> bool:
+        """Whether outputs would get their copies: while not, ready tasks wait, and polls are answered all the same."""
+        try:
+            self._placement.copies(slot, node_id, limits.NODE_TOKEN_TTL_S)
+        except (NotEnoughNodes, SlowDown):
+            return False
+        return True
 
     async def _lost(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
         if not request.held:

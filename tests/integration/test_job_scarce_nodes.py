@@ -1,0 +1,47 @@
+"""Too few nodes for the wanted copies of an output: tasks wait, and what runs is left alone."""
+
+import pytest
+
+from jobs.model.wire import AttemptRef, LeaseRequest
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.memory import MemoryCatalog
+from manta.core.errors import NotEnoughNodes
+from manta.core.peers import PeerSource
+from tests.support.catalog import StandingClock
+from tests.support.jobs import MAP, NoPlacement, new_job, stored
+
+
+class ScarcePlacement(NoPlacement):
+    """A cluster whose other nodes come and go."""
+
+    alone = False
+
+    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+        if self.alone:
+            raise NotEnoughNodes
+        return ()
+
+
+@pytest.mark.invariant("J4")
+async def test_a_node_alone_keeps_its_tasks_and_is_given_no_new_ones() -> None:
+    clock, placement = StandingClock(), ScarcePlacement()
+    catalog = MemoryCatalog(clock)
+    await catalog.create_bucket("books", "alice", 7)
+    for key in ("a", "b"):
+        await catalog.put_object("books", stored(clock.now_ms(), key, ("n1",)))
+    scheduler = Scheduler(catalog.jobs, clock, placement)
+    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
+    await catalog.jobs.tend(job.job_id)
+
+    async def poll(*held: AttemptRef) -> list[AttemptRef]:
+        reply = await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0, held=held))
+        assert reply.lost == ()
+        return [AttemptRef(task.job_id, task.task_id, task.attempt) for task in reply.tasks]
+
+    (first,) = await poll()
+    placement.alone = True
+    assert await poll(first) == [], "an answer: without one for the time of a lease, the node would end its task"
+    assert len(await catalog.jobs.running("n1")) == 1, "nothing is given that the node never hears of"
+    placement.alone = False
+    (second,) = await poll(first)
+    assert second.attempt == 1
