@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from jobs.sandbox import cgroups
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
 from manta.cli import output
@@ -87,6 +88,8 @@ async def _serve(data: DataDir, settings: Settings, options: ServeOptions) -> No
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, replace.set)
+    # On pure cgroup v2 this process steps aside, so that each node may make groups with limits for its tasks.
+    cgroups.settle()
     plans = plan_nodes(data, settings, tcp=options.tcp_nodes)
     await _prepare_catalog(options.catalog_url, data.root_keys(), settings, plans)
     supervisor = Supervisor(data, settings, options)

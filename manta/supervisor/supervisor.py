@@ -12,6 +12,7 @@ from manta.core.limits import DRAIN_S
 from manta.supervisor import evidence
 from manta.supervisor.child import Child, Keeper, Program
 from manta.supervisor.data_dir import DataDir, Settings
+from manta.supervisor.pulse import PulseRule, watch
 
 NODE_GRACE_S = 20.0
 BACKLOG = 1024
@@ -68,6 +69,7 @@ class Supervisor:
         self._gateway: Keeper | None = None
         self._nodes: list[Keeper] = []
         self._replacing = asyncio.Lock()
+        self._pulses: list[asyncio.Task[None]] = []
 
     @property
     def url(self) -> str:
@@ -83,6 +85,9 @@ class Supervisor:
         self._gateway = self._keeper(self._gateway_program())
         await asyncio.gather(*(keeper.start() for keeper in self._nodes))
         await self._gateway.start()
+        control = f"unix:{self._data.runtime / 'gateway.sock'}"
+        watched = [(self._gateway, control), *zip(self._nodes, (plan.url for plan in plans), strict=True)]
+        self._pulses = [asyncio.create_task(watch(keeper, url, PulseRule())) for keeper, url in watched]
 
     async def replace_gateway(self) -> None:
         """A new gateway accepts on the same sockets; the present one finishes what it has begun (promise O1)."""
@@ -92,6 +97,9 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Finish open requests, then end the nodes. No process is left."""
+        for pulse in self._pulses:
+            pulse.cancel()
+        await asyncio.gather(*self._pulses, return_exceptions=True)
         self._listener.close()
         self._control.close()
         if self._gateway is not None:

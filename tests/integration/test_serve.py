@@ -77,7 +77,7 @@ def test_taking_nodes_away_is_refused_with_the_reason(tmp_path: Path) -> None:
     with running_store(tmp_path, "--nodes", "2") as store:
         data = store.data
     again = store.manta("serve", "--data", str(data), "--nodes", "1", "--port", "0")
-    assert again.returncode == 1
+    assert again.returncode == 2
     assert b"removing nodes is not supported" in again.stderr
 
 

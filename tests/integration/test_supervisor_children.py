@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from manta.core.errors import ServiceUnavailable
 from manta.supervisor import child as children
 from manta.supervisor.child import Child, Keeper, Program, start
+from manta.supervisor.pulse import PulseRule, answers, watch
 
 READY = "import os, time; os.write(int(os.environ['MANTA_READY_FD']), b'ready'); "
 STAYS = Program("stays", ("-c", READY + "time.sleep(600)"))
@@ -148,3 +150,55 @@ async def test_o3_a_program_that_dies_whenever_it_was_ready_is_restarted_after_g
 async def test_a_program_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable, match="no such thing"):
         await start(Program("fails", ("-c", "import sys; sys.exit('no such thing')")), tmp_path)
+
+
+LISTENS = (
+    "import faulthandler, os, signal, socket, sys, time; faulthandler.enable(); s = socket.socket(socket.AF_UNIX); "
+    "s.bind(sys.argv[1]); s.listen(); os.write(int(os.environ['MANTA_READY_FD']), b'ready'); "
+)
+HANGS = LISTENS + "time.sleep(600)"
+ANSWERS = LISTENS + "\nwhile True:\n c, _ = s.accept(); c.recv(99); c.send(b'HTTP/1.1 403 No\\r\\n\\r\\n'); c.close()"
+QUICK = PulseRule(interval_s=0.05, answer_s=0.2, silent_s=1.0, dying_s=1.0)
+
+
+@pytest.mark.invariant("O3")
+async def test_o3_a_child_that_hangs_is_ended_with_its_stacks_and_started_again(tmp_path: Path) -> None:
+    address = tmp_path / "socket"
+    buried: asyncio.Queue[tuple[int, str]] = asyncio.Queue()
+
+    async def bury(child: Child, code: int) -> None:
+        buried.put_nowait((code, child.log.read_text()))
+        address.unlink()
+
+    keeper = Keeper(Program("hangs", ("-c", HANGS, str(address))), tmp_path, bury)
+    await keeper.start()
+    first = keeper.child
+    pulse = asyncio.create_task(watch(keeper, f"unix:{address}", QUICK))
+    try:
+        async with asyncio.timeout(20):
+            code, log = await buried.get()
+            while keeper.child is first:
+                await asyncio.sleep(0.02)
+    finally:
+        pulse.cancel()
+        await asyncio.gather(pulse, return_exceptions=True)
+        await keeper.stop(5)
+    assert code == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in log
+
+
+async def test_a_child_that_answers_is_left_alone_whatever_it_says(tmp_path: Path) -> None:
+    address = tmp_path / "socket"
+    keeper = Keeper(Program("answers", ("-c", ANSWERS, str(address))), tmp_path, no_evidence)
+    await keeper.start()
+    first = keeper.child
+    pulse = asyncio.create_task(watch(keeper, f"unix:{address}", QUICK))
+    try:
+        done, _ = await asyncio.wait({pulse}, timeout=2 * QUICK.silent_s)
+        assert not done
+        assert keeper.child is first
+        assert await answers(f"unix:{address}", 5.0)
+    finally:
+        pulse.cancel()
+        await asyncio.gather(pulse, return_exceptions=True)
+        await keeper.stop(5)
