@@ -73,29 +73,43 @@ def look_up(unit: Unit, batch: Sequence[TaskResult]) -> Script[Names]:
 def refusal(unit: Unit, task: TaskRow, outputs: Iterable[Output], names: Names) -> Failure | None:
     """Why the outputs cannot be committed with the owner's rights; an object that changed meanwhile is tried again."""
     for output in outputs:
-        if not output.bucket:
-            continue
-        where = f"s3://{output.bucket}/{output.key}"
-        if output.version_id is not None:
-            if _is_input(task, output):
-                continue
-            found = names.objects.get((output.bucket, output.key))
-            if names.owners[output.bucket] not in (unit.job.owner_id, None) and unit.job.owner_id != ROOT_ACCOUNT:
-                return Failure("AccessDenied", f"The job's owner may not read {where}.")
-            if found is None or found.version_id != output.version_id:
-                return Failure(
-                    "ResourceNotFound", f"{where} changed while a task put it out by reference.", retryable=True
-                )
-        elif output.bucket.startswith(JOB_BUCKET_PREFIX):
-            if output.bucket != job_bucket(unit.job.job_id) or not output.key.startswith(_base(unit, task)):
-                return Failure(
-                    "AccessDenied", f"Only names below MANTA_OUTPUT_BASE are a task's in a job's bucket: {where}."
-                )
-        elif names.owners[output.bucket] is None:
-            return Failure("ResourceNotFound", f"The bucket of the output {where} does not exist.")
-        elif unit.job.owner_id not in (names.owners[output.bucket], ROOT_ACCOUNT):
-            return Failure("AccessDenied", f"The job's owner may not write {where}.")
+        if output.bucket:
+            refused = _unreadable if output.version_id is not None else _unwritable
+            failure = refused(unit, task, output, names)
+            if failure is not None:
+                return failure
     return None
+
+
+def _unreadable(unit: Unit, task: TaskRow, output: Output, names: Names) -> Failure | None:
+    where = f"s3://{output.bucket}/{output.key}"
+    if _is_input(task, output):
+        if output.version_id or not _is_last(unit, task):
+            return None
+        return Failure("ResourceNotFound", f"{where} vanishes with the job: put it out by mpipe, not by mcat.")
+    if names.owners[output.bucket] is not None and not _has_rights(unit, output, names):
+        return Failure("AccessDenied", f"The job's owner may not read {where}.")
+    found = names.objects.get((output.bucket, output.key))
+    if found is None or found.version_id != output.version_id:
+        return Failure("ResourceNotFound", f"{where} changed while a task put it out by reference.", retryable=True)
+    return None
+
+
+def _unwritable(unit: Unit, task: TaskRow, output: Output, names: Names) -> Failure | None:
+    where = f"s3://{output.bucket}/{output.key}"
+    if output.bucket.startswith(JOB_BUCKET_PREFIX):
+        if output.bucket == job_bucket(unit.job.job_id) and output.key.startswith(_base(unit, task)):
+            return None
+        return Failure("AccessDenied", f"In a job's bucket a task has the names below its MANTA_OUTPUT_BASE: {where}.")
+    if names.owners[output.bucket] is None:
+        return Failure("ResourceNotFound", f"The bucket of the output {where} does not exist.")
+    if not _has_rights(unit, output, names):
+        return Failure("AccessDenied", f"The job's owner may not write {where}.")
+    return None
+
+
+def _has_rights(unit: Unit, output: Output, names: Names) -> bool:
+    return unit.job.owner_id in (names.owners[output.bucket], ROOT_ACCOUNT)
 
 
 def _base(unit: Unit, task: TaskRow) -> str:

@@ -1,0 +1,201 @@
+"""Doors and the calls behind them: whose task a program is, what it may fill, what it may say."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from jobs.agent.doors import Door
+from jobs.agent.inputs import ReduceInputs
+from jobs.agent.outputs import Outputs
+from jobs.agent.program_calls import ProgramCalls
+from jobs.agent.task_outputs import TaskOutputs
+from jobs.model.wire import AttemptRef, NamedObject, ObjectsReply, OutputSlot, SlotsReply
+from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
+from manta.core.errors import Conflict
+from manta.core.limits import PROGRAM_CONNECTIONS_MAX
+from manta.core.names import new_id
+from tests.support.agent_rig import Node, storage_node
+
+ATTEMPT = AttemptRef("0123456789ab00000001", 1, 1)
+
+
+class Gateway:
+    """Answers slots and objects; `stale` refuses everything, as for an attempt that is not current any more."""
+
+    def __init__(self) -> None:
+        self.stale = False
+        self.calls: list[str] = []
+
+    async def call(self, name: str, message: Any, kind: type[Any]) -> Any:
+        self.calls.append(name)
+        if self.stale:
+            raise Conflict("The gateway at unix:/secret/path answered 409.")
+        if kind is SlotsReply:
+            return SlotsReply(tuple(OutputSlot(new_id(1)) for _ in range(message.count)))
+        assert kind is ObjectsReply
+        return ObjectsReply(tuple(NamedObject() for _ in message.names))
+
+
+class Rig:
+    """A door with one attempt's calls behind it."""
+
+    def __init__(self, node: Node, folder: Path, max_bytes: int) -> None:
+        self.node = node
+        self.gateway = Gateway()
+        self.killed = asyncio.Event()
+        outputs = Outputs("node-1", node.store, None, self.gateway)  # type: ignore[arg-type]
+        self.outputs = TaskOutputs("node-1", ATTEMPT, node.store, outputs, self.gateway, max_bytes, 5)
+        inputs = ReduceInputs("node-1", node.store, None, self.gateway)  # type: ignore[arg-type]
+        self.calls = ProgramCalls("node-1", ATTEMPT, self.outputs, inputs, self.gateway, self.killed.set)
+        self.door = Door(folder / "door")
+
+    async def say(self, *frames: bytes) -> tuple[Kind, str] | None:
+        """The agent's last word; None when it hung up without one."""
+        reader, writer = await asyncio.open_unix_connection(self.door.path)
+        try:
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"".join(frames))
+                await writer.drain()
+            head = await reader.readexactly(FRAME_HEAD_BYTES)
+            kind, length = decode_head(head)
+            return kind, (await reader.readexactly(length)).decode()
+        except (asyncio.IncompleteReadError, ConnectionError):
+            return None
+        finally:
+            writer.close()
+            with contextlib.suppress(ConnectionError):
+                await writer.wait_closed()
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with storage_node(tmp_path, "node-1") as node:
+        rig = Rig(node, tmp_path, max_bytes=1_000_000)
+        rig.door.admit(rig.calls.serve)
+        try:
+            yield rig
+        finally:
+            await rig.door.shut()
+            rig.door.close()
+
+
+def call(*fields: str) -> bytes:
+    return encode_frame(Kind.CALL, join_fields(fields))
+
+
+def data(*parts: bytes) -> bytes:
+    return b"".join(encode_frame(Kind.DATA, part) for part in parts) + encode_frame(Kind.END)
+
+
+async def refused(rig: Rig, *frames: bytes) -> str:
+    answer = await rig.say(*frames)
+    assert answer is not None
+    assert answer[0] is Kind.FAILED
+    return answer[1]
+
+
+async def test_an_output_counts_when_it_came_whole(rig: Rig) -> None:
+    assert await rig.say(call("output"), data(b"ab", b"c")) == (Kind.DONE, "")
+    assert await rig.say(call("output", "reducer=3"), data()) == (Kind.DONE, "")
+    _, writer = await asyncio.open_unix_connection(rig.door.path)
+    writer.write(call("output") + encode_frame(Kind.DATA, b"never ended"))
+    writer.close()
+    await writer.wait_closed()
+    stored = await rig.outputs.store()
+    assert [(output.size, output.reducer) for output in stored] == [(3, None), (0, 3)]
+    assert rig.outputs.replaces_stdout
+    assert await rig.node.get(stored[0].blob_id or "", 3) == b"abc"
+
+
+async def test_what_a_dead_task_left_at_the_door_is_turned_away(rig: Rig) -> None:
+    """S4: words queued by one attempt never reach the next one of the zone."""
+    await rig.door.shut()
+    late = socket.socket(socket.AF_UNIX)
+    late.connect(str(rig.door.path))
+    late.sendall(call("output", "name=bucket/key") + data(b"of a dead task"))
+    late.close()
+    rig.door.admit(rig.calls.serve)
+    assert await rig.say(call("output"), data(b"x")) == (Kind.DONE, "")
+    assert [output.size for output in await rig.outputs.store()] == [1]
+    assert "objects" not in rig.gateway.calls
+
+
+async def test_nobody_is_served_between_tasks(rig: Rig) -> None:
+    await rig.door.shut()
+    assert await rig.say(call("output"), data(b"x")) is None
+
+
+async def test_endless_output_ends_the_task(rig: Rig) -> None:
+    """S5: the outputs of a task are bounded together."""
+    block = b"x" * FRAME_MAX_BYTES
+    answer = await rig.say(call("output"), *[encode_frame(Kind.DATA, block)] * 40)
+    assert rig.calls.exceeded
+    assert rig.killed.is_set()
+    assert answer is None or answer[0] is Kind.FAILED
+    await rig.outputs.discard()
+
+
+async def test_outputs_are_bounded_in_number_and_named_once(rig: Rig) -> None:
+    assert await rig.say(call("output", "name=bucket/key"), data(b"1")) == (Kind.DONE, "")
+    assert "already" in await refused(rig, call("output", "name=bucket/key"), data(b"2"))
+    for _ in range(4):
+        assert await rig.say(call("output"), data(b"x")) == (Kind.DONE, "")
+    assert "at most 5 outputs" in await refused(rig, call("output"), data(b"x"))
+    names = [f"bucket/{number}" for number in range(6)]
+    assert "at most 5 outputs" in await refused(rig, call("refer", *names), encode_frame(Kind.END))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        b"",
+        b"\0" * 5,
+        b"\xff" * 50,
+        call("unknown"),
+        call("output", "odd=1"),
+        data(b"x"),
+        call("refer", "\n"),
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+)
+async def test_nonsense_is_refused_and_harms_nobody(rig: Rig, said: bytes) -> None:
+    reader, writer = await asyncio.open_unix_connection(rig.door.path)
+    writer.write(said)
+    writer.write_eof()
+    answer = await reader.read()
+    assert not answer or answer[0] == Kind.FAILED
+    writer.close()
+    await writer.wait_closed()
+    assert await rig.say(call("output"), data(b"fine")) == (Kind.DONE, "")
+
+
+async def test_the_stores_trouble_ends_the_attempt_and_says_nothing_of_the_node(rig: Rig) -> None:
+    """J2: an attempt whose lease was lost gets nothing any more."""
+    rig.gateway.stale = True
+    assert "/secret" not in await refused(rig, call("output", "name=bucket/key"), data(b"x"))
+    assert rig.killed.is_set()
+    assert rig.calls.trouble is not None
+
+
+async def test_connections_are_bounded(rig: Rig) -> None:
+    """S3: beyond the bound a program is turned away, and those inside go on."""
+    inside = [await asyncio.open_unix_connection(rig.door.path) for _ in range(PROGRAM_CONNECTIONS_MAX)]
+    assert await rig.say(call("output"), data(b"x")) is None
+    for _, writer in inside:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def test_what_came_to_nothing_leaves_no_blob(rig: Rig) -> None:
+    """J1: outputs that went to the volume already are removed with their attempt."""
+    blob = b"".join(encode_frame(Kind.DATA, b"x" * FRAME_MAX_BYTES) for _ in range(10)) + encode_frame(Kind.END)
+    assert await rig.say(call("output"), blob) == (Kind.DONE, "")
+    blobs = Path(rig.node.storage.volume.layout.blobs)
+    assert [path for path in blobs.rglob("*") if path.is_file()]
+    await rig.outputs.discard()
+    assert not [path for path in blobs.rglob("*") if path.is_file()]
