@@ -34,7 +34,10 @@ class TaskRunner(Protocol):
 
 
 class Lanes:
-    """Up to `count` tasks side by side. `on_result` takes each result, `on_change` hears that there may be room."""
+    """Up to `count` tasks side by side, and one more in reserve for a job that has none running (J8).
+
+    `on_result` takes each result, `on_change` hears that there may be room.
+    """
 
     def __init__(
         self,
@@ -56,6 +59,7 @@ class Lanes:
         self._attempts: dict[AttemptRef, Attempt] = {}
         self._running = 0
         self._waiting = 0
+        self._reserved: Attempt | None = None
         self._finishing = 0
         self._task_s: float | None = None
         self._jobs: set[asyncio.Task[None]] = set()
@@ -68,7 +72,13 @@ class Lanes:
 
     @property
     def running(self) -> int:
-        return self._running
+        return self._running + (self._reserved is not None)
+
+    @property
+    def reserve_wanted(self) -> bool:
+        """Whether every lane is busy and the one in reserve is not."""
+        free = self._reserved is None and not self._closing and self.unavailable is None
+        return free and self._running + self._waiting >= self.count and not self._idle_groups()
 
     @property
     def waiting(self) -> int:
@@ -161,11 +171,18 @@ class Lanes:
         """Start whatever can be started."""
         if not self._closing:
             self._builder.build_wanted(self._groups.values(), self.count)
+        if self._reserved is not None and self._running < self.count:
+            self._reserved = None  # it has a lane of its own now, and the one in reserve is free again
+            self._running += 1
         while self._running < self.count and self._finishing < FINISHING_MAX and not self._closing:
             group_or_none = self._next_group()
             if group_or_none is None:
-                return
+                break
             self._start_task(group_or_none)
+        if self._running >= self.count and self._waiting and self._reserved is None and not self._closing:
+            group_or_none = next((group for group in self._idle_groups() if group.idle), None)
+            if group_or_none is not None:
+                self._start_task(group_or_none, reserved=True)
 
     async def close(self) -> None:
         """Kill what runs and end every zone."""
@@ -186,11 +203,19 @@ class Lanes:
                 return group
         return None
 
-    def _start_task(self, group: Group) -> None:
+    def _idle_groups(self) -> list[Group]:
+        """Phases with waiting tasks, of jobs that have none running here."""
+        running = {job_id for (job_id, _), group in self._groups.items() if group.busy}
+        return [group for (job_id, _), group in self._groups.items() if group.waiting and job_id not in running]
+
+    def _start_task(self, group: Group, *, reserved: bool = False) -> None:
         attempt = group.waiting.popleft()
         zone = group.idle.pop().zone
         self._waiting -= 1
-        self._running += 1
+        if reserved:
+            self._reserved = attempt
+        else:
+            self._running += 1
         group.busy += 1
         attempt.stage = Stage.RUNNING
         attempt.worker = self._start(self._run(group, zone, attempt))
@@ -205,7 +230,10 @@ class Lanes:
         except Exception as error:
             self._refuse(attempt, own_fault(error))
         finally:
-            self._running -= 1
+            if self._reserved is attempt:
+                self._reserved = None
+            else:
+                self._running -= 1
             group.busy -= 1
             if ended is None or self._closing:
                 self._builder.close(zone)

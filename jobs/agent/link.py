@@ -38,6 +38,8 @@ class Link:
         self._clock = clock
         self._specs: OrderedDict[tuple[str, int], PhaseSpec] = OrderedDict()
         self._changes = [asyncio.Event() for _ in gateways.all]
+        self._busy = asyncio.Event()
+        """Whether the lane in reserve is all that is free."""
         self._heard_s = clock.monotonic_s()
         self.reachable = False
 
@@ -45,7 +47,14 @@ class Link:
         """There may be room for more tasks, or something to report."""
         for change in self._changes:
             change.set()
+        self._note_busy()
         self._reports.nudge()
+
+    def _note_busy(self) -> None:
+        if self._lanes.reserve_wanted:
+            self._busy.set()
+        else:
+            self._busy.clear()
 
     def held(self) -> tuple[AttemptRef, ...]:
         """Every attempt this node still works on or has not reported."""
@@ -55,6 +64,7 @@ class Link:
         async with asyncio.TaskGroup() as group:
             for gateway, change in zip(self._gateways.all, self._changes, strict=True):
                 group.create_task(self._poll(gateway, change))
+                group.create_task(self._poll_for_reserve(gateway))
             group.create_task(self._reports.run())
             group.create_task(self._keep_house())
 
@@ -88,6 +98,26 @@ class Link:
             self._heard_s = max(self._heard_s, asked_s)
             self.reachable = True
             self.accept(reply)
+
+    async def _poll_for_reserve(self, gateway: Gateway) -> None:
+        """While all lanes are busy: a task of a job that has none running would start at once (J8)."""
+        turn = 0
+        while True:
+            await self._busy.wait()
+            asked_s = self._clock.monotonic_s()
+            request = LeaseRequest(self._node_id, self._epoch, free_lanes=1, wait_s=2 * HEARTBEAT_S, reserve=True)
+            try:
+                reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
+            except MantaError:
+                await asyncio.sleep(backoff_s(turn))
+                turn += 1
+                continue
+            turn = 0
+            if reply.tasks:
+                self.accept(reply, reserved=True)
+            else:
+                await self._pause_if_early(asked_s)
+            self.changed()
 
     async def _until_worth_asking(self, change: asyncio.Event) -> None:
         """Until the lanes will soon want more tasks, or it is time to say that we are alive."""
@@ -129,7 +159,7 @@ class Link:
             known_phases=tuple(self._specs),
         )
 
-    def accept(self, reply: LeaseReply) -> None:
+    def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:
         """Take in what a gateway granted, and let go of what it took away."""
         for ref in reply.lost:
             if not self._reports.lose(ref):
@@ -138,9 +168,10 @@ class Link:
             self._forget_job(job_id)
         for spec in reply.phases:
             self._remember(spec)
-        room = self._lanes.room() if self._lanes.unavailable is None else len(reply.tasks)
+        room = len(reply.tasks) if reserved or self._lanes.unavailable is not None else self._lanes.room()
         known = [(lease, self._specs.get((lease.job_id, lease.phase))) for lease in reply.tasks]
         self._lanes.add([Attempt(lease, spec) for lease, spec in known if spec is not None][:room])
+        self._note_busy()
 
     def _remember(self, spec: PhaseSpec) -> None:
         self._specs[spec.job_id, spec.phase] = spec

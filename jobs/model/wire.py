@@ -86,7 +86,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     """`held` names every attempt the node still works on or has not reported; what it does not name is offered again.
 
     `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
-    `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again.
+    `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
+    asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
     """
 
     node_id: str
@@ -95,6 +96,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     wait_s: float
     held: tuple[AttemptRef, ...] = ()
     known_phases: tuple[tuple[str, int], ...] = ()
+    reserve: bool = False
     version: int = VERSION
 
 

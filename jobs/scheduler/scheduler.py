@@ -62,6 +62,8 @@ class Scheduler:
         self._placement = placement
         self._make_id = make_id
         self._nodes = Wakes()
+        self._reserves = Wakes()
+        """Polls for the lane in reserve: what lets a job have none running wakes them too."""
         self._watchers = Wakes()
         self._deliveries = Deliveries()
         self._renewed: dict[str, tuple[str, float]] = {}
@@ -76,6 +78,7 @@ class Scheduler:
         """Answer every long poll now, and each new one at once: the process is to end."""
         self._draining = True
         self._nodes.wake_all()
+        self._reserves.wake_all()
         self._watchers.wake_all()
 
     async def close(self) -> None:
@@ -143,9 +146,11 @@ class Scheduler:
         if math.isnan(request.wait_s):
             raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
-        await self._renew(node_id, request.epoch, begins=True)
-        await self._take_back(request)
-        event = self._nodes.enter(node_id)
+        if not request.reserve:
+            await self._renew(node_id, request.epoch, begins=True)
+            await self._take_back(request)
+        waiting = self._reserves if request.reserve else self._nodes
+        event = waiting.enter(node_id)
         try:
             while True:
                 event.clear()
@@ -157,18 +162,19 @@ class Scheduler:
                 if not await self._renew(node_id, request.epoch, begins=False):
                     return LeaseReply()
         finally:
-            self._nodes.leave(node_id, event)
+            waiting.leave(node_id, event)
 
     async def _look(self, request: LeaseRequest) -> LeaseReply | None:
         """What there is to say now."""
         lost = await self._lost(request)
         granted: list[Granted] = []
         lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
-        if lanes > 0 and not self._draining and await self.jobs.has_ready(request.node_id):
+        ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
+        if lanes > 0 and not self._draining and await ready(request.node_id):
             now_ms = int(self._clock.wall_s() * 1000)
             slots = [self._make_id(now_ms) for _ in range(lanes)]
             if self._can_copy(slots[0], request.node_id):
-                granted = await self.jobs.lease(request.node_id, request.epoch, slots)
+                granted = await self.jobs.lease(request.node_id, request.epoch, slots, idle_jobs_only=request.reserve)
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
@@ -202,9 +208,10 @@ class Scheduler:
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
             leases.append(self._lease_of(grant, request.node_id, spec.timeout_s))
-        self._deliveries.granted(
-            request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
-        )
+        if not request.reserve:
+            self._deliveries.granted(
+                request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
+            )
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 
@@ -222,6 +229,7 @@ class Scheduler:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         stirred = await self.jobs.report(request.node_id, request.results)
         self.stir(stirred)
+        self._reserves.wake([request.node_id])
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
 
     async def inputs(self, request: InputsRequest) -> InputsReply:
@@ -269,8 +277,10 @@ class Scheduler:
         """Wake who waits for what changed."""
         if ANY_NODE in stirred.ready:
             self._nodes.wake_all()
+            self._reserves.wake_all()
         else:
             self._nodes.wake(stirred.ready | stirred.lost)
+            self._reserves.wake(stirred.ready)
         self._watchers.wake(stirred.jobs)
         self._keeper.tend(stirred.more)
 
@@ -282,6 +292,7 @@ class Scheduler:
     def _sweep(self) -> None:
         """Once a second: other gateways make tasks too, and do not wake our polls."""
         self._nodes.wake_all()
+        self._reserves.wake_all()
         now_s = self._clock.monotonic_s()
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]

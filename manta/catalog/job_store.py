@@ -71,8 +71,17 @@ class JobStore(Protocol):
         """Whether `lease` may find something: a cheap read."""
         ...
 
-    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
-        """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among jobs."""
+    async def has_idle(self, node_id: str) -> bool:
+        """Whether a job that has no task running has some for that node: a cheap read."""
+        ...
+
+    async def lease(
+        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+    ) -> list[Granted]:
+        """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among accounts, then jobs.
+
+        `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8).
+        """
         ...
 
     async def running(self, node_id: str) -> list[TaskRow]:

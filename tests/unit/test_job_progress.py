@@ -1,4 +1,4 @@
-"""What a job's progress says: totals only when they are known, rates only when measured, nothing that moves a cursor."""
+"""What a job's progress says: totals once known, rates once measured, nothing that moves a cursor."""
 
 import pytest
 from hypothesis import given

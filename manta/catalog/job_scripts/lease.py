@@ -26,16 +26,20 @@ def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool)
     return (yield from _lose_all([task for task in old if task.epoch != epoch], now_ms, delivered=True))
 
 
-def lease(node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:
+def lease(
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, *, idle_jobs_only: bool = False
+) -> Script[list[Granted]]:
     """Tasks for that many slots, taken in turn from the accounts and jobs that have the fewest running."""
     agent = yield Op("agent_get", (node_id,))
     if not agent or agent[0][0] != epoch:
         return []
-    claims: dict[str, Claim] = {}
-    for queue in (node_id, ANY_NODE):
-        rows = yield Op("ready_jobs", (queue, FAIR_JOBS_MAX))
-        claims.update({row[0]: Claim(*row) for row in rows})
     granted: list[Granted] = []
+    if idle_jobs_only:
+        for claim in (yield from idle_claims(node_id)):
+            if len(granted) < len(slots):
+                granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms)
+        return granted
+    claims = yield from _claims(node_id)
     rest = dict(claims)
     while rest and len(granted) < len(slots):
         shares = share(len(slots) - len(granted), list(rest.values()))
@@ -48,6 +52,24 @@ def lease(node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script
         if len(granted) == before:
             break
     return granted
+
+
+def _claims(node_id: str) -> Script[dict[str, Claim]]:
+    claims: dict[str, Claim] = {}
+    for queue in (node_id, ANY_NODE):
+        rows = yield Op("ready_jobs", (queue, FAIR_JOBS_MAX))
+        claims.update({row[0]: Claim(*row) for row in rows})
+    return claims
+
+
+def idle_claims(node_id: str) -> Script[list[Claim]]:
+    """Jobs that have a task for the node and none running anywhere; those of the least busy account first."""
+    claims = yield from _claims(node_id)
+    busy: dict[str, int] = {}
+    for claim in claims.values():
+        busy[claim.owner_id] = busy.get(claim.owner_id, 0) + claim.running
+    idle = [claim for claim in claims.values() if not claim.running]
+    return sorted(idle, key=lambda claim: (busy[claim.owner_id], claim.job_id))
 
 
 def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:

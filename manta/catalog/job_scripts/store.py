@@ -79,8 +79,13 @@ class ScriptedJobs(ABC):
     async def has_ready(self, node_id: str) -> bool:
         return bool(await self._rows("ready_any", node_id, ANY_NODE))
 
-    async def lease(self, node_id: str, epoch: str, slots: Sequence[str]) -> list[Granted]:
-        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now()))
+    async def has_idle(self, node_id: str) -> bool:
+        return bool(await self.read(lambda: lease.idle_claims(node_id)))
+
+    async def lease(
+        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+    ) -> list[Granted]:
+        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now(), idle_jobs_only=idle_jobs_only))
 
     async def running(self, node_id: str) -> list[TaskRow]:
         return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]
