@@ -1,5 +1,6 @@
 """Where the in-task programs lie in a zone, and what they are made of."""
 
+import subprocess
 import sys
 from pathlib import Path
 from typing import Final
@@ -7,7 +8,20 @@ from typing import Final
 PROGRAMS_FOLDER: Final = "/manta/bin"
 NAMES: Final = ("maggr", "mcat", "mget", "mls", "mpipe", "mput", "msplit", "mtee")
 _PROGRAM: Final = f"{PROGRAMS_FOLDER}/manta-task"
+_CODE: Final = "/manta/code"
 _INTERPRETERS: Final = ("/usr/bin/python3", "/usr/local/bin/python3")
+_COMPILE_TIMEOUT_S: Final = 30.0
+_COMPILE: Final = (
+    "import marshal, sys; "
+    "code = compile(sys.stdin.buffer.read(), 'manta-task', 'exec', dont_inherit=True, optimize=2); "
+    "sys.stdout.buffer.write(marshal.dumps(code))"
+)
+_START: Final = f"""\
+import marshal
+with open("{_CODE}", "rb") as file:
+    code = marshal.loads(file.read())
+exec(code)
+"""
 
 
 def interpreter() -> str:
@@ -20,11 +34,26 @@ def interpreter() -> str:
 
 
 def programs() -> dict[str, bytes]:
-    """Executable files by their path in the zone."""
+    """Files by their path in the zone. Compiled here by that very Python, so that no start has to do it again."""
+    python = interpreter()
     source = Path(__file__).with_name("task_programs.py").read_bytes()
-    return {_PROGRAM: f"#!{interpreter()} -IS\n".encode() + source}
+    first_line = f"#!{python} -IS\n".encode()
+    code = _compiled(python, source)
+    if code is None:
+        return {_PROGRAM: first_line + source}
+    return {_PROGRAM: first_line + _START.encode(), _CODE: code}
 
 
 def links() -> dict[str, str]:
     """The names by which the one program is called."""
     return {f"{PROGRAMS_FOLDER}/{name}": Path(_PROGRAM).name for name in NAMES}
+
+
+def _compiled(python: str, source: bytes) -> bytes | None:
+    try:
+        done = subprocess.run(
+            [python, "-IS", "-c", _COMPILE], input=source, capture_output=True, timeout=_COMPILE_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout if done.returncode == 0 and done.stdout else None
