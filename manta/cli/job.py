@@ -185,6 +185,27 @@ def outputs(job: JobId, json: Json = False) -> None:
 
 
 @app.command()
+def logs(
+    job: JobId,
+    task: Annotated[
+        int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job errors --json`.")
+    ] = None,
+    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the task has ended.")] = False,
+) -> None:
+    """Print what a task said on stderr (its last 64 KiB); without a task, what each failed one said last."""
+    with connect() as store:
+        found = store.job(job)
+        if task is None and follow_it:
+            raise InvalidArgument("-f follows one task: name it, as in `manta job logs -f JOB 7`.")
+        if task is None:
+            _show_errors(found, json=False)
+            return
+        for piece in found.follow_stderr(task) if follow_it else (found.stderr(task),):
+            sys.stdout.buffer.write(piece)
+            sys.stdout.buffer.flush()
+
+
+@app.command()
 def errors(job: JobId, json: Json = False) -> None:
     """Print each failure: input, code, message, stderr."""
     with connect() as store:

@@ -156,6 +156,10 @@ class Job:
         """What the task wrote to stderr: its last 64 KiB."""
         return self._transport.call("GET", f"/jobs/{self.id}/tasks/{task}/stderr")
 
+    def follow_stderr(self, task: int) -> Iterator[bytes]:
+        """What the task says on stderr as it says it, until it has ended."""
+        return self._transport.stream(f"/jobs/{self.id}/tasks/{task}/stderr", {"follow": "1"})
+
     def _lines(self, what: str, after: int = 0) -> Iterator[Line]:
         while True:
             query = {"after": after, "limit": JOB_PAGE_LINES}

@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 import botocore.exceptions
 import msgspec
+import urllib3
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
 
 from manta.core import errors
 from manta.core.errors import MantaError
+from manta.core.limits import EVENT_STREAM_S
 from manta.sdk.session import Session
 
 API = "/_manta/v1"
@@ -112,6 +114,22 @@ class Transport:
     def json(self, method: str, path: str, **options: Any) -> Any:
         """Like `call`, the reply decoded."""
         return msgspec.json.decode(self.call(method, path, **options) or b"null")
+
+    def stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
+        """The reply's body in pieces as they come, over a connection of its own; it may be silent for long."""
+        http = URLLib3Session(verify=self._session.ca_bundle or True, timeout=(10, EVENT_STREAM_S))
+        url = f"{self._session.url}{API}{path}?{urlencode(query)}"
+        request = AWSRequest(method="GET", url=url, stream_output=True)
+        self._signer.add_auth(request)
+        try:
+            answer = http.send(request.prepare())
+            if answer.status_code >= 400:
+                raise _read_error(answer.status_code, bytes(answer.content))
+            yield from answer.raw.stream(decode_content=False)
+        except (botocore.exceptions.HTTPClientError, urllib3.exceptions.HTTPError) as error:
+            raise errors.ServiceUnavailable(f"The store at {self._session.url} went away: ask again.") from error
+        finally:
+            http.close()
 
     def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> bytes:
         request = AWSRequest(method=method, url=url, data=payload, headers=headers)

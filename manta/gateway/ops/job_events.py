@@ -28,7 +28,7 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Streams:
-    """How many streams of events this gateway serves now."""
+    """How many streams of events, or of stderr, this gateway serves now."""
 
     open: int = 0
 
@@ -37,14 +37,20 @@ async def job_events(context: Context, request: Request) -> Response:
     """The stream. SlowDown when this gateway has limits.EVENT_STREAMS_MAX of them."""
     view = await find_job(context, request)
     after = _last_event_id(request)
+    streams = free_stream(context)
+    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
+    return ChunkedResponse(200, headers, counted(streams, _events(context, view, after)))
+
+
+def free_stream(context: Context) -> Streams:
+    """The count, with room for one more. SlowDown."""
     streams = context.extras.get(Streams)
     if not isinstance(streams, Streams):
         streams = Streams()
         context.provide(streams)
     if streams.open >= limits.EVENT_STREAMS_MAX:
-        raise SlowDown("This gateway serves as many streams of events as it can: ask again, or use ?wait=.")
-    headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    return ChunkedResponse(200, headers, _counted(streams, _events(context, view, after)))
+        raise SlowDown("This gateway serves as many streams as it can: ask again, or ask without following.")
+    return streams
 
 
 def _last_event_id(request: Request) -> int:
@@ -54,7 +60,7 @@ def _last_event_id(request: Request) -> int:
     return int(text)
 
 
-async def _counted(streams: Streams, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+async def counted(streams: Streams, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     streams.open += 1
     try:
         async with aclosing(chunks):

@@ -15,12 +15,12 @@ from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import JobView, Line, NewJob
 from manta.core import limits
-from manta.core.errors import BadRequest, InvalidArgument, NoSuchJob, NotImplementedHere
+from manta.core.errors import BadRequest, InvalidArgument, NotImplementedHere
 from manta.core.names import new_job_id
 from manta.gateway.context import Context
-from manta.gateway.jobs import read_stderr
 from manta.gateway.ops.job_common import check_output, find_job, shown_job, whole_number
 from manta.gateway.ops.job_events import job_events
+from manta.gateway.ops.job_stderr import task_stderr
 from manta.gateway.request import Request
 from manta.gateway.responses import NDJSON, Response, json_response
 from manta.gateway.router import ApiRoute
@@ -154,21 +154,6 @@ async def job_errors(context: Context, request: Request) -> Response:
     return _pages(await context.catalog.jobs.errors(view.job_id, after, limit))
 
 
-async def task_stderr(context: Context, request: Request) -> Response:
-    """The last 64 KiB that the task said on stderr, from the node that ran it. NodeUnavailable while that is away."""
-    if request.query.get("follow", "0") not in ("", "0", "false"):
-        raise NotImplementedHere("`follow` of a task's stderr is not implemented in this version: ask again.")
-    view = await find_job(context, request)
-    number = request.params["task"]
-    if not (number.isascii() and number.isdigit() and len(number) < 19):
-        raise InvalidArgument(f"A task has a number, not {number[:40]!r}.")
-    task = await context.catalog.jobs.get_task(view.job_id, int(number))
-    if not task.node_id:
-        raise NoSuchJob(f"Task {task.task_id} of job {view.job_id} has not run: it has said nothing.")
-    said = await read_stderr(context, task.node_id, view.job_id, task.task_id)
-    return Response(200, None, said, "text/plain; charset=utf-8")
-
-
 async def not_yet(_context: Context, _request: Request) -> Response:
     raise NotImplementedHere("explain of jobs is not implemented in this version.")
 
@@ -218,7 +203,7 @@ API_ROUTES = (
     ApiRoute("RetryJob", retry_job, "POST", "v1/jobs/{id}/retry"),
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
     ApiRoute("JobEvents", job_events, "GET", "v1/jobs/{id}/events", long=True),
-    ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr"),
+    ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr", long=True),
     ApiRoute("JobInputs", job_inputs, "GET", "v1/jobs/{id}/inputs"),
     ApiRoute("JobOutputs", job_outputs, "GET", "v1/jobs/{id}/outputs"),
     ApiRoute("JobErrors", job_errors, "GET", "v1/jobs/{id}/errors"),
