@@ -56,7 +56,7 @@ class Verifier:
         size = found.st_size
         if start < 0 or length < 0 or start + length > size:
             raise InvalidRange
-        key = (found.st_ino, size, found.st_mtime_ns, found.st_ctime_ns)
+        key = _key(found)
         known = self._known(key)
         wanted = _mask(start, length)
         missing = wanted & ~known.blocks if known else wanted
@@ -67,6 +67,15 @@ class Verifier:
             raise BlobDamaged
         _check_blocks(descriptor, expected, missing)
         self._remember(key, missing)
+
+    def trusts_whole(self, found: os.stat_result) -> bool:
+        """Whether a file of one block was checked before and has not changed since."""
+        known = self._known(_key(found))
+        return known is not None and bool(known.blocks & 1)
+
+    def trust_whole(self, found: os.stat_result) -> None:
+        """Remember that a file of one block matched."""
+        self._remember(_key(found), 1)
 
     def _known(self, key: _Key) -> _Checked | None:
         entry = self._checked.get(key)
@@ -85,6 +94,10 @@ class Verifier:
                     del self._checked[old]
             self._checked.pop(key, None)
             self._checked[key] = _Checked(self._monotonic(), blocks)
+
+
+def _key(found: os.stat_result) -> _Key:
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def unreadable(error: OSError) -> MantaError:
