@@ -138,6 +138,35 @@ def test_references_are_the_outputs_of_a_last_phase(store: Store) -> None:
     assert _names(job) == ["refer/a", "refer/b", "refer/a"]
 
 
+def test_an_intermediate_input_by_reference(store: Store) -> None:
+    """What has no name outside the job is passed on by reference too, but not out of the job."""
+    _bucket(store, "between", {"in": b"x"})
+    again = _map('mcat "$MANTA_INPUT_OBJECT" "$MANTA_INPUT_OBJECT"')
+    job = _clean(store.submit([_map("echo hi"), again, _reduce("cat")], inputs=["s3://between/in"]))
+    assert _outputs(store, job) == [b"hi\nhi\n"]
+    error = _error(store.submit([_map("echo hi"), again], inputs=["s3://between/in"]))
+    assert error["code"] == "ResourceNotFound"
+    assert "mpipe" in error["message"]
+
+
+def test_a_retry_meets_nothing_of_the_try_before(store: Store) -> None:
+    """J1: the first attempt put out the same name, and failed."""
+    _bucket(store, "retried", {"in": b"x"})
+    command = 'echo "attempt $MANTA_ATTEMPT" | mpipe retried/out && test "$MANTA_ATTEMPT" = 2'
+    job = _clean(store.submit([_map(command, retries=1)], inputs=["s3://retried/in"]))
+    assert _names(job) == ["retried/out"]
+    assert store.read("s3://retried/out") == b"attempt 2\n"
+
+
+def test_processes_left_behind_put_nothing_out(store: Store) -> None:
+    """What is still being sent when the task's first process ends did not come whole."""
+    _bucket(store, "behind", {"in": b"x"})
+    command = "(echo late; sleep 60) | mpipe behind/late & echo now | mpipe behind/now"
+    job = _clean(store.submit([_map(command)], inputs=["s3://behind/in"]))
+    assert _names(job) == ["behind/now"]
+    assert _keys(store, "behind") == ["in", "now"]
+
+
 def test_unnamed_outputs_and_large_ones(store: Store) -> None:
     """Several outputs of one task, more than fits in memory; all of it arrives, in every copy's own words."""
     _bucket(store, "many", {"in": b"x"})
