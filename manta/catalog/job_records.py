@@ -148,3 +148,16 @@ class Line:
 
     seq: int
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class FoundInputs:
+    """A page of inputs as a job would find them: (size, nodes that hold it) of each, and how many it could not read.
+
+    The next page begins at spec number `position`, behind the key `after`.
+    """
+
+    sizes: tuple[tuple[int, tuple[str, ...]], ...]
+    unreadable: dict[str, int]
+    position: int
+    after: str

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from jobs.model.document import JobPlan
+from jobs.model.inputs import InputSpec
 from jobs.model.wire import AttemptRef, TaskResult
-from manta.catalog.job_records import Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
+from manta.catalog.job_records import FoundInputs, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
 
 
 class JobStore(Protocol):
@@ -33,6 +34,12 @@ class JobStore(Protocol):
 
     async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
         """(number, encoded inputs, count) as they were given, for a clone."""
+        ...
+
+    async def find_inputs(
+        self, owner_id: str, plan: JobPlan, specs: Sequence[InputSpec], position: int, after: str
+    ) -> FoundInputs:
+        """A page of what a job of that owner would find; nothing is written."""
         ...
 
     async def cancel_job(self, job_id: str, reason: str) -> Stirred:

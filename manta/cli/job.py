@@ -83,6 +83,28 @@ def create(context: typer.Context) -> None:
         output.line(_submit(store, arguments, end=bool(arguments.inputs)).id)
 
 
+@app.command(context_settings=_RAW)
+def explain(context: typer.Context) -> None:
+    """Show what `manta job run` with these arguments would do: inputs, bytes, nodes, tasks. Nothing is run."""
+    arguments = parse(context.args, _read)
+    with connect() as store:
+        plan = store.explain(arguments.phases, inputs=list(_inputs(arguments)), properties=arguments.properties)
+    if arguments.json:
+        output.json_line(plan)
+        return
+    more = "" if plan["complete"] else " and more"
+    output.line(f"{plan['inputs']:,} inputs{more}, {output.size_text(plan['input_bytes'])}")
+    for code, count in plan["unreadable"].items():
+        output.line(f"  {count:,} cannot be read: {code}")
+    for number, phase in enumerate(plan["phases"]):
+        output.line(f"  {number} {phase['type']:<7} {phase['tasks']:,} tasks  {phase['exec'][:60]}")
+    for node in plan["nodes"]:
+        output.line(
+            f"  {node['node']}  holds {node['inputs']:,} ({output.size_text(node['bytes'])}), "
+            f"runs about {node['tasks']:,}"
+        )
+
+
 @app.command()
 def add(job: JobId, inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT…")] = None) -> None:
     """Add inputs; without any, one per line from stdin."""

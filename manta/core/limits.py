@@ -146,6 +146,8 @@ JOB_INPUTS_MAX_BYTES: Final = 16 * MIB
 IDEMPOTENCY_KEY_MAX_CHARS: Final = 255
 JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
+EXPLAIN_INPUTS_MAX: Final = 100_000
+"""Inputs that an explanation of a job looks up."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
 EVENT_STREAM_S: Final = 3600.0

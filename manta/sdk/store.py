@@ -201,6 +201,19 @@ class Store:
         answer = self._transport.json("POST", "/jobs", body=document, headers=headers)
         return Job(self._transport, answer["id"])
 
+    def explain(
+        self,
+        phases: Sequence[Mapping[str, object]],
+        *,
+        inputs: Sequence[str | Mapping[str, object]] = (),
+        properties: Mapping[str, object] | None = None,
+    ) -> dict[str, Any]:
+        """What such a job would do: inputs, bytes, tasks of each phase and node. Nothing is run."""
+        given = {name: value for name, value in (properties or {}).items() if value is not None}
+        document = {"phases": list(phases), "inputs": list(inputs), **given}
+        answer: dict[str, Any] = self._transport.json("POST", "/jobs/explain", body=document)
+        return answer
+
     def job(self, job_id: str) -> Job:
         """An existing job; it is not asked for before you use it."""
         return Job(self._transport, job_id)

@@ -217,13 +217,18 @@ async def test_a_node_speaks_for_itself_only(gateway: RunningGateway) -> None:
     assert reply.status == 403
 
 
-async def test_what_is_not_there_yet_says_so(gateway: RunningGateway) -> None:
+async def test_a_job_is_explained_and_not_run(gateway: RunningGateway) -> None:
     client = Client(gateway)
-    job = await client.job(MAP, end=False)
-    for method, path in (
-        ("POST", "/jobs/explain"),
-    ):
-        assert (await client.ask(method, path)).status == 501
+    inputs = ["s3://books/*.txt", "s3://books/sub/", "s3://books/none", "s3://absent/x", "nonsense"]
+    document = {"phases": [MAP, {**REDUCE, "count": 2}, MAP], "inputs": inputs}
+    reply = await client.ask("POST", "/jobs/explain", document)
+    plan = msgspec.json.decode(reply.body)
+    assert (reply.status, plan["inputs"], plan["input_bytes"], plan["complete"]) == (200, 3, 30, True)
+    assert plan["unreadable"] == {"ResourceNotFound": 2, "InvalidInput": 1}
+    assert [phase["tasks"] for phase in plan["phases"]] == [3, 2, 2]
+    assert plan["nodes"] == [{"node": "n1", "inputs": 3, "bytes": 30, "tasks": 3}]
+    assert await client.lines("/jobs") == []
+    assert (await client.ask("POST", "/jobs/explain", {"phases": []})).status == 400
 
 
 async def test_a_job_with_failures_is_retried(gateway: RunningGateway) -> None:

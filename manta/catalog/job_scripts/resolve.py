@@ -30,6 +30,15 @@ def _resolve_chunk(unit: Unit, chunk: Row, budget: int) -> Script[int]:
     """As much of the chunk as the budget allows; what is left of that."""
     number, data, position, after = chunk
     specs = decode_chunk(data)
+    position, after, budget = yield from resolve_specs(unit, specs, position, after, budget)
+    yield Op("chunk_save", (position, after, int(position >= len(specs)), unit.job.job_id, number))
+    return budget
+
+
+def resolve_specs(
+    unit: Unit, specs: Sequence[InputSpec], position: int, after: str, budget: int
+) -> Script[tuple[int, str, int]]:
+    """From that spec and key on, as far as the budget allows: where to go on from, and what is left of it."""
     while position < len(specs) and budget > 0:
         keys = list(takewhile(lambda spec: spec.key is not None or spec.malformed is not None, specs[position:]))
         if keys:
@@ -39,8 +48,7 @@ def _resolve_chunk(unit: Unit, chunk: Row, budget: int) -> Script[int]:
         looked_at, after = yield from _resolve_listing(unit, specs[position], after, budget)
         budget -= max(looked_at, 1)
         position += not after
-    yield Op("chunk_save", (position, after, int(position >= len(specs)), unit.job.job_id, number))
-    return budget
+    return position, after, budget
 
 
 def _resolve_keys(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:

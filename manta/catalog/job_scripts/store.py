@@ -5,9 +5,20 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from jobs.model.document import JobPlan
+from jobs.model.inputs import InputSpec
 from jobs.model.wire import AttemptRef, TaskResult
-from manta.catalog.job_records import ANY_NODE, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
-from manta.catalog.job_scripts import create, lease, report, retry, tend, views
+from manta.catalog.job_records import (
+    ANY_NODE,
+    FoundInputs,
+    Granted,
+    JobView,
+    Line,
+    NewJob,
+    ShuffleRow,
+    Stirred,
+    TaskRow,
+)
+from manta.catalog.job_scripts import create, explain, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -50,6 +61,11 @@ class ScriptedJobs(ABC):
 
     async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
         return [(row[0], row[1], row[2]) for row in await self._rows("chunks_page", job_id, after, limit)]
+
+    async def find_inputs(
+        self, owner_id: str, plan: JobPlan, specs: Sequence[InputSpec], position: int, after: str
+    ) -> FoundInputs:
+        return await self.read(lambda: explain.find_inputs(owner_id, plan, specs, position, after, self._now()))
 
     async def cancel_job(self, job_id: str, reason: str) -> Stirred:
         return await self.write(lambda: tend.cancel(job_id, reason, self._now()))

@@ -15,11 +15,12 @@ from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import JobView, Line, NewJob
 from manta.core import limits
-from manta.core.errors import BadRequest, InvalidArgument, NotImplementedHere
+from manta.core.errors import BadRequest, InvalidArgument
 from manta.core.names import new_job_id
 from manta.gateway.context import Context
 from manta.gateway.ops.job_common import check_output, find_job, shown_job, whole_number
 from manta.gateway.ops.job_events import job_events
+from manta.gateway.ops.job_explain import explain_job
 from manta.gateway.ops.job_stderr import task_stderr
 from manta.gateway.request import Request
 from manta.gateway.responses import NDJSON, Response, json_response
@@ -154,10 +155,6 @@ async def job_errors(context: Context, request: Request) -> Response:
     return _pages(await context.catalog.jobs.errors(view.job_id, after, limit))
 
 
-async def not_yet(_context: Context, _request: Request) -> Response:
-    raise NotImplementedHere("explain of jobs is not implemented in this version.")
-
-
 async def _answer(context: Context, view: JobView) -> Response:
     return json_response(shown_job(await context.catalog.jobs.get_job(view.job_id)))
 
@@ -194,7 +191,7 @@ def _created(view: JobView) -> Response:
 API_ROUTES = (
     ApiRoute("CreateJob", create_job, "POST", "v1/jobs"),
     ApiRoute("ListJobs", list_jobs, "GET", "v1/jobs"),
-    ApiRoute("ExplainJob", not_yet, "POST", "v1/jobs/explain"),
+    ApiRoute("ExplainJob", explain_job, "POST", "v1/jobs/explain"),
     ApiRoute("GetJob", get_job, "GET", "v1/jobs/{id}", long=True),
     ApiRoute("DeleteJob", delete_job, "DELETE", "v1/jobs/{id}"),
     ApiRoute("AddJobInputs", add_inputs, "POST", "v1/jobs/{id}/inputs"),

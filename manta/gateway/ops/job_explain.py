@@ -1,0 +1,79 @@
+"""What a job would do: `POST /jobs/explain` takes a job document, looks its inputs up, and runs nothing."""
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from jobs.model.document import JobDocument, JobPlan, parse_document
+from jobs.model.wire import TaskKind
+from manta.core import limits
+from manta.gateway.context import Context
+from manta.gateway.ops.job_common import check_output
+from manta.gateway.request import Request
+from manta.gateway.responses import Response, json_response
+
+
+@dataclass(slots=True)
+class Estimate:
+    """Sums over the inputs found. `tasks`: each input counted at the node that would have the fewest then."""
+
+    inputs: int = 0
+    size_bytes: int = 0
+    unreadable: Counter[str] = field(default_factory=Counter)
+    holds: Counter[str] = field(default_factory=Counter)
+    holds_bytes: Counter[str] = field(default_factory=Counter)
+    tasks: Counter[str] = field(default_factory=Counter)
+
+    def add(self, size_bytes: int, nodes: tuple[str, ...]) -> None:
+        self.inputs += 1
+        self.size_bytes += size_bytes
+        for node in nodes:
+            self.holds[node] += 1
+            self.holds_bytes[node] += size_bytes
+        if nodes:
+            self.tasks[min(nodes, key=lambda node: (self.tasks[node], node))] += 1
+
+    def shown(self, plan: JobPlan, *, complete: bool) -> dict[str, object]:
+        nodes = [
+            {"node": node, "inputs": self.holds[node], "bytes": self.holds_bytes[node], "tasks": self.tasks[node]}
+            for node in sorted(self.holds)
+        ]
+        return {
+            "inputs": self.inputs,
+            "input_bytes": self.size_bytes,
+            "unreadable": dict(self.unreadable),
+            "complete": complete,
+            "phases": phase_tasks(plan, self.inputs),
+            "nodes": nodes,
+        }
+
+
+def phase_tasks(plan: JobPlan, inputs: int) -> list[dict[str, object]]:
+    """Tasks of each phase, where each task has one output."""
+    found: list[dict[str, object]] = []
+    tasks = inputs
+    for phase in plan.phases:
+        tasks = phase.count if phase.kind is TaskKind.REDUCE else tasks
+        found.append({"type": phase.kind.value, "exec": phase.exec, "tasks": tasks})
+    return found
+
+
+async def explain_job(context: Context, request: Request) -> Response:
+    """The plan and its estimate, over limits.EXPLAIN_INPUTS_MAX inputs at most; `complete` says whether that is all."""
+    document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
+    await check_output(context, request, document.plan)
+    estimate = Estimate()
+    complete = await _look_up(context, request.account_id, document, estimate)
+    return json_response(estimate.shown(document.plan, complete=complete))
+
+
+async def _look_up(context: Context, owner_id: str, document: JobDocument, estimate: Estimate) -> bool:
+    position, after = 0, ""
+    while position < len(document.inputs):
+        if estimate.inputs + estimate.unreadable.total() >= limits.EXPLAIN_INPUTS_MAX:
+            return False
+        page = await context.catalog.jobs.find_inputs(owner_id, document.plan, document.inputs, position, after)
+        for size_bytes, nodes in page.sizes:
+            estimate.add(size_bytes, nodes)
+        estimate.unreadable.update(page.unreadable)
+        position, after = page.position, page.after
+    return True
