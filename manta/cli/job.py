@@ -10,6 +10,7 @@ import typer
 from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
 from manta.cli.job_arguments import USAGE, JobArguments, parse
+from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines, follow
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
@@ -225,6 +226,14 @@ def logs(
         for piece in found.follow_stderr(task) if follow_it else (found.stderr(task),):
             sys.stdout.buffer.write(piece)
             sys.stdout.buffer.flush()
+
+
+@app.command()
+def share(job: JobId) -> None:
+    """Print a job as one HTML page that stands alone: `manta job share JOB > page.html`."""
+    with connect() as store:
+        found = store.job(job)
+        output.line(page(found.status(), found.outputs(), found.errors()).rstrip())
 
 
 @app.command()

@@ -1,0 +1,102 @@
+"""A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped. Pure."""
+
+from collections.abc import Iterable
+from html import escape
+from itertools import islice
+
+from manta.cli.output import size_text
+from manta.sdk.jobs import JobStatus, Line, PhaseStatus
+
+LINES_MAX = 1000
+_STYLE = """
+:root { color-scheme: light dark; --text: #1c2024; --soft: #60646c; --line: #d9dadd; --back: #fff; --panel: #f6f7f8;
+  --good: #2b7a4b; --bad: #c4322f; --wait: #b7bac0; }
+@media (prefers-color-scheme: dark) { :root { --text: #e8e9eb; --soft: #a0a4ab; --line: #34373d; --back: #16181b;
+  --panel: #1f2226; --good: #4fb37a; --bad: #f0706c; --wait: #565a62; } }
+body { margin: 2rem auto; max-width: 60rem; padding: 0 1rem; color: var(--text); background: var(--back);
+  font: 15px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.5rem; margin: 0; } h2 { font-size: 1.1rem; margin: 2rem 0 .5rem; } .soft { color: var(--soft); }
+pre, code { font: 13px/1.45 ui-monospace, monospace; } pre { background: var(--panel); padding: .6rem .8rem;
+  margin: .4rem 0; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
+table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .6rem .3rem 0;
+  border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; } td.n { white-space: nowrap; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 1.15rem; }
+.bar { display: flex; height: .6rem; border-radius: 3px; overflow: hidden; background: var(--wait); margin: .4rem 0; }
+.good { background: var(--good); } .bad { background: var(--bad); } .failed { color: var(--bad); }
+"""
+
+
+def page(status: JobStatus, outputs: Iterable[Line], errors: Iterable[Line]) -> str:
+    """The document: what the job was, how its phases went, its failures, its outputs; LINES_MAX of each at most."""
+    name = status.name or f"Job {status.id}"
+    parts = [
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title>',
+        '<meta name="viewport" content="width=device-width, initial-scale=1">',
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
+        f"<style>{_STYLE}</style><h1>{escape(name)}</h1>",
+        f'<p class="soft">{escape(status.id)} · {escape(status.state)} · {escape(status.created or "")}'
+        f" to {escape(status.ended or 'now')}</p>",
+        _totals(status),
+        "<h2>Phases</h2>",
+        *(_phase(number, phase) for number, phase in enumerate(status.phases)),
+        _failures(errors, status.errors),
+        _outputs(outputs, status.outputs),
+    ]
+    return "\n".join(part for part in parts if part) + "\n"
+
+
+def _totals(status: JobStatus) -> str:
+    facts = {
+        "inputs": f"{status.inputs:,}",
+        "outputs": f"{status.outputs:,}",
+        "errors": f"{status.errors:,}",
+        "read in place": size_text(status.input_bytes_in_place),
+        "input moved": size_text(status.input_bytes_moved),
+        "shuffled": size_text(status.shuffle_bytes_moved),
+        "task seconds": f"{status.task_seconds:,.1f}",
+    }
+    return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()) + "</dl>"
+
+
+def _phase(number: int, phase: PhaseStatus) -> str:
+    counts = phase.tasks
+    whole = max(counts.total, 1)
+    bad = counts.failed + counts.cancelled
+    told = f"{counts.committed:,} of {counts.total:,} tasks done"
+    told += f', <span class="failed">{counts.failed:,} failed</span>' if counts.failed else ""
+    told += f", {counts.cancelled:,} cancelled" if counts.cancelled else ""
+    return (
+        f"<p><b>{number} {escape(phase.type)}</b> <span>{told}</span></p><pre>{escape(phase.exec)}</pre>"
+        f'<div class="bar"><div class="good" style="width:{100 * counts.committed / whole:.2f}%"></div>'
+        f'<div class="bad" style="width:{100 * bad / whole:.2f}%"></div></div>'
+    )
+
+
+def _failures(errors: Iterable[Line], count: int) -> str:
+    rows = []
+    for entry in islice(errors, LINES_MAX):
+        said = str(entry.get("stderr") or "").rstrip()
+        rows.append(
+            f"<tr><td>{escape(str(entry.get('input') or entry.get('task')))}</td><td>{escape(str(entry['code']))}</td>"
+            f"<td>{escape(str(entry['message']))}{f'<pre>{escape(said)}</pre>' if said else ''}</td>"
+            f"<td>{escape(str(entry.get('node') or ''))}</td></tr>"
+        )
+    return _table("Failures", ("input", "code", "message", "node"), rows, count)
+
+
+def _outputs(outputs: Iterable[Line], count: int) -> str:
+    rows = [
+        f"<tr><td>s3://{escape(str(entry['bucket']))}/{escape(str(entry['key']))}</td>"
+        f'<td class="n">{size_text(int(entry["size"]))}</td></tr>'
+        for entry in islice(outputs, LINES_MAX)
+    ]
+    return _table("Outputs", ("object", "size"), rows, count)
+
+
+def _table(title: str, heads: tuple[str, ...], rows: list[str], count: int) -> str:
+    if not rows:
+        return ""
+    more = f'<p class="soft">The first {len(rows):,} of {count:,}.</p>' if count > len(rows) else ""
+    head = "".join(f"<th>{name}</th>" for name in heads)
+    return f"<h2>{title}</h2>{more}<table><tr>{head}</tr>{''.join(rows)}</table>"
