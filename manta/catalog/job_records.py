@@ -118,6 +118,8 @@ class JobView:
     moved_bytes: int
     shuffled_bytes: int
     task_seconds: float
+    byte_seconds: int
+    """Memory that its tasks had reserved, times how long they ran."""
 
 
 @dataclass(frozen=True, slots=True)

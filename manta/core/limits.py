@@ -163,6 +163,8 @@ TASK_OUTPUT_MAX_BYTES: Final = 64 * GIB
 TASK_OUTPUTS_MAX: Final = 10_000
 TASK_COUNTER_MAX: Final = 1 << 50
 """What a node may report of one task (bytes read, seconds): beyond it a sum would not fit the catalog."""
+BYTE_SECONDS_MAX: Final = 1 << 62
+"""Where a job's sum of memory and time stays: what the catalog's numbers can hold."""
 FAILURE_MESSAGE_MAX_CHARS: Final = 4096
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024

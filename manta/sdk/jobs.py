@@ -60,6 +60,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     input_bytes_moved: int = 0
     shuffle_bytes_moved: int = 0
     task_seconds: float = 0.0
+    byte_seconds: int = 0
 
     @property
     def finished(self) -> bool:

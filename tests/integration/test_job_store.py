@@ -89,7 +89,7 @@ async def test_a_map_runs_once_for_each_input_and_its_outputs_are_objects(
     assert stirred.stale == ()
     view = await catalog.jobs.get_job(job)
     assert (view.state, view.inputs, view.outputs, view.errors, counts(view)) == ("done", 3, 3, 0, {"committed": 3})
-    assert (view.in_place_bytes, view.task_seconds) == (30, 1.5)
+    assert (view.in_place_bytes, view.task_seconds, view.byte_seconds) == (30, 1.5, 3 * (128 << 20))
     lines = await catalog.jobs.outputs(job, 0, 10)
     assert [line.seq for line in lines] == [1, 2, 3]
     listed = await catalog.list_objects(job_bucket(job))

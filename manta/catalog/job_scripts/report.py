@@ -17,7 +17,7 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken
 from manta.core.errors import BadRequest
-from manta.core.limits import OBJECT_MAX_BYTES, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
+from manta.core.limits import BYTE_SECONDS_MAX, OBJECT_MAX_BYTES, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
 from manta.core.names import check_id, check_node_id, job_bucket
 
 NewId = Callable[[], str]
@@ -130,6 +130,8 @@ class _Apply:
             return task
         usage = result.usage
         unit.job.task_ms += round(usage.task_seconds * 1000)
+        byte_seconds = round(unit.plan.phases[task.phase].memory_bytes * usage.task_seconds)
+        unit.job.byte_seconds = min(unit.job.byte_seconds + byte_seconds, BYTE_SECONDS_MAX)
         unit.job.in_place += usage.in_place_bytes
         unit.job.moved += usage.moved_bytes
         unit.job.shuffled += usage.shuffled_bytes

@@ -49,6 +49,7 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
         moved_bytes=job.moved,
         shuffled_bytes=job.shuffled,
         task_seconds=job.task_ms / 1000,
+        byte_seconds=job.byte_seconds,
     )
 
 
