@@ -6,7 +6,7 @@ from pathlib import Path
 
 from manta.core.config import NodeConfig, load
 from manta.core.errors import MantaError
-from storage_nodes.daemon import run_storage
+from storage_nodes.server.daemon import run_storage
 
 
 def main() -> int:

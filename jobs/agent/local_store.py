@@ -7,11 +7,11 @@ from manta.core.checksums import Buffer
 from manta.core.errors import BlobDamaged, MantaError
 from manta.core.limits import BLOCK_BYTES, LEASE_BATCH_MAX
 from storage_nodes.api import BlobReader, BlobWriter, Stored
-from storage_nodes.daemon import StorageServer
-from storage_nodes.incoming import IncomingBlob
-from storage_nodes.layout import blob_path
-from storage_nodes.volume import Volume
-from storage_nodes.workers import Workers
+from storage_nodes.disk.incoming import IncomingBlob
+from storage_nodes.disk.layout import blob_path
+from storage_nodes.disk.volume import Volume
+from storage_nodes.server.daemon import StorageServer
+from storage_nodes.server.workers import Workers
 
 
 class VolumeStore:

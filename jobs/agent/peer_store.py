@@ -8,8 +8,8 @@ from manta.core.checksums import Buffer
 from manta.core.peers import PeerSource
 from storage_nodes import messages, token
 from storage_nodes.api import BlobReader, BlobWriter, Stored
-from storage_nodes.streams import open_download, open_upload
-from storage_nodes.transport import Transport
+from storage_nodes.client.streams import open_download, open_upload
+from storage_nodes.client.transport import Transport
 
 _TOKEN: ContextVar[str] = ContextVar("token")
 """The token of the call that this task is beginning; a transport serves many."""

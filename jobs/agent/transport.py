@@ -10,7 +10,7 @@ from manta.core.clock import Clock
 from manta.core.errors import AccessDenied, BadRequest, Conflict, MantaError, NodeUnavailable, ServiceUnavailable
 from manta.core.limits import NODE_TOKEN_TTL_S
 from storage_nodes import token
-from storage_nodes.connection import Connection, Head, connect
+from storage_nodes.client.connection import Connection, Head, connect
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 NODE_HEADER: Final = "x-manta-node"

@@ -23,8 +23,8 @@ from manta.core.names import birth_ms
 from manta.core.peers import NodeAddress
 from manta.supervisor.data_dir import DataDir
 from storage_nodes.api import BlobInfo
-from storage_nodes.client import NodeClient
-from storage_nodes.listing import stored_blobs
+from storage_nodes.client.node_client import NodeClient
+from storage_nodes.disk.listing import stored_blobs
 
 Data = Annotated[Path, typer.Option(help="The store's data folder.")]
 _PAGE = 1000

@@ -21,7 +21,7 @@ from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
 from manta.core.process import attach_to_supervisor
-from storage_nodes.daemon import StorageServer, serve_storage, tell_ready
+from storage_nodes.server.daemon import StorageServer, serve_storage, tell_ready
 
 
 async def run_node(config: NodeConfig) -> None:

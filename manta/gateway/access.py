@@ -3,7 +3,7 @@
 from manta.auth.policy import Action, Resource, check
 from manta.catalog.records import Bucket, BucketKind
 from manta.core.errors import AccessDenied
-from manta.gateway.request import Request
+from manta.gateway.http.request import Request
 
 __all__ = ["Action", "authorize", "require_root"]
 

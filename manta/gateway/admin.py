@@ -5,9 +5,9 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from manta.core.limits import HEADERS_DEADLINE_S, REQUEST_LINE_MAX_BYTES
-from manta.gateway.access_log import AccessLog
 from manta.gateway.context import Context
-from manta.gateway.server import HttpServer
+from manta.gateway.http.access_log import AccessLog
+from manta.gateway.http.server import HttpServer
 
 ADMIN_HOST = "127.0.0.1"
 

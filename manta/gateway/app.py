@@ -13,13 +13,13 @@ from manta.auth.verify import Identity, Verifier
 from manta.core.errors import BadRequest, InternalError, MantaError
 from manta.core.limits import RING_MIN_BYTES
 from manta.gateway.access import require_root
-from manta.gateway.access_log import AccessLog, Entry, printable, redact_query
-from manta.gateway.body import Body
 from manta.gateway.context import Context
-from manta.gateway.exchange import Exchange
-from manta.gateway.known_headers import check_headers
-from manta.gateway.replies import error_reply
-from manta.gateway.request import (
+from manta.gateway.http.access_log import AccessLog, Entry, printable, redact_query
+from manta.gateway.http.body import Body
+from manta.gateway.http.exchange import Exchange
+from manta.gateway.http.known_headers import check_headers
+from manta.gateway.http.replies import error_reply
+from manta.gateway.http.request import (
     Request,
     Target,
     bucket_and_key,
@@ -30,7 +30,7 @@ from manta.gateway.request import (
     parse_query,
     split_target,
 )
-from manta.gateway.responses import Response, encode_head
+from manta.gateway.http.responses import Response, encode_head
 from manta.gateway.router import Access, Level, Router
 
 API_PREFIX = "/_manta/"

@@ -6,7 +6,7 @@ from manta.catalog.records import Attributes, Checksum, ChecksumType, ObjectVers
 from manta.core import checksums
 from manta.core.errors import InvalidArgument, MetadataTooLarge
 from manta.core.limits import METADATA_MAX_BYTES, USER_HEADERS_MAX_BYTES
-from manta.gateway.responses import http_date
+from manta.gateway.http.responses import http_date
 
 META_PREFIX = "x-amz-meta-"
 STORED_HEADERS = (

@@ -29,7 +29,7 @@ class BlobSink(Protocol):
 
 
 class Blobs(Protocol):
-    """The storage nodes as one place: `manta.gateway.cluster` has the real one, tests/support a fake."""
+    """The storage nodes as one place: `manta.gateway.datapath.cluster` has the real one, tests/support a fake."""
 
     async def put_small(self, data: Buffer) -> Blob:
         """A whole blob of up to limits.SMALL_BLOB_BYTES; NotEnoughNodes, SlowDown."""

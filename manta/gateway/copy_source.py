@@ -21,7 +21,7 @@ from manta.core.errors import (
     PreconditionFailed,
 )
 from manta.core.names import check_bucket, check_key
-from manta.gateway.request import Request, decode_component
+from manta.gateway.http.request import Request, decode_component
 
 HEADER = "x-amz-copy-source"
 RANGE_HEADER = "x-amz-copy-source-range"

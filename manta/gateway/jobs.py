@@ -11,11 +11,11 @@ from manta.core.clock import Clock
 from manta.core.errors import AccessDenied, NodeUnavailable
 from manta.core.limits import NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
-from manta.gateway.cluster import Cluster
 from manta.gateway.context import Context
+from manta.gateway.datapath.cluster import Cluster
 from manta.gateway.ops.task_calls import TaskCalls
 from storage_nodes import token
-from storage_nodes.client import NodeClient
+from storage_nodes.client.node_client import NodeClient
 
 NODE_HEADER = "x-manta-node"
 

@@ -16,15 +16,15 @@ from manta.core.config import GatewayConfig
 from manta.core.errors import InvalidArgument
 from manta.core.limits import CONNECTIONS_MAX, FILES_PER_CONNECTION
 from manta.core.process import raise_descriptor_limit
-from manta.gateway.access_log import AccessLog
 from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
 from manta.gateway.context import Context
 from manta.gateway.credentials import KeyRing
-from manta.gateway.datapath import start_datapath
+from manta.gateway.datapath.compose import start_datapath
+from manta.gateway.http.access_log import AccessLog
+from manta.gateway.http.server import HttpServer
 from manta.gateway.jobs import scheduling
 from manta.gateway.routes import build_router
-from manta.gateway.server import HttpServer
 
 REGION_ALIASES = ("us-east-1", "auto")
 """What clients sign for when nobody told them a region."""

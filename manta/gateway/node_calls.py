@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from manta.core.errors import InternalError, MantaError, ServiceUnavailable, SlowDown
 from manta.core.limits import ASSEMBLY_TOKEN_TTL_S
-from manta.gateway.cluster import Cluster
+from manta.gateway.datapath.cluster import Cluster
 from storage_nodes.api import BlobNode, Piece, Stored
 
 Result = TypeVar("Result")

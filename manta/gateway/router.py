@@ -11,8 +11,8 @@ from enum import Enum
 
 from manta.core.errors import MethodNotAllowed, NotFound, NotImplementedHere
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.responses import Response
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response
 
 Op = Callable[[Context, Request], Awaitable[Response]]
 

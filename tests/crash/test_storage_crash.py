@@ -11,8 +11,8 @@ import pytest
 
 from manta.core.errors import AlreadyExists, MantaError, NodeUnavailable, NoSuchBlob
 from manta.core.limits import MIB
-from storage_nodes.client import NodeClient
-from storage_nodes.durable import STEPS
+from storage_nodes.client.node_client import NodeClient
+from storage_nodes.disk.durable import STEPS
 from tests.support.storage import NewNode, blob_id, get, new_nodes, put_stream, write_all
 
 LARGE = bytes(range(256)) * (12 * 1024)

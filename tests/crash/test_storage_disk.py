@@ -12,7 +12,7 @@ import pytest
 
 from manta.core.errors import InsufficientStorage, MantaError, NoSuchBlob, VolumeReadOnly
 from manta.core.limits import MIB
-from storage_nodes.client import NodeClient
+from storage_nodes.client.node_client import NodeClient
 from tests.support.loop_disk import LoopDisk, loop_disk, why_not
 from tests.support.storage import NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, write_all
 

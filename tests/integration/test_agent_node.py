@@ -15,7 +15,7 @@ from jobs.model.wire import InputRef, PhaseSpec, TaskKind, TaskResult
 from manta.core.config import NodeConfig, save
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress, PeerSource
-from storage_nodes.client import NodeClient
+from storage_nodes.client.node_client import NodeClient
 from tests.support.agent import JOB, KEY, FakeGateway, running_gateway
 
 _READY_S = 60.0

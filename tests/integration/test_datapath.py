@@ -14,12 +14,12 @@ from manta.core.checksums import crc32c
 from manta.core.clock import SystemClock
 from manta.core.errors import InternalError, NotEnoughNodes
 from manta.core.limits import MIB
-from manta.gateway.blobs import ClusterBlobs
-from manta.gateway.cluster import Cluster
-from manta.gateway.datapath import connect
+from manta.gateway.datapath.blobs import ClusterBlobs
+from manta.gateway.datapath.cluster import Cluster
+from manta.gateway.datapath.compose import connect
 from manta.gateway.node_calls import replicate
 from storage_nodes.api import BlobReader, Stored
-from storage_nodes.reader import VolumeReader
+from storage_nodes.disk.reader import VolumeReader
 from tests.support.datapath import NodeList
 from tests.support.node_processes import MACHINE, NodeProcess
 

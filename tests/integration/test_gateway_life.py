@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from manta.core.config import TlsFiles
-from manta.gateway import server as http_server
+from manta.gateway.http import server as http_server
 from tests.support.certificates import self_signed
 from tests.support.gateway import (
     MemoryBlobs,

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from manta.gateway import server as http_server
+from manta.gateway.http import server as http_server
 from tests.support.gateway import MemoryBlobs, RunningGateway, Wire, running_gateway, signed_request, wire
 
 

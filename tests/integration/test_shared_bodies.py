@@ -15,11 +15,11 @@ from manta.core.errors import IncompleteBody, InvalidArgument, MantaError, NodeU
 from manta.core.limits import BLOCK_BYTES, DIRECT_MIN_BYTES, MIB, RING_BYTES, RING_MIN_BYTES
 from storage_nodes import token
 from storage_nodes.api import BlobWriter, Stored
-from storage_nodes.connection import Connection
+from storage_nodes.client.connection import Connection
+from storage_nodes.client.shared_upload import SharedUpload
+from storage_nodes.client.transport import Transport
 from storage_nodes.ring import Ring, make
-from storage_nodes.shared_body import FRAME, HEADER, NEW_RING
-from storage_nodes.shared_upload import SharedUpload
-from storage_nodes.transport import Transport
+from storage_nodes.server.shared_body import FRAME, HEADER, NEW_RING
 from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, write_all
 
 

@@ -12,11 +12,11 @@ import pytest
 
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import KIB, MIB
-from storage_nodes import small_puts
-from storage_nodes.journal import Journal, Segment, records_of
-from storage_nodes.journal_format import Kind
-from storage_nodes.small_puts import SmallPuts
-from storage_nodes.volume import Volume, open_volume
+from storage_nodes.disk import small_puts
+from storage_nodes.disk.journal import Journal, Segment, records_of
+from storage_nodes.disk.journal_format import Kind
+from storage_nodes.disk.small_puts import SmallPuts
+from storage_nodes.disk.volume import Volume, open_volume
 from tests.support.storage import blob_id
 
 

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from storage_nodes.bounded import BoundedServer
+from storage_nodes.server.bounded import BoundedServer
 
 
 async def answer(_request: web.BaseRequest) -> web.StreamResponse:

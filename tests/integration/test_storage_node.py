@@ -26,9 +26,9 @@ from manta.core.limits import BLOCK_BYTES, MIB, SMALL_BLOB_BYTES
 from manta.core.peers import NodeAddress, PeerSource
 from storage_nodes import token
 from storage_nodes.api import BlobWriter, Piece, Stored
-from storage_nodes.client import NodeClient, PeerClient
-from storage_nodes.layout import Layout
-from storage_nodes.reader import VolumeReader
+from storage_nodes.client.node_client import NodeClient, PeerClient
+from storage_nodes.disk.layout import Layout
+from storage_nodes.disk.reader import VolumeReader
 from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, read_all, write_all
 
 PATTERN = bytes(range(256)) * 4096

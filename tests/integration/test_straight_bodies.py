@@ -10,9 +10,9 @@ import pytest
 from manta.core.checksums import Buffer
 from manta.core.errors import NotEnoughNodes
 from manta.core.limits import MIB, RING_BYTES, RING_MIN_BYTES
-from manta.gateway import straight
-from storage_nodes import raw_body
+from manta.gateway.http import straight
 from storage_nodes.ring import Rings
+from storage_nodes.server import raw_body
 from tests.support.gateway import MemoryBlobs, MemorySink, RunningGateway, Wire, running_gateway, signed_request, wire
 
 LARGE = os.urandom(2 * RING_BYTES + 12_345)
@@ -134,7 +134,7 @@ async def test_a_silent_sender_is_given_up(
 ) -> None:
     monkeypatch.setattr(raw_body, "BODY_GATHER_S", 0.01)
     monkeypatch.setattr(raw_body, "BODY_IDLE_TIMEOUT_S", 0.05)
-    monkeypatch.setattr("manta.gateway.server.LINGER_S", 0.01)
+    monkeypatch.setattr("manta.gateway.http.server.LINGER_S", 0.01)
     async with wire(gateway) as silent:
         await silent.send(signed_request(gateway, "PUT", "/bkt/k", LARGE)[: 3 * MIB])
         reply = await silent.reply()

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from manta.core.conditions import Outcome, Span, evaluate_read, parse_date_s, parse_etags, parse_range
 from manta.core.errors import BadRequest, InvalidArgument, InvalidRange, InvalidURI, MalformedXML, MantaError
-from manta.gateway import xml
-from manta.gateway.access_log import redact_query
 from manta.gateway.attributes import read_attributes
-from manta.gateway.known_headers import METADATA, check_headers
-from manta.gateway.ops.list import decode_token, encode_token, url_encode
-from manta.gateway.request import (
+from manta.gateway.http import xml
+from manta.gateway.http.access_log import redact_query
+from manta.gateway.http.known_headers import METADATA, check_headers
+from manta.gateway.http.request import (
     bucket_and_key,
     decode_component,
     host_bucket,
@@ -23,7 +22,8 @@ from manta.gateway.request import (
     parse_query,
     split_target,
 )
-from manta.gateway.responses import Response, encode_head, http_date
+from manta.gateway.http.responses import Response, encode_head, http_date
+from manta.gateway.ops.list import decode_token, encode_token, url_encode
 
 keys = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1, max_size=60)
 etags = st.text("0123456789abcdef", min_size=1, max_size=8)

@@ -20,7 +20,7 @@ from manta.core import checksums
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadDigest, EntityTooSmall, InvalidPart, InvalidPartOrder, MalformedXML
 from manta.core.limits import MIB, PART_MIN_BYTES
-from manta.gateway.multipart_plan import (
+from manta.gateway.datapath.multipart_plan import (
     check_object_checksum,
     choose_parts,
     multipart_etag,

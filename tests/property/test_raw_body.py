@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage_nodes import raw_body
-from storage_nodes.raw_body import RawBody
+from storage_nodes.server import raw_body
+from storage_nodes.server.raw_body import RawBody
 
 BLOCK = 16
 PATTERN = os.urandom(64 * BLOCK)

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 
 from manta.core.checksums import crc32c
 from manta.core.limits import BLOCK_BYTES
-from storage_nodes import journal_format, slots, sums
-from storage_nodes.journal_format import Kind, Record
-from storage_nodes.slots import Slot
-from storage_nodes.sums import Summer
+from storage_nodes.disk import journal_format, slots, sums
+from storage_nodes.disk.journal_format import Kind, Record
+from storage_nodes.disk.slots import Slot
+from storage_nodes.disk.sums import Summer
 
 ids = st.binary(min_size=16, max_size=16).map(bytes.hex)
 records = st.one_of(

@@ -11,10 +11,10 @@ import pytest
 from jobs.model.inputs import parse_input
 from manta.core.errors import MalformedXML
 from manta.core.limits import ACCESS_LOG_FIELD_MAX_CHARS, GLOB_MAX_CHARS, KEY_MAX_BYTES, XML_ELEMENTS_MAX
-from manta.gateway import server as http_server
-from manta.gateway import xml
+from manta.gateway.http import server as http_server
+from manta.gateway.http import xml
+from manta.gateway.http.request import host_bucket
 from manta.gateway.ops.jobs import read_inputs
-from manta.gateway.request import host_bucket
 from tests.support.gateway import RunningGateway, Wire, presigned_request, running_gateway, signed_request, wire
 from tests.support.job_calls import Client, job_gateway
 

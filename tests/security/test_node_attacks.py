@@ -25,9 +25,9 @@ from manta.core import limits
 from manta.core.errors import InvalidArgument, MantaError, NodeUnavailable
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress
-from manta.gateway import cluster
-from storage_nodes.client import NodeClient
-from storage_nodes.connection import connect, parse_url
+from manta.gateway.datapath import cluster
+from storage_nodes.client.connection import connect, parse_url
+from storage_nodes.client.node_client import NodeClient
 from tests.support.gateway import RunningGateway
 from tests.support.job_calls import Client, NodeSide, attempt, job_gateway, make_cluster
 from tests.support.jobs import MAP, output, success

@@ -17,7 +17,7 @@ from manta.core.names import new_id
 from manta.core.peers import PeerSource
 from storage_nodes import token
 from storage_nodes.api import BlobReader
-from storage_nodes.daemon import StorageServer, serve_storage
+from storage_nodes.server.daemon import StorageServer, serve_storage
 from tests.support.agent import KEY, FakeGateway, PlainSandbox, running_gateway
 
 

@@ -6,7 +6,7 @@ from manta.catalog.records import Node, NodeState
 from manta.core.checksums import Buffer, crc32c
 from manta.core.clock import SystemClock
 from manta.core.errors import BlobDamaged, InsufficientStorage, MantaError, NodeUnavailable, NoSuchBlob
-from manta.gateway.cluster import Cluster
+from manta.gateway.datapath.cluster import Cluster
 from storage_nodes.api import BlobInfo, NodeStatus, Piece, Stored
 
 CHUNK = 1000

@@ -14,7 +14,7 @@ from manta.core.clock import SystemClock
 from manta.core.config import GatewayConfig
 from manta.gateway.bootstrap import ensure_root
 from manta.gateway.context import Context
-from manta.gateway.datapath import Datapath, start_datapath
+from manta.gateway.datapath.compose import Datapath, start_datapath
 from manta.gateway.main import serving
 from tests.support.gateway import ACCESS_KEY, REGION, SECRET_KEY, RunningGateway
 from tests.support.node_processes import MACHINE, NodeProcess

@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportReply, ReportRequest, pack, unpack
-from manta.gateway.cluster import Cluster
-from manta.gateway.datapath import connect
+from manta.gateway.datapath.cluster import Cluster
+from manta.gateway.datapath.compose import connect
 from manta.gateway.jobs import scheduling
 from storage_nodes import token
 from tests.support.gateway import ACCESS_KEY, SECRET_KEY, Reply, RunningGateway, running_gateway, signed_request, wire

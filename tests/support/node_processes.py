@@ -10,7 +10,7 @@ from pathlib import Path
 
 from manta.catalog.records import Node, NodeState
 from manta.core.config import NodeConfig, load, save
-from storage_nodes.daemon import serve_storage, tell_ready
+from storage_nodes.server.daemon import serve_storage, tell_ready
 
 MACHINE = "this-machine"
 ROOT = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from manta.core.config import NodeConfig, save
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress
 from storage_nodes.api import BlobReader, BlobWriter
-from storage_nodes.client import NodeClient
+from storage_nodes.client.node_client import NodeClient
 
 KEY = bytes(range(32))
 

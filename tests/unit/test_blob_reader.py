@@ -12,12 +12,12 @@ from manta.catalog.records import Blob
 from manta.core.errors import InternalError, NoSuchBlob, ServiceUnavailable
 from manta.core.limits import BLOCK_BYTES
 from manta.core.names import new_id
-from manta.gateway.blob_reader import LocalReader, open_local
-from manta.gateway.blobs import ClusterBlobs
-from manta.gateway.cluster import Cluster
+from manta.gateway.datapath.blob_reader import LocalReader, open_local
+from manta.gateway.datapath.blobs import ClusterBlobs
+from manta.gateway.datapath.cluster import Cluster
 from storage_nodes.api import BlobReader
-from storage_nodes.reader import OpenBlob, VolumeReader
-from storage_nodes.volume import open_volume
+from storage_nodes.disk.reader import OpenBlob, VolumeReader
+from storage_nodes.disk.volume import open_volume
 from tests.support.datapath import CHUNK, FakeNode, fake_cluster, fake_nodes
 
 DATA = bytes(range(256)) * 40

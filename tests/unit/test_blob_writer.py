@@ -7,8 +7,8 @@ import pytest
 
 from manta.catalog.records import Blob
 from manta.core.errors import NotEnoughNodes, SlowDown
-from manta.gateway.blobs import ClusterBlobs
-from manta.gateway.cluster import Cluster
+from manta.gateway.datapath.blobs import ClusterBlobs
+from manta.gateway.datapath.cluster import Cluster
 from tests.support.datapath import FakeNode, fake_cluster, fake_nodes
 
 

@@ -9,7 +9,7 @@ import pytest
 from manta.catalog.records import Node, NodeState
 from manta.core.clock import SystemClock
 from manta.core.errors import NodeUnavailable, NotEnoughNodes
-from manta.gateway.cluster import Cluster
+from manta.gateway.datapath.cluster import Cluster
 from storage_nodes import token
 from tests.support.datapath import FakeNode, NodeList, fake_nodes, node_record
 

@@ -23,14 +23,14 @@ from manta.core.errors import (
     NotImplementedHere,
     SlowDown,
 )
-from manta.gateway import body as body_module
-from manta.gateway.access_log import AccessLog, Entry, RotatingFile
-from manta.gateway.body import Body
 from manta.gateway.bootstrap import ensure_root, register_nodes
 from manta.gateway.credentials import KeyRing
+from manta.gateway.http import body as body_module
+from manta.gateway.http.access_log import AccessLog, Entry, RotatingFile
+from manta.gateway.http.body import Body
+from manta.gateway.http.replies import error_reply
+from manta.gateway.http.responses import ChunkedResponse, FileResponse, Response, StreamedResponse
 from manta.gateway.metrics import Metrics
-from manta.gateway.replies import error_reply
-from manta.gateway.responses import ChunkedResponse, FileResponse, Response, StreamedResponse
 from manta.gateway.router import Level
 from manta.gateway.routes import build_router
 from tests.support.gateway import MemoryReader
@@ -161,7 +161,7 @@ def entry(identity: str) -> Entry:
 async def test_the_log_is_written_at_its_end_and_bounded_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("manta.gateway.access_log.ACCESS_LOG_BUFFER_MAX", 3)
+    monkeypatch.setattr("manta.gateway.http.access_log.ACCESS_LOG_BUFFER_MAX", 3)
     log = AccessLog(tmp_path / "logs" / "access.log")
     log.start()
     for number in range(5):

@@ -22,7 +22,7 @@ from manta.core.errors import (
     MalformedTrailer,
 )
 from manta.core.limits import HASH_BATCH_BYTES, HASH_INLINE_BYTES
-from manta.gateway.ingest import Claims, Received, read_claims, receive
+from manta.gateway.datapath.ingest import Claims, Received, read_claims, receive
 
 SMALL = 100
 

@@ -3,7 +3,7 @@
 import pytest
 
 from manta.core.limits import ASSEMBLY_TOKEN_TTL_S, ORPHAN_GRACE_S, PUT_MAX_BYTES
-from storage_nodes.client import ASSEMBLE_TIMEOUT_S
+from storage_nodes.client.node_client import ASSEMBLE_TIMEOUT_S
 
 SLOW_BYTES_PER_S = 125_000
 """1 Mbit/s."""

@@ -9,10 +9,10 @@ import pytest
 from manta.catalog.records import Attributes, Part, Upload
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import MIB
-from manta.gateway import assembly
-from manta.gateway.cluster import Cluster
-from manta.gateway.multipart_plan import Plan, plan
-from manta.gateway.part_writer import PartPlace, PartTarget
+from manta.gateway.datapath import assembly
+from manta.gateway.datapath.cluster import Cluster
+from manta.gateway.datapath.multipart_plan import Plan, plan
+from manta.gateway.datapath.part_writer import PartPlace, PartTarget
 from tests.support.datapath import FakeNode, fake_cluster, fake_nodes
 
 UPLOAD = Upload(

@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 
 from manta.core.errors import SlowDown
-from manta.gateway import patience, xml
-from manta.gateway.patience import reply_in_time
-from manta.gateway.request import Request
-from manta.gateway.responses import ChunkedResponse, Response, xml_response
+from manta.gateway.http import patience, xml
+from manta.gateway.http.patience import reply_in_time
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import ChunkedResponse, Response, xml_response
 
 QUIET_S = 0.001
 

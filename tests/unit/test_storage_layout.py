@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.core.errors import InvalidArgument
-from storage_nodes.layout import Layout, blob_path
-from storage_nodes.space import reserve_bytes
+from storage_nodes.disk.layout import Layout, blob_path
+from storage_nodes.disk.space import reserve_bytes
 
 LAYOUT = Layout(Path("/volume"))
 ids = st.binary(min_size=16, max_size=16).map(bytes.hex)

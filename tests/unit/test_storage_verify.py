@@ -7,9 +7,9 @@ import pytest
 
 from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
 from manta.core.limits import BLOCK_BYTES, SCRUB_PERIOD_S
-from storage_nodes import incoming, verify
-from storage_nodes.sums import Summer
-from storage_nodes.verify import Verifier
+from storage_nodes.disk import incoming, verify
+from storage_nodes.disk.sums import Summer
+from storage_nodes.disk.verify import Verifier
 
 BLOB = "0" * 31 + "1"
 DATA = bytes(range(256)) * (BLOCK_BYTES // 256) * 3 + b"tail"

@@ -18,7 +18,7 @@ from manta.catalog.sqlite.schema import BUSY_TIMEOUT_MS, known, version
 from manta.core.checksums import crc32c
 from manta.core.errors import AlreadyExists, InvalidArgument
 from manta.core.limits import MIB
-from storage_nodes.durable import link, rename, sync_file, sync_folder
+from storage_nodes.disk.durable import link, rename, sync_file, sync_folder
 
 _MAGIC = b"MANTACAT"
 _HEAD_MAX_BYTES = 64 * 1024

@@ -11,8 +11,8 @@ from manta.core.errors import AccessDenied, Conflict, InvalidArgument, NoSuchAcc
 from manta.core.limits import JSON_MAX_BYTES, KEYS_PER_ACCOUNT
 from manta.gateway.context import Context
 from manta.gateway.credentials import KeyRing
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, json_response
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")

@@ -6,11 +6,11 @@ from manta.catalog.records import Bucket
 from manta.core.errors import BadRequest, BucketAlreadyOwnedByYou, InvalidArgument, MalformedXML
 from manta.core.limits import BUCKETS_PAGE_MAX, BUCKETS_PER_ACCOUNT, XML_MAX_BYTES
 from manta.core.names import check_bucket, check_new_bucket
-from manta.gateway import xml
 from manta.gateway.access import Action, authorize
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
+from manta.gateway.http import xml
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 

@@ -7,17 +7,18 @@ from manta.catalog.records import Attributes, Checksum, ObjectVersion
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest, Conflict, InvalidArgument, NoSuchKey
 from manta.core.names import check_bucket, check_key, new_id
-from manta.gateway import copy_source, xml
+from manta.gateway import copy_source
 from manta.gateway.access import Action, authorize
 from manta.gateway.attributes import checksum_headers, read_attributes
 from manta.gateway.context import Context
 from manta.gateway.copy_source import CopySource
-from manta.gateway.ingest import digest_of, parse_algorithm
-from manta.gateway.known_headers import METADATA
+from manta.gateway.datapath.ingest import digest_of, parse_algorithm
+from manta.gateway.http import xml
+from manta.gateway.http.known_headers import METADATA
+from manta.gateway.http.patience import reply_in_time
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.ops.objects import write_condition
-from manta.gateway.patience import reply_in_time
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 _ATTEMPTS = 3

@@ -6,13 +6,13 @@ from manta.core import checksums
 from manta.core.errors import BadDigest, MalformedXML, MantaError, NotImplementedHere
 from manta.core.limits import DELETE_BATCH_MAX, XML_MAX_BYTES
 from manta.core.names import check_bucket, check_key
-from manta.gateway import xml
 from manta.gateway.access import Action, authorize
 from manta.gateway.context import Context
-from manta.gateway.ingest import read_claims
-from manta.gateway.known_headers import CHECKSUM_HEADERS
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
+from manta.gateway.datapath.ingest import read_claims
+from manta.gateway.http import xml
+from manta.gateway.http.known_headers import CHECKSUM_HEADERS
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 

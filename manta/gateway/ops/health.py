@@ -2,8 +2,8 @@
 
 from manta.core.errors import ServiceUnavailable
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, json_response
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
 
 

@@ -5,8 +5,8 @@ from manta.catalog.job_records import JobView
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
 from manta.core.names import check_job_id
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.xml import timestamp
+from manta.gateway.http.request import Request
+from manta.gateway.http.xml import timestamp
 
 
 async def find_job(context: Context, request: Request) -> JobView:
@@ -55,4 +55,5 @@ def shown_job(view: JobView) -> dict[str, object]:
         "input_bytes_moved": view.moved_bytes,
         "shuffle_bytes_moved": view.shuffled_bytes,
         "task_seconds": view.task_seconds,
+        "byte_seconds": view.byte_seconds,
     }

@@ -19,9 +19,9 @@ from manta.catalog.job_records import JobView
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NoSuchJob, SlowDown
 from manta.gateway.context import Context
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.ops.job_common import find_job, shown_job
-from manta.gateway.request import Request
-from manta.gateway.responses import ChunkedResponse, Response
 
 _encode = msgspec.json.Encoder().encode
 

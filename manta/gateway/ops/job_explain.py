@@ -7,9 +7,9 @@ from jobs.model.document import JobDocument, JobPlan, parse_document
 from jobs.model.wire import TaskKind
 from manta.core import limits
 from manta.gateway.context import Context
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, json_response
 from manta.gateway.ops.job_common import check_output
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, json_response
 
 
 @dataclass(slots=True)

@@ -8,11 +8,11 @@ from manta.catalog.job_records import JobView, TaskRow
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NodeUnavailable, NoSuchJob
 from manta.gateway.context import Context
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.jobs import read_stderr
 from manta.gateway.ops.job_common import find_job
 from manta.gateway.ops.job_events import counted, free_stream
-from manta.gateway.request import Request
-from manta.gateway.responses import ChunkedResponse, Response
 
 TEXT = "text/plain; charset=utf-8"
 _LOOK_S = 0.25

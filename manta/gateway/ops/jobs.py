@@ -18,12 +18,12 @@ from manta.core import limits
 from manta.core.errors import BadRequest, InvalidArgument
 from manta.core.names import new_job_id
 from manta.gateway.context import Context
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import NDJSON, Response, json_response
 from manta.gateway.ops.job_common import check_output, find_job, shown_job, whole_number
 from manta.gateway.ops.job_events import job_events
 from manta.gateway.ops.job_explain import explain_job
 from manta.gateway.ops.job_stderr import task_stderr
-from manta.gateway.request import Request
-from manta.gateway.responses import NDJSON, Response, json_response
 from manta.gateway.router import ApiRoute
 
 

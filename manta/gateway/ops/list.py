@@ -9,11 +9,11 @@ from manta.catalog.records import ListedObject, ObjectPage
 from manta.core.errors import InvalidArgument
 from manta.core.limits import KEY_MAX_BYTES, LIST_PAGE_MAX
 from manta.core.names import check_bucket
-from manta.gateway import xml
 from manta.gateway.access import Action, authorize
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
+from manta.gateway.http import xml
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 Encode = Callable[[str], str]

@@ -7,13 +7,13 @@ from manta.catalog.records import Part, Upload
 from manta.core.errors import InvalidArgument
 from manta.core.limits import LIST_PAGE_MAX, PARTS_MAX
 from manta.core.names import check_bucket, check_key
-from manta.gateway import xml
 from manta.gateway.access import Action, authorize
 from manta.gateway.context import Context
+from manta.gateway.http import xml
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.ops.copy import checksum_elements
 from manta.gateway.ops.list import url_encode
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 

@@ -14,20 +14,21 @@ from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest, InvalidArgument, MalformedXML, MantaError, NoSuchUpload
 from manta.core.limits import COMPLETE_XML_MAX_BYTES, LIST_PAGE_MAX, PARTS_MAX
 from manta.core.names import check_bucket, check_key, new_id
-from manta.gateway import multipart_plan, xml
 from manta.gateway.access import Action, authorize
-from manta.gateway.assembly import complete
 from manta.gateway.attributes import checksum_headers, read_attributes
-from manta.gateway.blobs import ClusterBlobs, cluster_blobs
 from manta.gateway.context import Context
-from manta.gateway.ingest import parse_algorithm
-from manta.gateway.known_headers import CHECKSUM_HEADERS, METADATA
-from manta.gateway.multipart_plan import Plan
+from manta.gateway.datapath import multipart_plan
+from manta.gateway.datapath.assembly import complete
+from manta.gateway.datapath.blobs import ClusterBlobs, cluster_blobs
+from manta.gateway.datapath.ingest import parse_algorithm
+from manta.gateway.datapath.multipart_plan import Plan
+from manta.gateway.http import xml
+from manta.gateway.http.known_headers import CHECKSUM_HEADERS, METADATA
+from manta.gateway.http.patience import reply_in_time
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.ops.copy import checksum_elements, element_name
 from manta.gateway.ops.objects import write_condition
-from manta.gateway.patience import reply_in_time
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 
 

@@ -20,13 +20,13 @@ from manta.core.errors import AccessDenied, BadRequest
 from manta.core.limits import JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
 from manta.core.names import check_node_id
 from manta.gateway.context import Context
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, json_response
 from manta.gateway.jobs import NODE_HEADER, NodeKeys
 from manta.gateway.ops.task_calls import TaskCalls
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, json_response
 from manta.gateway.router import Access, ApiRoute
 from storage_nodes import token
-from storage_nodes.connection import parse_url
+from storage_nodes.client.connection import parse_url
 
 MSGPACK = "application/msgpack"
 NodeMessage = TypeVar(

@@ -11,10 +11,10 @@ from manta.core.names import check_bucket, check_key, new_id
 from manta.gateway.access import Action, authorize
 from manta.gateway.attributes import checksum_headers, read_attributes
 from manta.gateway.context import Context
-from manta.gateway.ingest import read_claims, receive_blob
-from manta.gateway.known_headers import CHECKSUM_HEADERS, METADATA
-from manta.gateway.request import Request
-from manta.gateway.responses import Response
+from manta.gateway.datapath.ingest import read_claims, receive_blob
+from manta.gateway.http.known_headers import CHECKSUM_HEADERS, METADATA
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response
 from manta.gateway.router import Level, Route
 
 

@@ -9,18 +9,19 @@ from manta.core.conditions import Span
 from manta.core.errors import BadRequest, EntityTooLarge, InvalidArgument, MissingContentLength
 from manta.core.limits import BLOCK_BYTES, FIRST_PART_WAITS_S, PART_MAX_BYTES, PART_MIN_BYTES, PARTS_MAX
 from manta.core.names import check_bucket, check_key
-from manta.gateway import copy_source, xml
+from manta.gateway import copy_source
 from manta.gateway.access import Action, authorize
-from manta.gateway.blobs import cluster_blobs
 from manta.gateway.context import Context
-from manta.gateway.ingest import DEFAULT_ALGORITHM, Body, Claims, Received, read_claims, receive
-from manta.gateway.known_headers import CHECKSUM_HEADERS
+from manta.gateway.datapath.blobs import cluster_blobs
+from manta.gateway.datapath.ingest import DEFAULT_ALGORITHM, Body, Claims, Received, read_claims, receive
+from manta.gateway.datapath.part_writer import PartPlace, PartTarget
+from manta.gateway.http import xml
+from manta.gateway.http.known_headers import CHECKSUM_HEADERS
+from manta.gateway.http.patience import reply_in_time
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.ops.copy import result_xml
 from manta.gateway.ops.multipart import echoed_checksum
-from manta.gateway.part_writer import PartPlace, PartTarget
-from manta.gateway.patience import reply_in_time
-from manta.gateway.request import Request
-from manta.gateway.responses import Response, xml_response
 from manta.gateway.router import Level, Route
 from storage_nodes.api import BlobReader
 

@@ -10,8 +10,8 @@ from manta.core.names import check_bucket, check_key
 from manta.gateway.access import Action, authorize
 from manta.gateway.attributes import OVERRIDES, checksum_headers, object_headers
 from manta.gateway.context import Context
-from manta.gateway.request import Request
-from manta.gateway.responses import FileResponse, Response, StreamedResponse, http_date
+from manta.gateway.http.request import Request
+from manta.gateway.http.responses import FileResponse, Response, StreamedResponse, http_date
 from manta.gateway.router import Level, Route
 
 

@@ -1,0 +1,1 @@
+"""Named workers beside the requests: garbage, sweeping of orphans, expiry."""

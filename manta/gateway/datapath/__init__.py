@@ -1,0 +1,1 @@
+"""Bytes between gateway and nodes: who is alive, K copies written at once, reads without a seam."""

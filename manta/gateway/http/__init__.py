@@ -1,0 +1,1 @@
+"""HTTP itself: connections, requests, bodies, replies, XML, the access log. Knows no verb."""

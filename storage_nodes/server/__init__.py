@@ -1,0 +1,1 @@
+"""The node's listener: calls in, volume operations out."""
