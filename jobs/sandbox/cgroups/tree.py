@@ -141,7 +141,12 @@ class ZoneGroups:
 
 
 def _open_join(folder: Path) -> int:
-    return os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+    """v1's `tasks` moves the writing thread alone, without the lock on all thread groups that `cgroup.procs` takes.
+
+    That lock waits for an RCU grace period: more than 10 ms while every core is busy, for each task.
+    """
+    threads = folder / "tasks"
+    return os.open(threads if threads.exists() else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
 
 
 def remove_tree(folder: Path) -> None:
