@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from abc import ABC, abstractmethod
 from typing import Final
 
 WATCH_AFTER_S: Final = 0.005
@@ -10,7 +11,7 @@ WATCH_AFTER_S: Final = 0.005
 READ_BYTES: Final = 256 * 1024
 
 
-class OutPipe:
+class OutPipe(ABC):
     """A pipe that a task writes and the agent reads. Subclasses say what becomes of the bytes."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -20,8 +21,9 @@ class OutPipe:
         self._watched = False
         self._timer: asyncio.TimerHandle | None = loop.call_later(WATCH_AFTER_S, self._watch)
 
+    @abstractmethod
     def take(self, data: bytes) -> None:
-        raise NotImplementedError
+        """The next bytes that the task wrote."""
 
     def drain(self) -> None:
         """Every process that wrote is dead: take what is left in the pipe."""

@@ -177,7 +177,6 @@ JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
 # what is kept of the past (promise O2)
 ACCESS_LOG_MAX_BYTES: Final = 64 * MIB
 ACCESS_LOG_FILES: Final = 4
-EVENTS_MAX: Final = 4096
 SCRUB_PERIOD_S: Final = 14 * 24 * 3600.0
 """Every stored block is checked at least this often; a check is trusted as long while the file is unchanged."""
 VERIFIED_FILES_MAX: Final = 65_536

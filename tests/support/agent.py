@@ -263,15 +263,20 @@ class FakeGateway:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.wait_s):
                     await self._change.wait_for(lambda: self._has_news(request))
-            tasks = [self.ready.popleft() for _ in range(min(request.free_lanes, len(self.ready)))]
+            tasks = [self.ready.popleft() for _ in range(min(self._lanes_for(request), len(self.ready)))]
             known = set(request.known_phases)
             phases = {(task.job_id, task.phase) for task in tasks} - known
             lost = tuple(ref for ref in request.held if ref in self.lost)
             ended, self.ended = tuple(self.ended), []
         return wire.LeaseReply(tuple(tasks), tuple(self.phases[key] for key in phases), lost, ended)
 
+    def _lanes_for(self, request: wire.LeaseRequest) -> int:
+        """As the scheduler has it: the lane in reserve takes no further task of a job that runs there already."""
+        held = {ref.job_id for ref in request.held}
+        return 0 if request.reserve and self.ready and self.ready[0].job_id in held else request.free_lanes
+
     def _has_news(self, request: wire.LeaseRequest) -> bool:
-        granted = bool(self.ready) and request.free_lanes > 0
+        granted = bool(self.ready) and self._lanes_for(request) > 0
         return granted or bool(self.ended) or any(ref in self.lost for ref in request.held)
 
     async def _report(self, body: bytes) -> wire.ReportReply | None:
