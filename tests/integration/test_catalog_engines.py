@@ -9,10 +9,13 @@ import apsw
 import pytest
 
 from manta.catalog.open import open_catalog
+from manta.catalog.ops import Op, Script
+from manta.catalog.postgres.engine import PostgresEngine, check_durable
 from manta.catalog.sqlite.engine import SqliteEngine
 from manta.catalog.statements import load, migrations
 from manta.core.errors import InvalidArgument, MantaError, ServiceUnavailable
 from tests.support.catalog import StandingClock, opened
+from tests.support.postgres import Server
 
 ONLY_POSTGRES = {"put_new_object"}
 
@@ -157,3 +160,40 @@ async def test_a_database_that_does_not_answer_is_named(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable, match="PostgreSQL"):
         async with opened(f"postgresql:///x?host={tmp_path}&user=manta", StandingClock()):
             pass
+
+
+@pytest.mark.invariant("D1", "D2")
+async def test_d2_a_commit_waits_for_the_disk_whatever_the_operator_set(postgres_server: Server) -> None:
+    url = postgres_server.new_schema()
+    postgres_server.execute("CREATE ROLE hasty SUPERUSER LOGIN")
+    postgres_server.execute("ALTER ROLE hasty SET synchronous_commit = off")
+    engine = await PostgresEngine.open(url.replace("user=manta", "user=hasty"), 0)
+    try:
+        async with engine._pool.acquire() as connection:
+            assert await connection.fetchval("SHOW synchronous_commit") == "on"
+            await connection.execute("SET synchronous_commit = off")
+            with pytest.raises(InvalidArgument, match="synchronous_commit"):
+                await check_durable(connection)
+    finally:
+        await engine.close()
+
+
+async def test_a_caller_that_gives_up_at_any_moment_leaves_no_transaction_open(postgres_url: str) -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
+    engine = await PostgresEngine.open(postgres_url, 0)
+
+    def script() -> Script[int]:
+        return len((yield Op("list_nodes")))
+
+    try:
+        for steps in range(40):
+            given_up = asyncio.create_task(engine.change(script))
+            for _ in range(steps // 2):
+                await asyncio.sleep(0)
+            given_up.cancel()
+            await asyncio.gather(given_up, return_exceptions=True)
+            assert await engine.change(script) == 0
+    finally:
+        await engine.close()
+    assert complaints == []

@@ -36,6 +36,8 @@ class Agent:
         self.node_id = node_id
         self.schedulers = schedulers
         self.held: set[AttemptRef] = set()
+        self.unanswered = 0
+        """Reports under way: one gateway may commit, and name their attempts as lost, before the other answers."""
         self.accepted: list[AttemptRef] = []
 
     async def poll(self, scheduler: Scheduler) -> None:
@@ -51,7 +53,9 @@ class Agent:
             if not results:
                 continue
             report = ReportRequest(self.node_id, "e", tuple(results))
+            self.unanswered += 1
             replies = await asyncio.gather(*(one.report(report) for one in self.schedulers))
+            self.unanswered -= 1
             for result in results:
                 if all(result.attempt not in reply.stale for reply in replies):
                     self.accepted.append(result.attempt)
@@ -78,7 +82,7 @@ async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs:
                 view = await schedulers[0].wait(view.job_id, 5.0)
                 assert not [poll.exception() for poll in polls if poll.done()]
             assert (view.state, view.inputs, view.outputs, view.errors) == ("done", OBJECTS, 1, 0)
-        while any(agent.held for agent in agents):
+        while any(agent.held or agent.unanswered for agent in agents):
             await asyncio.sleep(0.01)
     finally:
         for poll in polls:

@@ -62,6 +62,7 @@ class PostgresEngine:
                 url,
                 min_size=1,
                 max_size=POSTGRES_CONNECTIONS,
+                init=check_durable,
                 reset=_keep,
                 statement_cache_size=512,
                 server_settings=_SETTINGS,
@@ -103,6 +104,7 @@ class PostgresEngine:
 
 _SETTINGS = {
     "application_name": "manta",
+    "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "lock_timeout": str(int(POSTGRES_LOCK_TIMEOUT_S * 1000)),
     "statement_timeout": str(int(POSTGRES_STATEMENT_TIMEOUT_S * 1000)),
@@ -110,13 +112,22 @@ _SETTINGS = {
 }
 
 
+async def check_durable(connection: Connection) -> None:
+    """InvalidArgument where a commit would not wait for the disk: a pooler in between may drop what we set."""
+    if await connection.fetchval("SHOW synchronous_commit") == "off":
+        raise InvalidArgument(
+            "The catalog's PostgreSQL answers before a commit is durable (synchronous_commit is off): set it to on for "
+            "manta's role, and let no connection pooler drop that."
+        )
+
+
 async def _keep(_connection: Connection) -> None:
     """Nothing is left on a connection that a reset would have to clear, and a reset is one more round trip."""
 
 
 async def _transaction(connection: Connection, script: Script[T]) -> T:
-    await connection.execute("BEGIN")
     try:
+        await connection.execute("BEGIN")
         result = await run(connection, script)
     except BaseException:
         with suppress(*_UNREACHABLE):
