@@ -5,10 +5,11 @@ blob id, and holds one entry of each at a time.
 """
 
 from collections.abc import AsyncIterator, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from manta.catalog.records import Blob
+from manta.catalog.records import Blob, Gap
+from manta.core.names import birth_ms
 from storage_nodes.api import BlobInfo
 
 
@@ -16,6 +17,7 @@ class Problem(StrEnum):
     MISSING = "missing copy"
     ORPHAN = "orphan file"
     SIZE = "size mismatch"
+    UNNAMED = "kept since a restore"
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +59,19 @@ async def compare(node_id: str, recorded: AsyncIterator[Blob], held: AsyncIterat
             row, info = await anext(recorded, None), await anext(held, None)
 
 
+def judge(finding: Finding, gaps: Collection[Gap]) -> Finding:
+    """An orphan that was born in a gap of a restored catalog may be an object that only lost rows named."""
+    if finding.problem is Problem.ORPHAN and any(gap.covers(birth_ms(finding.blob_id)) for gap in gaps):
+        return replace(finding, problem=Problem.UNNAMED)
+    return finding
+
+
 def confirm(finding: Finding, unknown: Collection[str], *, still_recorded: bool) -> bool:
     """Whether a finding stands after both sides were asked again, since they were read at different times.
 
     `unknown` is the answer of `NodeStore.unknown_blobs`; `still_recorded` says whether the catalog still wants the blob
     on that node.
     """
-    if finding.problem is Problem.ORPHAN:
+    if finding.problem in (Problem.ORPHAN, Problem.UNNAMED):
         return finding.blob_id in unknown
     return still_recorded

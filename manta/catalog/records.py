@@ -214,3 +214,17 @@ class Garbage:
     blob_id: str
     node_id: str
     due_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """A span of time, ends included, whose commits the catalog lost when it was restored from a backup.
+
+    Blobs born in it may be whole objects that only the lost rows named: they are kept until the operator decides.
+    """
+
+    since_ms: int
+    until_ms: int
+
+    def covers(self, at_ms: int) -> bool:
+        return self.since_ms <= at_ms <= self.until_ms

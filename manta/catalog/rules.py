@@ -52,6 +52,11 @@ def is_young(blob_id: str, catalog_now_ms: int) -> bool:
     return birth_ms(check_id(blob_id)) >= catalog_now_ms - _BLOB_AGE_MAX_MS
 
 
+def gap_begin_ms(backed_up_ms: int) -> int:
+    """The birth of the oldest blob that may have been committed after a backup."""
+    return backed_up_ms - _BLOB_AGE_MAX_MS
+
+
 def check_birth(blob_id: str, catalog_now_ms: int) -> None:
     """Conflict when the sweeper may already have taken the new blob's file for an orphan."""
     if not is_young(blob_id, catalog_now_ms):

@@ -16,6 +16,7 @@ from manta.catalog.records import (
     Bucket,
     BucketKind,
     CompletedPart,
+    Gap,
     Garbage,
     Located,
     Node,
@@ -195,6 +196,16 @@ class NodeStore(Protocol):
 
     async def born_ms(self) -> int:
         """When this catalog was made: older files are another one's, and not to be judged by this one."""
+        ...
+
+    async def add_gap(self, gap: Gap) -> None:
+        """From now on no worker deletes what was born in it and is unknown here."""
+        ...
+
+    async def gaps(self) -> list[Gap]: ...
+
+    async def close_gaps(self) -> None:
+        """The operator has what was wanted: what is unknown is an orphan again."""
         ...
 
     async def blobs_of_node(self, node_id: str, *, after: str = "", limit: int = 1000) -> list[Blob]:

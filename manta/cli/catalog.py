@@ -1,16 +1,18 @@
-"""`manta backup restore fsck`: the embedded catalog, kept safe and compared with the volumes."""
+"""`manta backup restore restored fsck`: the embedded catalog, kept safe and compared with the volumes."""
 
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from manta.catalog.fsck import Finding, Problem, compare, confirm
+from manta.catalog.fsck import Finding, Problem, compare, confirm, judge
 from manta.catalog.open import open_catalog
-from manta.catalog.records import Blob, Node
+from manta.catalog.records import Blob, Gap, Node
+from manta.catalog.rules import gap_begin_ms
 from manta.catalog.sqlite.backup import backup as write_backup
 from manta.catalog.sqlite.backup import restore as read_backup
 from manta.catalog.store import Catalog
@@ -27,12 +29,15 @@ from storage_nodes.client.node_client import NodeClient
 from storage_nodes.disk.listing import stored_blobs
 
 Data = Annotated[Path, typer.Option(help="The store's data folder.")]
+CatalogUrl = Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")]
 _PAGE = 1000
+_TIMES = ["%Y-%m-%dT%H:%M:%SZ", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%d"]
+_SWEEP_HINT = "`manta restored --sweep` lets them go, once you have what you want of them."
 
 
 def backup(file: Annotated[Path, typer.Argument(help="Where to write it.")], data: Data = Path("manta-data")) -> None:
     """Write the catalog as it is now to a file; the store may be running."""
-    head = write_backup(DataDir(data).catalog, file, int(SystemClock().wall_s() * 1000))
+    head = write_backup(DataDir(data).catalog, file, _now_ms())
     output.console().print(f"{file}: the catalog of {data}, {output.size_text(head.size)} before compression")
 
 
@@ -41,25 +46,74 @@ def restore(file: Annotated[Path, typer.Argument(exists=True)], data: Data = Pat
     folder = DataDir(data)
     folder.acquire()
     try:
-        head = read_backup(file, folder.catalog)
+        head = read_backup(file, folder.catalog, _now_ms())
     finally:
         folder.release()
     output.console().print(f"{folder.catalog}: restored, {output.size_text(head.size)}")
+    output.console().print(f"Files of objects put after the backup are kept: `manta fsck` lists them. {_SWEEP_HINT}")
+
+
+def restored(
+    data: Data = Path("manta-data"),
+    catalog: CatalogUrl = None,
+    since: Annotated[
+        datetime | None,
+        typer.Option(
+            formats=_TIMES, help="The catalog was restored, by tools of its own, to its state at this time (UTC)."
+        ),
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Nothing more is wanted of the kept files: sweep them.")
+    ] = False,
+) -> None:
+    """Show, note or end the spans of time whose commits a restored catalog has lost; files from them are kept."""
+    if since is not None and sweep:
+        raise InvalidArgument("--since begins to keep files and --sweep ends it: say one of them.")
+    for gap in asyncio.run(_restored(_url(data, catalog), since, sweep=sweep)):
+        output.line(f"{_time_text(gap.since_ms)} to {_time_text(gap.until_ms)}")
+
+
+async def _restored(url: str, since: datetime | None, *, sweep: bool) -> list[Gap]:
+    """The gaps there are afterwards."""
+    catalog = await open_catalog(url, SystemClock())
+    try:
+        if sweep:
+            await catalog.close_gaps()
+        elif since is not None:
+            since_ms = int(since.replace(tzinfo=UTC).timestamp() * 1000)
+            await catalog.add_gap(Gap(gap_begin_ms(since_ms), _now_ms()))
+        return await catalog.gaps()
+    finally:
+        await catalog.close()
 
 
 def fsck(
     data: Data = Path("manta-data"),
-    catalog: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")] = None,
+    catalog: CatalogUrl = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
     """Compare the catalog with what the nodes hold. Changes nothing; exit code 1 if a copy is missing or wrong."""
+    counts = asyncio.run(_fsck(_url(data, catalog), json))
+    output.console().print(", ".join(f"{counts[problem]} × {problem.value}" for problem in Problem))
+    if counts[Problem.UNNAMED]:
+        output.console().print(_SWEEP_HINT)
+    if counts[Problem.MISSING] or counts[Problem.SIZE]:
+        raise typer.Exit(FAILED)
+
+
+def _url(data: Path, catalog: str | None) -> str:
     path = DataDir(data).catalog
     if catalog is None and not path.exists():
         raise InvalidArgument(f"There is no catalog at {path}: say --data, or restore a backup first.")
-    counts = asyncio.run(_fsck(catalog or f"sqlite:{path}", json))
-    output.console().print(", ".join(f"{counts[problem]} × {problem.value}" for problem in Problem))
-    if counts[Problem.MISSING] or counts[Problem.SIZE]:
-        raise typer.Exit(FAILED)
+    return catalog or f"sqlite:{path}"
+
+
+def _now_ms() -> int:
+    return int(SystemClock().wall_s() * 1000)
+
+
+def _time_text(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 async def _fsck(url: str, json: bool) -> Counter[Problem]:
@@ -67,8 +121,10 @@ async def _fsck(url: str, json: bool) -> Counter[Problem]:
     counts: Counter[Problem] = Counter()
     catalog = await open_catalog(url, SystemClock())
     try:
+        gaps = await catalog.gaps()
         for node in await catalog.list_nodes():
-            async for finding in compare(node.node_id, _recorded(catalog, node), _held(node)):
+            async for difference in compare(node.node_id, _recorded(catalog, node), _held(node)):
+                finding = judge(difference, gaps)
                 if await _stands(catalog, finding):
                     counts[finding.problem] += 1
                     _print(finding, json)
@@ -83,7 +139,7 @@ def _print(finding: Finding, json: bool) -> None:
         output.json_line({**values, "expected": finding.expected, "found": finding.found, "copies": finding.copies})
     else:
         sizes = f"expected {finding.expected}, found {finding.found} bytes"
-        output.line(f"{finding.node_id}  {finding.problem.value:<14}  {finding.blob_id}  {sizes}")
+        output.line(f"{finding.node_id}  {finding.problem.value:<20}  {finding.blob_id}  {sizes}")
 
 
 async def _stands(catalog: Catalog, finding: Finding) -> bool:

@@ -21,6 +21,7 @@ _COMMANDS = {
     "doctor": "manta.cli.doctor:doctor",
     "backup": "manta.cli.catalog:backup",
     "restore": "manta.cli.catalog:restore",
+    "restored": "manta.cli.catalog:restored",
     "fsck": "manta.cli.catalog:fsck",
     **{name: f"manta.cli.objects:{name}" for name in ("mb", "rb", "ls", "put", "get", "cat", "rm", "cp")},
     **{name: f"manta.cli.objects:{name}" for name in ("find", "stat", "sign")},

@@ -6,6 +6,8 @@ from pathlib import Path
 import apsw
 import pytest
 
+from manta.catalog.records import Gap
+from manta.catalog.rules import gap_begin_ms
 from manta.catalog.sqlite.backup import backup, read_head, restore
 from manta.core.errors import AlreadyExists, InvalidArgument
 from tests.support.catalog import StandingClock, opened, sqlite_url, version
@@ -33,10 +35,11 @@ async def test_a_backup_of_a_busy_catalog_restores_to_what_was_acknowledged_befo
     assert target.stat().st_mode & 0o777 == 0o600
     restored = tmp_path / "restored"
     restored.mkdir()
-    restore(target, restored / "catalog.db")
+    restore(target, restored / "catalog.db", 9)
     async with opened(sqlite_url(restored), clock) as catalog:
         assert await catalog.list_objects("books", prefix="before") == whole
         assert (await catalog.locate("books", "before049")).object == before[49]
+        assert await catalog.gaps() == [Gap(gap_begin_ms(7), 9)]
         await catalog.put_object("books", version(clock, "after"))
     assert sorted(path.name for path in restored.iterdir()) == ["catalog.db"]
 
@@ -46,7 +49,7 @@ async def test_a_restore_overwrites_nothing(tmp_path: Path) -> None:
         backup(tmp_path / "catalog.db", tmp_path / "backup", 1)
     before = (tmp_path / "catalog.db").read_bytes()
     with pytest.raises(AlreadyExists):
-        restore(tmp_path / "backup", tmp_path / "catalog.db")
+        restore(tmp_path / "backup", tmp_path / "catalog.db", 2)
     assert (tmp_path / "catalog.db").read_bytes() == before
 
 
@@ -63,7 +66,7 @@ async def test_a_damaged_backup_is_refused_and_leaves_nothing(tmp_path: Path, da
     target = tmp_path / "restored"
     target.mkdir()
     with pytest.raises(InvalidArgument):
-        restore(tmp_path / "backup", target / "catalog.db")
+        restore(tmp_path / "backup", target / "catalog.db", 2)
     assert list(target.iterdir()) == []
 
 
@@ -88,4 +91,4 @@ async def test_a_newer_catalog_is_refused_with_what_to_do(tmp_path: Path) -> Non
             pass
     backup(tmp_path / "catalog.db", tmp_path / "backup", 1)
     with pytest.raises(InvalidArgument, match="schema 9999"):
-        restore(tmp_path / "backup", tmp_path / "other.db")
+        restore(tmp_path / "backup", tmp_path / "other.db", 2)

@@ -15,6 +15,7 @@ from manta.catalog.records import (
     Checksum,
     ChecksumType,
     CompletedPart,
+    Gap,
     Garbage,
     ListedObject,
     NodeState,
@@ -655,6 +656,16 @@ async def test_a_file_is_unknown_unless_something_refers_to_it_on_that_node(
     assert await catalog.unknown_blobs("n1", asked) == {stranger, "not an id"}
     await catalog.forget_garbage(await catalog.due_garbage(clock.now_ms() + GONE, 10))
     assert await catalog.unknown_blobs("n1", asked) == {stranger, "not an id", put.blob.blob_id}
+
+
+@pytest.mark.invariant("D9")
+async def test_gaps_stay_until_they_are_closed(catalog: Catalog) -> None:
+    assert await catalog.gaps() == []
+    for gap in (Gap(50, 90), Gap(10, 20), Gap(10, 15), Gap(50, 99)):
+        await catalog.add_gap(gap)
+    assert await catalog.gaps() == [Gap(10, 20), Gap(50, 99)]
+    await catalog.close_gaps()
+    assert await catalog.gaps() == []
 
 
 async def test_what_a_node_should_hold_is_paged_by_blob_id(catalog: Catalog, clock: StandingClock) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from manta.catalog.records import Garbage, NodeState
+from manta.catalog.records import Gap, Garbage, NodeState
 from manta.core.limits import GARBAGE_DELAY_S, MIB, ORPHAN_GRACE_S, UPLOAD_EXPIRY_S
 from manta.core.names import new_id
 from tests.support.datapath_store import Store, threaded_store
@@ -135,6 +135,22 @@ def test_d9_files_older_than_the_catalog_are_not_taken_for_orphans(store: Store,
     store.run(lambda: node.put(older, DATA[:1000]))
     assert run_worker(store, "sweeper", ORPHAN_GRACE_S + 5) == 0
     assert store.run(lambda: node.stat(older)).size == 1000
+
+
+@pytest.mark.invariant("D1", "D9")
+def test_d1_files_that_a_restored_catalog_has_lost_the_rows_of_are_kept_until_the_operator_decides(
+    store: Store, s3: Any
+) -> None:
+    s3.create_multipart_upload(Bucket="bucket", Key="open")
+    now_ms = int(time.time() * 1000)
+    lost = store.run(lambda: store.datapath.blobs.put_small(b"put after the backup"))
+    store.run(lambda: store.catalog.add_gap(Gap(now_ms, now_ms + 3_600_000)))
+    assert run_worker(store, "sweeper", ORPHAN_GRACE_S + 5) == 0
+    assert run_worker(store, "expiry", UPLOAD_EXPIRY_S + 60) == 0
+    assert store.run(lambda: store.datapath.cluster.node("n1").stat(lost.blob_id)).size == 20
+    store.run(store.catalog.close_gaps)
+    assert run_worker(store, "sweeper", ORPHAN_GRACE_S + 5) == 2
+    assert run_worker(store, "expiry", UPLOAD_EXPIRY_S + 60) == 1
 
 
 @pytest.mark.invariant("O2")

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from manta.catalog.memory.state import MemoryState
-from manta.catalog.records import Blob, Garbage, Node
+from manta.catalog.records import Blob, Gap, Garbage, Node
 
 
 class MemoryNodes:
@@ -26,6 +26,16 @@ class MemoryNodes:
 
     async def born_ms(self) -> int:
         return self.state.born_ms
+
+    async def add_gap(self, gap: Gap) -> None:
+        before = self.state.gaps.get(gap.since_ms, gap.until_ms)
+        self.state.gaps[gap.since_ms] = max(before, gap.until_ms)
+
+    async def gaps(self) -> list[Gap]:
+        return [Gap(*span) for span in sorted(self.state.gaps.items())]
+
+    async def close_gaps(self) -> None:
+        self.state.gaps.clear()
 
     async def unknown_blobs(self, node_id: str, blob_ids: Sequence[str]) -> set[str]:
         return {blob_id for blob_id in blob_ids if not self._knows(node_id, blob_id)}

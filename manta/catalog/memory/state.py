@@ -50,6 +50,7 @@ class MemoryState:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.born_ms = now_ms(clock)
+        self.gaps: dict[int, int] = {}
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, AccessKey] = {}
         self.buckets: dict[str, Bucket] = {}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.packing import pack_id, unpack_id
-from manta.catalog.records import Blob, Garbage, Node, NodeState
+from manta.catalog.records import Blob, Gap, Garbage, Node, NodeState
 from manta.catalog.relational.shared import Part, Shared
 from manta.catalog.rules import is_id
 
@@ -29,6 +29,15 @@ class Nodes(Part):
 
     async def born_ms(self) -> int:
         return await self.engine.look(_born)
+
+    async def add_gap(self, gap: Gap) -> None:
+        await self.engine.change(lambda: _add_gap(gap))
+
+    async def gaps(self) -> list[Gap]:
+        return await self.engine.look(_gaps)
+
+    async def close_gaps(self) -> None:
+        await self.engine.change(_close_gaps)
 
     async def unknown_blobs(self, node_id: str, blob_ids: Sequence[str]) -> set[str]:
         return await self.engine.look(lambda: _unknown(self.shared, node_id, blob_ids))
@@ -73,6 +82,18 @@ def _forget(shared: Shared, done: Sequence[Garbage]) -> Script[None]:
 
 def _born() -> Script[int]:
     return int((yield Op("catalog_born"))[0][0])
+
+
+def _add_gap(gap: Gap) -> Script[None]:
+    yield Op("add_gap", (gap.since_ms, gap.until_ms))
+
+
+def _gaps() -> Script[list[Gap]]:
+    return [Gap(*row) for row in (yield Op("list_gaps"))]
+
+
+def _close_gaps() -> Script[None]:
+    yield Op("close_gaps")
 
 
 def _unknown(shared: Shared, node_id: str, blob_ids: Sequence[str]) -> Script[set[str]]:

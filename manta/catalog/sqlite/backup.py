@@ -13,8 +13,11 @@ import apsw
 import lz4.frame
 import msgspec
 
+from manta.catalog.records import Gap
+from manta.catalog.rules import gap_begin_ms
 from manta.catalog.sqlite.engine import translate
-from manta.catalog.sqlite.schema import BUSY_TIMEOUT_MS, known, version
+from manta.catalog.sqlite.schema import BUSY_TIMEOUT_MS, connect, known, migrate, version
+from manta.catalog.statements import load
 from manta.core.checksums import crc32c
 from manta.core.errors import AlreadyExists, InvalidArgument
 from manta.core.limits import MIB
@@ -49,14 +52,18 @@ def backup(catalog: Path, target: Path, now_ms: int) -> BackupHead:
     return head
 
 
-def restore(source: Path, catalog: Path) -> BackupHead:
-    """Make `catalog` from a backup. AlreadyExists when there is one; InvalidArgument when the backup is no good."""
+def restore(source: Path, catalog: Path, now_ms: int) -> BackupHead:
+    """Make `catalog` from a backup. AlreadyExists when there is one; InvalidArgument when the backup is no good.
+
+    What was committed between the backup and now is a gap in it: files from then are not to be taken for orphans.
+    """
     if any(Path(f"{catalog}{suffix}").exists() for suffix in ("", "-wal")):
         raise AlreadyExists(f"There is a catalog at {catalog} already: stop the store and move it away first.")
     with tempfile.TemporaryDirectory(prefix=".manta-restore-", dir=catalog.parent) as folder:
         unpacked = Path(folder, "catalog.db")
         head = _unpack(source, unpacked)
         _check(unpacked, source)
+        _note_gap(unpacked, Gap(gap_begin_ms(head.created_ms), now_ms), now_ms)
         if not link(str(unpacked), str(catalog)):
             raise AlreadyExists(f"A catalog appeared at {catalog} meanwhile: is the store running?")
     sync_folder(str(catalog.parent))
@@ -132,6 +139,15 @@ def _read_head(file: BinaryIO, source: Path) -> BackupHead:
             "restore it with the version that made it."
         )
     return head
+
+
+def _note_gap(database: Path, gap: Gap, now_ms: int) -> None:
+    connection = connect(database)  # its close ends the WAL: one synced file is left
+    try:
+        migrate(connection, str(database), now_ms)
+        connection.execute(load("manta.catalog.sqlite")["add_gap"], (gap.since_ms, gap.until_ms))
+    finally:
+        connection.close()
 
 
 def _checksum(file: BinaryIO) -> int:

@@ -5,7 +5,7 @@ costs a repeated call and nothing else.
 """
 
 from manta.catalog.records import Garbage, NodeState
-from manta.catalog.store import NodeStore, UploadStore
+from manta.catalog.store import Catalog, NodeStore
 from manta.core.errors import MantaError, NoSuchUpload
 from manta.core.limits import COMPLETED_UPLOAD_KEEP_S, GARBAGE_BATCH, UPLOAD_EXPIRY_S
 from manta.gateway.background.workers import Progress
@@ -45,16 +45,20 @@ def _ids(rows: list[Garbage]) -> list[str]:
 
 
 class UploadExpiry:
-    """One round aborts uploads that were left open for too long and drops answers that nobody will ask for (O2)."""
+    """One round aborts uploads that were left open for too long and drops answers that nobody will ask for (O2).
 
-    def __init__(self, catalog: UploadStore, cluster: Cluster) -> None:
+    While the catalog has gaps nothing is aborted: an upload that is open here may have become an object in one of them.
+    """
+
+    def __init__(self, catalog: Catalog, cluster: Cluster) -> None:
         self._catalog = catalog
         self._cluster = cluster
 
     async def round(self, progress: Progress) -> None:
         now_ms = self._cluster.now_ms()
         oldest_ms = now_ms - int(UPLOAD_EXPIRY_S * 1000)
-        while expired := await self._catalog.expired_uploads(oldest_ms, GARBAGE_BATCH):
+        kept = await self._catalog.gaps()
+        while not kept and (expired := await self._catalog.expired_uploads(oldest_ms, GARBAGE_BATCH)):
             for upload in expired:
                 try:
                     await self._catalog.abort_upload(upload.bucket, upload.key, upload.upload_id)

@@ -2,7 +2,8 @@
 
 A commit refuses a blob born more than half the grace time ago, so nothing that is deleted here can be referred to
 later. Growing files of open uploads, garbage that is not due and tasks' outputs are known to the catalog. What is older
-than the catalog is left alone: whoever lost a catalog, or named the wrong one, must not lose the objects as well.
+than the catalog is left alone: whoever lost a catalog, or named the wrong one, must not lose the objects as well. So is
+what was born in a gap of a restored catalog, until the operator says that it may go.
 """
 
 import asyncio
@@ -36,12 +37,15 @@ class Sweeper:
     async def _sweep(self, node_id: str, progress: Progress) -> None:
         node = self._cluster.node(node_id)
         oldest_ms = self._cluster.now_ms() - int(ORPHAN_GRACE_S * 1000)
-        born_ms = await self._catalog.born_ms()
+        born_ms, gaps = await self._catalog.born_ms(), await self._catalog.gaps()
         after = ""
         while found := await node.list(after=after, limit=SWEEP_BATCH, older_than_ms=oldest_ms):
             after = found[-1].blob_id
             # The id tells when the blob was born, whatever the node says of its file.
-            old = [info.blob_id for info in found if born_ms <= birth_ms(info.blob_id) < oldest_ms]
+            births = {info.blob_id: birth_ms(info.blob_id) for info in found}
+            old = [blob_id for blob_id, birth in births.items() if born_ms <= birth < oldest_ms]
+            if gaps:
+                old = [blob_id for blob_id in old if not any(gap.covers(births[blob_id]) for gap in gaps)]
             orphans = await self._catalog.unknown_blobs(node_id, old)
             if orphans:
                 await node.delete(sorted(orphans))

@@ -29,6 +29,16 @@ DELETE FROM garbage WHERE node_no = $1 AND blob_id = $2;
 -- name: catalog_born
 SELECT min(applied_ms) FROM schema_migrations;
 
+-- name: add_gap
+INSERT INTO gaps (since_ms, until_ms) VALUES ($1, $2)
+ON CONFLICT (since_ms) DO UPDATE SET until_ms = greatest(gaps.until_ms, excluded.until_ms);
+
+-- name: list_gaps
+SELECT since_ms, until_ms FROM gaps ORDER BY since_ms;
+
+-- name: close_gaps
+DELETE FROM gaps;
+
 -- name: known_blobs
 -- One that still grows is known everywhere: its completion may be copying it to a node that was not there before.
 SELECT i FROM jsonb_array_elements_text($2::jsonb) i

@@ -26,6 +26,16 @@ DELETE FROM garbage WHERE node_no = ? AND blob_id = ?;
 -- name: catalog_born
 SELECT min(applied_ms) FROM schema_migrations;
 
+-- name: add_gap
+INSERT INTO gaps (since_ms, until_ms) VALUES (?, ?)
+ON CONFLICT (since_ms) DO UPDATE SET until_ms = max(gaps.until_ms, excluded.until_ms);
+
+-- name: list_gaps
+SELECT since_ms, until_ms FROM gaps ORDER BY since_ms;
+
+-- name: close_gaps
+DELETE FROM gaps;
+
 -- name: known_blobs
 -- One that still grows is known everywhere: its completion may be copying it to a node that was not there before.
 SELECT i.value FROM json_each(?2) i
