@@ -36,6 +36,8 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     """A connection that waits for locks and keeps every commit through a power cut."""
     connection = apsw.Connection(str(path), statementcachesize=512)
     connection.set_busy_timeout(BUSY_TIMEOUT_MS)
+    # Else every statement with a join is prepared anew for each set of values: two thirds of the time of a lookup.
+    connection.config(apsw.SQLITE_DBCONFIG_ENABLE_QPSG, 1)
     for setting in _SETTINGS:
         connection.execute(setting)
     if read_only:
