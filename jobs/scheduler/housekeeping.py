@@ -8,7 +8,7 @@ from typing import Any
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
-from manta.core.clock import Clock
+from manta.core.clock import Clock, day_of
 from manta.core.errors import MantaError
 
 _LOG = logging.getLogger("manta.scheduler")
@@ -37,6 +37,7 @@ class Housekeeper:
         self._tending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._started_s = 0.0
+        self._pruned_day = 0
 
     def start(self) -> None:
         self._started_s = self._clock.monotonic_s()
@@ -96,6 +97,9 @@ class Housekeeper:
             self._stir(await self._jobs.expire(now_ms, self._heard_of()))
         for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
+        if (day := day_of(now_ms)) != self._pruned_day:
+            await self._jobs.prune_usage(day - limits.USAGE_KEEP_DAYS)
+            self._pruned_day = day
         self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
         self._swept()
 

@@ -16,7 +16,10 @@ INPUT_ONLY = -1
 
 
 class TaskRow(NamedTuple):
-    """A task. `holders` are node ids joined by commas; `slot` is the blob id its running attempt may write."""
+    """A task. `holders` are node ids joined by commas; `slot` is the blob id its running attempt may write.
+
+    `started_ms` and `ended_ms` are of the last attempt, by its node's clock; none while it runs.
+    """
 
     job_id: str
     task_id: int
@@ -38,6 +41,10 @@ class TaskRow(NamedTuple):
     blob_id: str | None
     holders: str
     first_input: str
+    started_ms: int | None = None
+    ended_ms: int | None = None
+    earlier: str = ""
+    """JSON, see `job_scripts.attempts`."""
 
     @property
     def progress(self) -> Progress:
@@ -51,6 +58,36 @@ class TaskRow(NamedTuple):
     def input_name(self) -> str:
         """`bucket/key`; "" for a reducer."""
         return f"{self.bucket}/{self.key}" if self.bucket else ""
+
+
+class AttemptTimes(NamedTuple):
+    """An attempt that was not a task's last one; `why` is the code of what ended it."""
+
+    attempt: int
+    node_id: str
+    started_ms: int
+    ended_ms: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks in the order of their numbers. The next page begins after `reached`; None at the end."""
+
+    tasks: tuple[TaskRow, ...]
+    reached: int | None
+
+
+class UsageDay(NamedTuple):
+    """What an account's tasks cost on one day (days since 1970, UTC): those that were reported then."""
+
+    day: int
+    tasks: int
+    task_ms: int
+    byte_seconds: int
+    in_place_bytes: int
+    moved_bytes: int
+    shuffled_bytes: int
 
 
 class FoundObject(NamedTuple):

@@ -9,8 +9,20 @@ from typing import Protocol
 
 from jobs.model.document import JobPlan
 from jobs.model.inputs import InputSpec
+from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult
-from manta.catalog.job_records import FoundInputs, Granted, JobView, Line, NewJob, ShuffleRow, Stirred, TaskRow
+from manta.catalog.job_records import (
+    FoundInputs,
+    Granted,
+    JobView,
+    Line,
+    NewJob,
+    ShuffleRow,
+    Stirred,
+    TaskPage,
+    TaskRow,
+    UsageDay,
+)
 
 
 class JobStore(Protocol):
@@ -122,6 +134,21 @@ class JobStore(Protocol):
 
     async def get_task(self, job_id: str, task_id: int) -> TaskRow:
         """NoSuchJob."""
+        ...
+
+    async def tasks(self, job_id: str, after: int, limit: int, state: TaskState | None = None) -> TaskPage:
+        """Tasks with numbers behind `after`, in whatever state with None. A page may be short, or empty, although more
+        follow. NoSuchJob."""
+        ...
+
+    async def usage(self, owner_id: str, first_day: int, last_day: int) -> list[UsageDay]:
+        """What an account's tasks cost, in the order of days (since 1970, UTC); days without any are left out."""
+        ...
+
+    async def forget_usage(self, owner_id: str) -> None: ...
+
+    async def prune_usage(self, before_day: int) -> None:
+        """Forget what every account used before that day."""
         ...
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]: ...

@@ -1,6 +1,7 @@
-"""`manta account …`: tenants and their keys (root only)."""
+"""`manta account …`: tenants, their keys and what they used (root only, but for an account's own usage)."""
 
-from typing import Annotated
+from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
@@ -8,7 +9,7 @@ from manta.cli import output
 from manta.core.errors import NoSuchAccount
 from manta.sdk import connect
 
-app = typer.Typer(no_args_is_help=True, help="Tenants and their keys (root only).")
+app = typer.Typer(no_args_is_help=True, help="Tenants, their keys and what they used (root only, but `usage`).")
 key_app = typer.Typer(no_args_is_help=True, help="Keys of an account.")
 app.add_typer(key_app, name="key")
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
@@ -43,6 +44,42 @@ def list_(json: Json = False) -> None:
     with connect() as store:
         for account in _accounts(store.api("GET", "/accounts")):
             output.json_line(account) if json else output.line(f"{account['id']}  {account['name']}")
+
+
+@app.command()
+def usage(
+    name: Annotated[str | None, typer.Argument(metavar="[ACCOUNT]", help="Your own when left out.")] = None,
+    everyone: Annotated[bool, typer.Option("--all", help="Every account's total (root only).")] = False,
+    first: Annotated[str | None, typer.Option("--from", help="First day, like 2026-11-01.")] = None,
+    last: Annotated[str | None, typer.Option("--to", help="Last day.")] = None,
+    json: Json = False,
+) -> None:
+    """What an account's tasks cost, day by day (UTC), of jobs that are gone too."""
+    query = {"from": first, "to": last}
+    with connect() as store:
+        if everyone:
+            for account in _accounts(store.api("GET", "/accounts")):
+                found = store.api("GET", f"/accounts/{account['id']}/usage", query=query)
+                _print_usage("account", account["name"], found["total"], json)
+            return
+        path = "/usage" if name is None else f"/accounts/{quote(name, safe='')}/usage"
+        found = store.api("GET", path, query=query)
+    for day in found["days"]:
+        _print_usage("day", day["day"], day, json)
+    if not json:
+        _print_usage("day", "total", found["total"], json)
+
+
+def _print_usage(label: str, head: str, used: dict[str, Any], json: bool) -> None:
+    if json:
+        output.json_line({label: head} | used)
+        return
+    gib_hours = used["byte_seconds"] / (1 << 30) / 3600
+    output.line(
+        f"{head:<12}{used['attempts']:>12,} attempts {used['task_seconds']:>14,.1f} task seconds "
+        f"{gib_hours:>12,.3f} GiB hours {output.size_text(used['input_bytes_in_place']):>12} in place "
+        f"{output.size_text(used['input_bytes_moved']):>12} moved"
+    )
 
 
 @app.command("rm")

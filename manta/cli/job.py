@@ -12,6 +12,7 @@ from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WA
 from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines, follow
+from manta.cli.job_tasks import task_line
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError
@@ -205,6 +206,18 @@ def outputs(job: JobId, json: Json = False) -> None:
     with connect() as store:
         for entry in store.job(job).outputs():
             output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+
+
+@app.command()
+def tasks(
+    job: JobId,
+    state: Annotated[str | None, typer.Option(help="ready, running, committed, failed or cancelled.")] = None,
+    json: Json = False,
+) -> None:
+    """Print a job's tasks: number, state, node, how long it ran, input."""
+    with connect() as store:
+        for entry in store.job(job).tasks(state=state):
+            output.json_line(entry) if json else output.line(task_line(entry))
 
 
 @app.command()

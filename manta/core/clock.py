@@ -3,6 +3,13 @@
 import time
 from typing import Protocol
 
+_DAY_MS = 86_400_000
+
+
+def day_of(epoch_ms: int) -> int:
+    """Days since 1970, UTC."""
+    return epoch_ms // _DAY_MS
+
 
 class Clock(Protocol):
     def wall_s(self) -> float:

@@ -148,6 +148,10 @@ JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
+TASK_WINDOW: Final = 10_000
+"""Numbers of tasks that one read of the catalog looks through for those in a certain state."""
+EARLIER_ATTEMPTS_MAX: Final = 8
+"""Attempts before its last one that a task's row remembers, the latest ones."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
 EVENT_STREAM_S: Final = 3600.0
@@ -172,6 +176,8 @@ ZONE_OVERHEAD_BYTES: Final = 64 * MIB
 """What a zone's fork server may use beside its tasks' memory."""
 STDERR_KEEP_BYTES: Final = 64 * KIB
 STDERR_IN_ERROR_BYTES: Final = 4 * KIB
+USAGE_KEEP_DAYS: Final = 400
+"""How long it is known what an account used on a day."""
 JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
 
 # what is kept of the past (promise O2)

@@ -153,6 +153,10 @@ class Job:
         """Each failed input so far, from the one with the number behind `after`."""
         return self._lines("errors", after)
 
+    def tasks(self, *, state: str | None = None) -> Iterator[Line]:
+        """Each task so far, where and when it ran. `state`: only those in it (ready, running, committed, failed …)."""
+        return self._lines("tasks", state=state)
+
     def stderr(self, task: int) -> bytes:
         """What the task wrote to stderr: its last 64 KiB."""
         return self._transport.call("GET", f"/jobs/{self.id}/tasks/{task}/stderr")
@@ -161,9 +165,9 @@ class Job:
         """What the task says on stderr as it says it, until it has ended."""
         return self._transport.stream(f"/jobs/{self.id}/tasks/{task}/stderr", {"follow": "1"})
 
-    def _lines(self, what: str, after: int = 0) -> Iterator[Line]:
+    def _lines(self, what: str, after: int = 0, **more: str | None) -> Iterator[Line]:
         while True:
-            query = {"after": after, "limit": JOB_PAGE_LINES}
+            query = {"after": after, "limit": JOB_PAGE_LINES, **more}
             content = self._transport.call("GET", f"/jobs/{self.id}/{what}", query=query)
             lines = [msgspec.json.decode(line) for line in content.splitlines() if line]
             yield from lines

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -298,3 +299,55 @@ async def test_what_a_node_sends_is_bounded(gateway: RunningGateway) -> None:
     assert (await node.call("report", ReportRequest("n1", "e", results))).status == 400
     held = tuple(AttemptRef("j", number, 1) for number in range(limits.HELD_MAX + 1))
     assert (await node.call("lease", LeaseRequest("n1", "e", 1, 0.0, held))).status == 400
+
+
+async def test_tasks_are_listed_with_where_and_when_they_ran(gateway: RunningGateway) -> None:
+    client, node = Client(gateway), NodeSide(gateway)
+    job = await client.job(MAP, inputs=("s3://books/*.txt",))
+    leased = await node.lease()
+    running = await client.lines(f"/jobs/{job['id']}/tasks?state=running")
+    assert [(line["seq"], line["node"], line["started"], line["ended"]) for line in running] == [
+        (1, "n1", None, None), (2, "n1", None, None)
+    ]  # fmt: skip
+    assert all(line["leased"] >= job["created"] for line in running), "times of one form, which sort as text"
+    await node.report(failure(attempt(leased.tasks[0])), success(attempt(leased.tasks[1])))
+    lines = await client.lines(f"/jobs/{job['id']}/tasks")
+    assert [(line["task"], line["state"], line["started"], line["ended"]) for line in lines] == [
+        (1, "failed", "1970-01-01T00:00:00.001Z", "1970-01-01T00:00:00.002Z"),
+        (2, "committed", "1970-01-01T00:00:00.001Z", "1970-01-01T00:00:00.002Z"),
+    ]
+    assert [line["input"] for line in lines] == ["books/a.txt", "books/b.txt"]
+    second = await client.lines(f"/jobs/{job['id']}/tasks?after=1&limit=1")
+    assert [line["seq"] for line in second] == [2]
+    refused = await client.ask("GET", f"/jobs/{job['id']}/tasks?state=sleeping")
+    assert refused.status == 400
+    assert b"committed" in refused.body
+
+
+async def test_an_account_sees_what_it_used_and_root_what_anybody_did(gateway: RunningGateway) -> None:
+    root, node = Client(gateway), NodeSide(gateway)
+    await gateway.context.catalog.create_account(Account("alice", "Alice", "Alice", "", 1))
+    await gateway.context.catalog.add_key(AccessKey("ALICEKEY", "alice-secret", "alice"))
+    alice = Client(gateway, "ALICEKEY", "alice-secret")
+    await root.job(MAP, inputs=("s3://books/*.txt",))
+    leased = await node.lease()
+    await node.report(*(success(attempt(task)) for task in leased.tasks))
+    used = await root.get("/usage")
+    assert used["account"] == "root"
+    assert used["total"] == {
+        "attempts": 2, "task_seconds": 1.0, "byte_seconds": 256 << 20, "input_bytes_in_place": 20,
+        "input_bytes_moved": 0, "shuffle_bytes_moved": 0,
+    }  # fmt: skip
+    assert [day["attempts"] for day in used["days"]] == [2]
+    assert used["days"][0]["day"] == root_day(gateway)
+    assert (await root.get("/usage?to=2020-01-01"))["days"] == []
+    nothing = await alice.get("/usage")
+    assert (nothing["account"], nothing["total"]["attempts"], nothing["days"]) == ("alice", 0, [])
+    assert await root.get("/accounts/Alice/usage") == nothing == await alice.get("/accounts/alice/usage")
+    assert (await alice.ask("GET", "/accounts/root/usage")).status == 404
+    assert (await root.ask("GET", "/accounts/nobody/usage")).status == 404
+    assert (await root.ask("GET", "/usage?from=yesterday")).status == 400
+
+
+def root_day(gateway: RunningGateway) -> str:
+    return datetime.fromtimestamp(gateway.context.now_ms() / 1000, UTC).date().isoformat()

@@ -9,12 +9,21 @@ import msgspec
 import pytest
 
 from jobs.model.inputs import InputSpec
+from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import Granted, JobView, NewJob
+from manta.catalog.job_records import Granted, JobView, NewJob, TaskRow, UsageDay
+from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.store import Catalog
 from manta.core.errors import BadRequest, Conflict, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
-from manta.core.limits import GARBAGE_DELAY_S, HOLDER_WAIT_S, LEASE_S, LOST_LEASES_MAX, REDUCER_PATIENCE_S
+from manta.core.limits import (
+    EARLIER_ATTEMPTS_MAX,
+    GARBAGE_DELAY_S,
+    HOLDER_WAIT_S,
+    LEASE_S,
+    LOST_LEASES_MAX,
+    REDUCER_PATIENCE_S,
+)
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened, sqlite_url
 from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
@@ -595,3 +604,105 @@ async def test_a_cancelled_job_ends_no_sooner_than_all_of_its_inputs(catalog: Ca
     await tended(catalog, job)
     assert [line.fields["state"] for line in await catalog.jobs.inputs(job, 0, 10)] == ["cancelled", "cancelled"]
     assert (await catalog.jobs.get_job(job)).state == "cancelled"
+
+
+async def tasks_of(catalog: Catalog, job: str, state: TaskState | None = None, limit: int = 2) -> list[TaskRow]:
+    """Page after page."""
+    found: list[TaskRow] = []
+    after: int | None = 0
+    while after is not None:
+        page = await catalog.jobs.tasks(job, after, limit, state)
+        found += page.tasks
+        after = page.reached
+    return found
+
+
+async def test_each_attempt_of_a_task_is_remembered_with_its_node_and_its_times(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [{**MAP, "retries": 1}], "s3://books/a")
+    assert [(task.state, task.started_ms) for task in await tasks_of(catalog, job)] == [(TaskState.READY, None)]
+    first = (await lease(catalog, clock, "n1"))[0].task
+    await catalog.jobs.report("n1", [failure(ref(first))])
+    lost = (await lease(catalog, clock, "n1"))[0].task
+    leased_ms = clock.now_ms()
+    clock.advance(5)
+    await catalog.jobs.release("n1", [ref(lost)], delivered=True)
+    last = await lease(catalog, clock, "n2")
+    assert [(task.node_id, task.started_ms, task.ended_ms) for task in await tasks_of(catalog, job)] == [
+        ("n2", None, None)
+    ], "what runs has no times yet, and nothing of the attempt before"
+    await catalog.jobs.report("n2", done(last))
+    (task,) = await tasks_of(catalog, job)
+    assert (task.state, task.attempt, task.node_id, task.started_ms, task.ended_ms) == (3, 3, "n2", 1, 2)
+    assert earlier_attempts(task) == [
+        (1, "n1", 1, 2, "UserTaskError"),
+        (2, "n1", leased_ms, leased_ms + 5000, "NodeLost"),
+    ]
+
+
+async def test_a_task_remembers_its_latest_attempts_only(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [{**MAP, "retries": 10}], "s3://books/a")
+    for _ in range(EARLIER_ATTEMPTS_MAX + 2):
+        (granted,) = await lease(catalog, clock)
+        await catalog.jobs.report("n1", [failure(ref(granted.task))])
+    (task,) = await tasks_of(catalog, job)
+    assert [one.attempt for one in earlier_attempts(task)] == list(range(3, EARLIER_ATTEMPTS_MAX + 3))
+
+
+async def test_an_attempt_that_is_cancelled_ended_then(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    await lease(catalog, clock)
+    leased_ms = clock.now_ms()
+    clock.advance(3)
+    await catalog.jobs.cancel_job(job, "enough")
+    await tended(catalog, job)
+    (task,) = await tasks_of(catalog, job)
+    assert (task.node_id, task.started_ms, task.ended_ms) == ("n1", leased_ms, leased_ms + 3000)
+
+
+@pytest.mark.parametrize("window", [3, 10_000])
+async def test_pages_of_tasks_neither_repeat_nor_skip_whatever_their_state(
+    catalog: Catalog, clock: StandingClock, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("manta.catalog.job_scripts.views.TASK_WINDOW", window)
+    keys = [f"k{number}" for number in range(10)]
+    await put(catalog, clock, *keys)
+    job = await begin(catalog, clock, [MAP], "s3://books/")
+    grants = await lease(catalog, clock, lanes=7)
+    await catalog.jobs.report("n1", [failure(ref(grants[6].task)), *done(grants[:2])])
+    assert [task.task_id for task in await tasks_of(catalog, job)] == list(range(1, 11))
+    found = {state: [task.task_id for task in await tasks_of(catalog, job, state)] for state in TaskState}
+    assert {state: ids for state, ids in found.items() if ids} == {
+        TaskState.COMMITTED: [1, 2], TaskState.RUNNING: [3, 4, 5, 6], TaskState.FAILED: [7],
+        TaskState.READY: [8, 9, 10],
+    }  # fmt: skip
+    with pytest.raises(NoSuchJob):
+        await catalog.jobs.tasks("0" * 32, 0, 10)
+
+
+async def test_what_tasks_cost_is_kept_for_their_account_by_day(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [{**MAP, "memory": "8M", "disk": "1M"}], "s3://books/")
+    today = clock.now_ms() // 86_400_000
+    one, other = await lease(catalog, clock)
+    result = done([one])
+    await catalog.jobs.report("n1", result)
+    await catalog.jobs.report("n1", result)
+    clock.advance(86_400)
+    await catalog.jobs.report("n1", [failure(ref(other.task))])
+    half = (8 << 20) // 2
+    expected = [UsageDay(today, 1, 500, half, 10, 0, 0), UsageDay(today + 1, 1, 500, half, 0, 0, 0)]
+    assert await catalog.jobs.usage("alice", today, today + 1) == expected, "a repeated report costs nothing"
+    assert await catalog.jobs.usage("alice", today + 1, today + 9) == expected[1:]
+    assert await catalog.jobs.usage("bob", 0, today + 9) == []
+    await catalog.jobs.delete_job(job)
+    await tended(catalog, job)
+    assert await catalog.jobs.usage("alice", 0, today + 9) == expected, "it outlives the job"
+    await catalog.jobs.prune_usage(today + 1)
+    assert await catalog.jobs.usage("alice", 0, today + 9) == expected[1:]
+    await catalog.jobs.forget_usage("alice")
+    assert await catalog.jobs.usage("alice", 0, today + 9) == []

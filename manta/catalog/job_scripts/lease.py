@@ -6,6 +6,7 @@ from itertools import groupby
 from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
 from jobs.model.wire import AttemptRef, Failure, TaskKind
 from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
+from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
@@ -94,6 +95,8 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
             node_id=node_id,
             epoch=epoch,
             leased_ms=now_ms,
+            started_ms=None,
+            ended_ms=None,
             slot=slot,
         )
         granted.append(Granted(changed, unit.job.owner_id, unit.plan))
@@ -190,7 +193,7 @@ def _lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[S
             if isinstance(outcome, Fail):
                 fail_task(unit, task, outcome.failure)
             elif isinstance(outcome, Again):
-                put_back(unit, task, outcome, living)
+                put_back(unit, task, outcome, living, _with_lost(unit, task) if delivered else task.earlier)
         yield from move_on(unit)
         yield from unit.flush()
         results.append(unit.stirred())
@@ -212,7 +215,7 @@ def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
     """The task ends; where the first phase reduces, its inputs end with it (J3)."""
     if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
         unit.input_ends.append((int(TaskState.FAILED), task.job_id, task.reducer))
-    unit.change(task, state=int(TaskState.FAILED), slot=None)
+    unit.change(task, state=int(TaskState.FAILED), slot=None, **_ended_now(unit, task))
     unit.error(task, failure)
 
 
@@ -223,11 +226,25 @@ def cancel_task(unit: Unit, task: TaskRow) -> TaskRow:
     if task.state == TaskState.READY:
         unit.withdraw(task)
     unit.error(task, Failure("JobCancelled", unit.job.cancel_reason or "The job was cancelled."))
-    return unit.change(task, state=int(TaskState.CANCELLED), slot=None)
+    return unit.change(task, state=int(TaskState.CANCELLED), slot=None, **_ended_now(unit, task))
 
 
-def put_back(unit: Unit, task: TaskRow, outcome: Again, alive: Sequence[str]) -> TaskRow:
-    """Ready again, with another holder before the one that failed; nothing is run again once the job is cancelled."""
+def _ended_now(unit: Unit, task: TaskRow) -> dict[str, int]:
+    """Times of an attempt that its node will not tell."""
+    if task.state != TaskState.RUNNING:
+        return {}
+    return {"started_ms": task.leased_ms, "ended_ms": max(task.leased_ms, unit.now_ms)}
+
+
+def _with_lost(unit: Unit, task: TaskRow) -> str:
+    return with_attempt(task, None, max(task.leased_ms, unit.now_ms), "NodeLost")
+
+
+def put_back(unit: Unit, task: TaskRow, outcome: Again, alive: Sequence[str], earlier: str) -> TaskRow:
+    """Ready again, with another holder before the one that failed; nothing is run again once the job is cancelled.
+
+    `earlier`: the attempts that the task has behind it now.
+    """
     if unit.stopped:
         return cancel_task(unit, task)
     progress = outcome.progress
@@ -240,6 +257,7 @@ def put_back(unit: Unit, task: TaskRow, outcome: Again, alive: Sequence[str]) ->
         losses=progress.losses,
         failures=progress.failures,
         slot=None,
+        earlier=earlier,
     )
     if task.blob_id is None:
         unit.offer(task, [ANY_NODE])

@@ -9,10 +9,12 @@ from msgspec import structs
 from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat, Stale, TaskState, settle
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
+from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
 from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
 from manta.catalog.job_scripts.unit import Unit, find_unit
+from manta.catalog.job_scripts.usage import Spent, charge, counted, save_spent
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken
@@ -31,6 +33,7 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     living: list[str] = []
     if any(result.failure is not None for result in results):
         living = [row[0] for row in (yield Op("agents_alive", (now_ms,)))]
+    spent: dict[str, Spent] = {}
     ordered = sorted(results, key=lambda one: one.attempt.job_id)
     for job_id, group in groupby(ordered, key=lambda one: one.attempt.job_id):
         unit = yield from find_unit(job_id, now_ms)
@@ -39,7 +42,10 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
             done.append(Stirred(stale=tuple(_name(result) for result in batch)))
             continue
         unit.alive = living
+        before = counted(unit.job)
         done.append((yield from _report_job(unit, node_id, batch, new_id)))
+        charge(spent, unit.job, before, unit.ran)
+    yield from save_spent(spent, now_ms)
     return merge(done)
 
 
@@ -129,6 +135,7 @@ class _Apply:
         if isinstance(outcome, Repeat):
             return task
         usage = result.usage
+        unit.ran += 1
         unit.job.task_ms += round(usage.task_seconds * 1000)
         byte_seconds = round(unit.plan.phases[task.phase].memory_bytes * usage.task_seconds)
         unit.job.byte_seconds = min(unit.job.byte_seconds + byte_seconds, BYTE_SECONDS_MAX)
@@ -136,7 +143,8 @@ class _Apply:
         unit.job.moved += usage.moved_bytes
         unit.job.shuffled += usage.shuffled_bytes
         if isinstance(outcome, Again):
-            return put_back(unit, task, outcome, unit.alive)
+            code = result.failure.code if result.failure is not None else ""
+            return put_back(unit, task, outcome, unit.alive, with_attempt(task, usage, unit.now_ms, code))
         state = TaskState.FAILED
         if isinstance(outcome, Commit):
             state = TaskState.COMMITTED
@@ -145,7 +153,7 @@ class _Apply:
             unit.error(task, outcome.failure, usage, result.stderr)
         if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
             unit.input_ends.append((int(state), unit.job.job_id, task.reducer))
-        return unit.change(task, state=int(state), slot=None)
+        return unit.change(task, state=int(state), slot=None, started_ms=usage.started_ms, ended_ms=usage.ended_ms)
 
     def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:
         retries = self.unit.plan.phases[task.phase].retries

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 from jobs.model.inputs import InputSpec
 from jobs.model.states import JobState, PhaseCounts, TaskState
-from jobs.model.wire import Failure, TaskKind
+from jobs.model.wire import Failure, TaskKind, Usage
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import ANY_NODE, Stirred, TaskRow
+from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.resolve import as_written
 from manta.catalog.job_scripts.unit import Unit, get_unit
 from manta.catalog.ops import Many, Op, Script
@@ -109,9 +110,16 @@ def _run_again(unit: Unit, task: TaskRow) -> None:
         unit.error(task, Failure("InternalError", "Its input was not kept when it failed: clone the job."))
         return
     unit.change(
-        task, state=int(TaskState.READY), node_id="", epoch="", faults=0, losses=0, failures=0, slot=None
+        task, state=int(TaskState.READY), node_id="", epoch="", faults=0, losses=0, failures=0, slot=None,
+        started_ms=None, ended_ms=None, earlier=_with_failed(task),
     )  # fmt: skip
     unit.offer(task, task.nodes if task.blob_id is not None else (ANY_NODE,))
+
+
+def _with_failed(task: TaskRow) -> str:
+    if task.started_ms is None or task.ended_ms is None:
+        return task.earlier
+    return with_attempt(task, Usage(task.started_ms, task.ended_ms, 0.0), task.ended_ms, "Failed")
 
 
 def _write_again(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:

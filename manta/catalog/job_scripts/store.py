@@ -6,6 +6,7 @@ from typing import TypeVar
 
 from jobs.model.document import JobPlan
 from jobs.model.inputs import InputSpec
+from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_records import (
     ANY_NODE,
@@ -16,7 +17,9 @@ from manta.catalog.job_records import (
     NewJob,
     ShuffleRow,
     Stirred,
+    TaskPage,
     TaskRow,
+    UsageDay,
 )
 from manta.catalog.job_scripts import create, explain, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
@@ -126,6 +129,18 @@ class ScriptedJobs(ABC):
 
     async def get_task(self, job_id: str, task_id: int) -> TaskRow:
         return await self.read(lambda: views.get_task(job_id, task_id))
+
+    async def tasks(self, job_id: str, after: int, limit: int, state: TaskState | None = None) -> TaskPage:
+        return await self.read(lambda: views.tasks_page(job_id, after, limit, state))
+
+    async def usage(self, owner_id: str, first_day: int, last_day: int) -> list[UsageDay]:
+        return [UsageDay(*row) for row in await self._rows("usage_of", owner_id, first_day, last_day)]
+
+    async def forget_usage(self, owner_id: str) -> None:
+        await self.write(lambda: _single("usage_forget", (owner_id,)))
+
+    async def prune_usage(self, before_day: int) -> None:
+        await self.write(lambda: _single("usage_prune", (before_day,)))
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]:
         return await self.read(lambda: views.inputs_page(job_id, after, limit))

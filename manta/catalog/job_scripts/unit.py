@@ -70,6 +70,8 @@ class Unit:
     now_ms: int
     alive: Sequence[str] = ()
     all_cancelled: bool = False
+    ran: int = 0
+    """Attempts that were reported here."""
     new_tasks: list[TaskRow] = field(default_factory=list)
     saves: list[tuple[Any, ...]] = field(default_factory=list)
     ready: list[tuple[str, str, int, int]] = field(default_factory=list)
@@ -161,7 +163,8 @@ class Unit:
         self.saves.append(
             (
                 int(changed.state), changed.attempt, changed.node_id, changed.epoch, changed.leased_ms, changed.faults,
-                changed.losses, changed.failures, changed.slot, changed.holders, task.job_id, task.task_id,
+                changed.losses, changed.failures, changed.slot, changed.holders, changed.started_ms, changed.ended_ms,
+                changed.earlier, task.job_id, task.task_id,
             )
         )  # fmt: skip
         return changed

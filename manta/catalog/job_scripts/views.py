@@ -7,10 +7,11 @@ import msgspec
 from jobs.model.document import JobPlan
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
-from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskRow
+from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskPage, TaskRow
 from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
 from manta.core.errors import NoSuchJob, StaleAttempt
+from manta.core.limits import TASK_WINDOW
 
 
 def view_job(job_id: str) -> Script[JobView]:
@@ -95,6 +96,20 @@ def get_task(job_id: str, task_id: int) -> Script[TaskRow]:
     if not rows:
         raise NoSuchJob(f"The job {job_id} has no task {task_id}.")
     return TaskRow(*rows[0])
+
+
+def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> Script[TaskPage]:
+    """The tasks of the numbers behind `after`, a window of them at most: few may be in that state."""
+    rows = yield Op("job_get", (job_id,))
+    if not rows or JobRow(*rows[0]).doomed:
+        raise NoSuchJob(f"The job {job_id} does not exist.")
+    end = JobRow(*rows[0]).next_task
+    last = min(after + TASK_WINDOW, end)
+    wanted = -1 if state is None else int(state)
+    found = yield Op("tasks_window", (job_id, after, last, wanted, limit))
+    tasks = tuple(TaskRow(*row) for row in found)
+    reached = tasks[-1].task_id if len(tasks) == limit else last
+    return TaskPage(tasks, reached if reached < end else None)
 
 
 def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:

@@ -32,6 +32,22 @@ _SAVED = [
     "byte_seconds",
 ]
 
+_SAVED_OF_TASK = [
+    "state",
+    "attempt",
+    "node_id",
+    "epoch",
+    "leased_ms",
+    "faults",
+    "losses",
+    "failures",
+    "slot",
+    "holders",
+    "started_ms",
+    "ended_ms",
+    "earlier",
+]
+
 
 class MemoryJobTables:
     """`tasks` and the like are by job and number; numbers grow, so their order is that of insertion."""
@@ -47,6 +63,7 @@ class MemoryJobTables:
         self.output_rows: dict[str, dict[int, tuple[Any, ...]]] = {}
         self.error_rows: dict[str, dict[int, bytes]] = {}
         self.agents: dict[str, tuple[str, int]] = {}
+        self.usage: dict[tuple[str, int], list[int]] = {}
 
     # jobs
 
@@ -151,11 +168,9 @@ class MemoryJobTables:
         self.task_rows.setdefault(task.job_id, {})[task.task_id] = task
 
     def task_save(self, *values: Any) -> None:
-        state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, holders, job_id, task_id = values
-        self.task_rows[job_id][task_id] = self.task_rows[job_id][task_id]._replace(
-            state=state, attempt=attempt, node_id=node_id, epoch=epoch, leased_ms=leased_ms, faults=faults,
-            losses=losses, failures=failures, slot=slot, holders=holders,
-        )  # fmt: skip
+        *saved, job_id, task_id = values
+        task = self.task_rows[job_id][task_id]
+        self.task_rows[job_id][task_id] = task._replace(**dict(zip(_SAVED_OF_TASK, saved, strict=True)))
 
     def tasks(self, job_id: str, task_ids: list[int]) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {})
@@ -168,6 +183,11 @@ class MemoryJobTables:
     def tasks_page(self, job_id: str, after: int, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()
         return list(islice((row for row in rows if row.task_id > after), limit))
+
+    def tasks_window(self, job_id: str, after: int, last: int, state: int, limit: int) -> list[tuple[Any, ...]]:
+        rows = self.task_rows.get(job_id, {}).values()
+        found = (row for row in rows if after < row.task_id <= last and row.phase >= 0 and state in (-1, row.state))
+        return list(islice(found, limit))
 
     def tasks_of_node(self, node_id: str) -> list[tuple[Any, ...]]:
         return [row for row in self._running() if row.node_id == node_id]
@@ -286,6 +306,23 @@ class MemoryJobTables:
 
     def error_delete(self, job_id: str, seq: int) -> None:
         del self.error_rows[job_id][seq]
+
+    # usage
+
+    def usage_add(self, owner: str, day: int, *spent: int) -> None:
+        before = self.usage.get((owner, day), [0] * len(spent))
+        self.usage[owner, day] = [min(a + b, 1 << 62) for a, b in zip(before, spent, strict=True)]
+
+    def usage_of(self, owner: str, first: int, last: int) -> list[tuple[Any, ...]]:
+        return [
+            (day, *spent) for (one, day), spent in sorted(self.usage.items()) if one == owner and first <= day <= last
+        ]
+
+    def usage_forget(self, owner: str) -> None:
+        self.usage = {key: value for key, value in self.usage.items() if key[0] != owner}
+
+    def usage_prune(self, before: int) -> None:
+        self.usage = {key: value for key, value in self.usage.items() if key[1] >= before}
 
     # agents
 

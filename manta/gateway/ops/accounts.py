@@ -61,24 +61,25 @@ async def list_accounts(context: Context, _request: Request) -> Response:
 
 
 async def get_account(context: Context, request: Request) -> Response:
-    account = await _find(context, request)
+    account = await find_account(context, request)
     return json_response(_shown(account, await context.catalog.list_keys(account.id)))
 
 
 async def delete_account(context: Context, request: Request) -> Response:
-    account = await _find(context, request)
+    account = await find_account(context, request)
     if account.id == ROOT_ACCOUNT:
         raise AccessDenied("The root account cannot be removed.")
     if await context.catalog.jobs.list_jobs(account.id, limit=1):
         # Whoever is given the same id later would see them, and they would run on without an owner.
         raise Conflict(f"The account {account.name!r} still has jobs: cancel and delete them first.")
     await context.catalog.delete_account(account.id)
+    await context.catalog.jobs.forget_usage(account.id)
     context.extra(KeyRing).forget()
     return Response(204)
 
 
 async def add_key(context: Context, request: Request) -> Response:
-    account = await _find(context, request)
+    account = await find_account(context, request)
     key = _key(await _read(request, KeyDocument), account.id)
     if len(await context.catalog.list_keys(account.id)) >= KEYS_PER_ACCOUNT:
         raise InvalidArgument(f"An account has at most {KEYS_PER_ACCOUNT} keys: remove one first.")
@@ -87,7 +88,7 @@ async def add_key(context: Context, request: Request) -> Response:
 
 
 async def remove_key(context: Context, request: Request) -> Response:
-    account = await _find(context, request)
+    account = await find_account(context, request)
     name = request.params["access_key"]
     held = [key.access_key for key in await context.catalog.list_keys(account.id)]
     if name not in held:
@@ -99,7 +100,7 @@ async def remove_key(context: Context, request: Request) -> Response:
     return Response(204)
 
 
-async def _find(context: Context, request: Request) -> Account:
+async def find_account(context: Context, request: Request) -> Account:
     """By id, or by name."""
     wanted = request.params["account"]
     account = await context.catalog.get_account(wanted)

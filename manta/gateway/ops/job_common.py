@@ -1,11 +1,17 @@
 """What the handlers of jobs share: finding the caller's job, and the form in which a job is shown."""
 
+from collections.abc import Iterable
+
+import msgspec
+
 from jobs.model.document import JobPlan
 from manta.catalog.job_records import JobView
+from manta.core import limits
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
 from manta.core.names import check_job_id
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
+from manta.gateway.http.responses import NDJSON, Response
 from manta.gateway.http.xml import timestamp
 
 
@@ -32,6 +38,20 @@ def whole_number(request: Request, name: str, default: int) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19):
         raise InvalidArgument(f"`{name}` is a whole number, not {text[:40]!r}.")
     return int(text)
+
+
+async def job_and_page(context: Context, request: Request) -> tuple[JobView, int, int]:
+    """The job of the path, and which of its lines are wanted: those behind `after`, at most `limit`."""
+    view = await find_job(context, request)
+    limit = whole_number(request, "limit", limits.JOB_PAGE_LINES)
+    if not 1 <= limit <= limits.JOB_PAGE_LINES_MAX:
+        raise InvalidArgument(f"`limit` lies between 1 and {limits.JOB_PAGE_LINES_MAX}.")
+    return view, whole_number(request, "after", 0), limit
+
+
+def ndjson(values: Iterable[object]) -> Response:
+    encode = msgspec.json.Encoder().encode
+    return Response(200, None, b"".join(encode(value) + b"\n" for value in values), NDJSON)
 
 
 def shown_job(view: JobView) -> dict[str, object]:

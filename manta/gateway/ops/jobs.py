@@ -19,11 +19,12 @@ from manta.core.errors import BadRequest, InvalidArgument
 from manta.core.names import new_job_id
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
-from manta.gateway.http.responses import NDJSON, Response, json_response
-from manta.gateway.ops.job_common import check_output, find_job, shown_job, whole_number
+from manta.gateway.http.responses import Response, json_response
+from manta.gateway.ops.job_common import check_output, find_job, job_and_page, ndjson, shown_job, whole_number
 from manta.gateway.ops.job_events import job_events
 from manta.gateway.ops.job_explain import explain_job
 from manta.gateway.ops.job_stderr import task_stderr
+from manta.gateway.ops.job_tasks import job_tasks
 from manta.gateway.router import ApiRoute
 
 
@@ -81,7 +82,7 @@ async def list_jobs(context: Context, request: Request) -> Response:
         after=request.query.get("after", ""),
         limit=min(whole_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
     )
-    return _lines(shown_job(view) for view in views)
+    return ndjson(shown_job(view) for view in views)
 
 
 async def get_job(context: Context, request: Request) -> Response:
@@ -141,17 +142,17 @@ async def delete_job(context: Context, request: Request) -> Response:
 
 
 async def job_inputs(context: Context, request: Request) -> Response:
-    view, after, limit = await _page(context, request)
+    view, after, limit = await job_and_page(context, request)
     return _pages(await context.catalog.jobs.inputs(view.job_id, after, limit))
 
 
 async def job_outputs(context: Context, request: Request) -> Response:
-    view, after, limit = await _page(context, request)
+    view, after, limit = await job_and_page(context, request)
     return _pages(await context.catalog.jobs.outputs(view.job_id, after, limit))
 
 
 async def job_errors(context: Context, request: Request) -> Response:
-    view, after, limit = await _page(context, request)
+    view, after, limit = await job_and_page(context, request)
     return _pages(await context.catalog.jobs.errors(view.job_id, after, limit))
 
 
@@ -167,21 +168,8 @@ def _parse_line(line: bytes) -> InputSpec:
         raise BadRequest(f"Not an input: {text[:80]!r}: {error}.") from None
 
 
-async def _page(context: Context, request: Request) -> tuple[JobView, int, int]:
-    view = await find_job(context, request)
-    limit = whole_number(request, "limit", limits.JOB_PAGE_LINES)
-    if not 1 <= limit <= limits.JOB_PAGE_LINES_MAX:
-        raise InvalidArgument(f"`limit` lies between 1 and {limits.JOB_PAGE_LINES_MAX}.")
-    return view, whole_number(request, "after", 0), limit
-
-
 def _pages(lines: Iterable[Line]) -> Response:
-    return _lines({"seq": line.seq, **line.fields} for line in lines)
-
-
-def _lines(values: Iterable[object]) -> Response:
-    encode = msgspec.json.Encoder().encode
-    return Response(200, None, b"".join(encode(value) + b"\n" for value in values), NDJSON)
+    return ndjson({"seq": line.seq, **line.fields} for line in lines)
 
 
 def _created(view: JobView) -> Response:
@@ -200,6 +188,7 @@ API_ROUTES = (
     ApiRoute("RetryJob", retry_job, "POST", "v1/jobs/{id}/retry"),
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
     ApiRoute("JobEvents", job_events, "GET", "v1/jobs/{id}/events", long=True),
+    ApiRoute("JobTasks", job_tasks, "GET", "v1/jobs/{id}/tasks"),
     ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr", long=True),
     ApiRoute("JobInputs", job_inputs, "GET", "v1/jobs/{id}/inputs"),
     ApiRoute("JobOutputs", job_outputs, "GET", "v1/jobs/{id}/outputs"),

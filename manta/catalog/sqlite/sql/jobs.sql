@@ -83,38 +83,48 @@ DELETE FROM job_chunks WHERE job_id = ?1 AND chunk = ?2;
 
 -- name: task_insert
 INSERT INTO tasks (job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot,
-                   reducer, bucket, key, version_id, size, blob_id, holders, first_input)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20);
+                   reducer, bucket, key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+        ?22, ?23);
 
 -- name: task_save
 UPDATE tasks SET state = ?1, attempt = ?2, node_id = ?3, epoch = ?4, leased_ms = ?5, faults = ?6, losses = ?7,
-                 failures = ?8, slot = ?9, holders = ?10
-WHERE job_id = ?11 AND task_id = ?12;
+                 failures = ?8, slot = ?9, holders = ?10, started_ms = ?11, ended_ms = ?12,
+                 earlier = ?13
+WHERE job_id = ?14 AND task_id = ?15;
 
 -- name: tasks
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
-       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
+       t.started_ms, t.ended_ms, t.earlier
 FROM json_each(?2) i CROSS JOIN tasks t ON t.job_id = ?1 AND t.task_id = i.value;
 
 -- name: tasks_open
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
-       key, version_id, size, blob_id, holders, first_input
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier
 FROM tasks WHERE job_id = ?1 AND task_id > ?2 AND state <= 2 ORDER BY task_id LIMIT ?3;
 
 -- name: tasks_page
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
-       key, version_id, size, blob_id, holders, first_input
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier
 FROM tasks WHERE job_id = ?1 AND task_id > ?2 ORDER BY task_id LIMIT ?3;
+
+-- name: tasks_window
+-- The tasks of a window of numbers, in whatever state with -1: a rare state is looked for in bounded steps.
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier
+FROM tasks WHERE job_id = ?1 AND task_id > ?2 AND task_id <= ?3 AND phase >= 0 AND (?4 = -1 OR state = ?4)
+ORDER BY task_id LIMIT ?5;
 
 -- name: tasks_of_node
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
-       key, version_id, size, blob_id, holders, first_input
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier
 FROM tasks INDEXED BY tasks_running WHERE state = 2 AND node_id = ?1 ORDER BY job_id, task_id;
 
 -- name: tasks_of_job
 -- All that runs anywhere is little, beside the tasks of one job.
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
-       key, version_id, size, blob_id, holders, first_input
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier
 FROM tasks INDEXED BY tasks_running WHERE state = 2 AND job_id = ?1 LIMIT ?2;
 
 -- name: inputs_end
@@ -152,7 +162,8 @@ SELECT j.job_id, j.owner_id, j.running FROM queue CROSS JOIN jobs j ON j.job_id 
 
 -- name: ready_tasks
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
-       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+       t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
+       t.started_ms, t.ended_ms, t.earlier
 FROM (SELECT job_id, task_id FROM ready WHERE node_id = ?1 AND job_id = ?2 ORDER BY task_id LIMIT ?3) r
 CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id;
 
@@ -167,7 +178,8 @@ SELECT node_id FROM queue WHERE node_id IS NOT NULL;
 
 -- name: ready_older
 SELECT r.since_ms, t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses,
-       t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input
+       t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
+       t.started_ms, t.ended_ms, t.earlier
 FROM ready r CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
 WHERE r.node_id = ?1 AND r.since_ms < ?2 LIMIT ?3;
 
@@ -225,6 +237,27 @@ SELECT seq FROM job_errors WHERE job_id = ?1 ORDER BY seq LIMIT ?2;
 
 -- name: error_delete
 DELETE FROM job_errors WHERE job_id = ?1 AND seq = ?2;
+
+-- name: usage_add
+INSERT INTO account_usage (owner_id, day, tasks, task_ms, byte_seconds, in_place, moved, shuffled)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+ON CONFLICT (owner_id, day) DO UPDATE SET
+    tasks = min(account_usage.tasks + excluded.tasks, 1 << 62),
+    task_ms = min(account_usage.task_ms + excluded.task_ms, 1 << 62),
+    byte_seconds = min(account_usage.byte_seconds + excluded.byte_seconds, 1 << 62),
+    in_place = min(account_usage.in_place + excluded.in_place, 1 << 62),
+    moved = min(account_usage.moved + excluded.moved, 1 << 62),
+    shuffled = min(account_usage.shuffled + excluded.shuffled, 1 << 62);
+
+-- name: usage_of
+SELECT day, tasks, task_ms, byte_seconds, in_place, moved, shuffled FROM account_usage
+WHERE owner_id = ?1 AND day >= ?2 AND day <= ?3 ORDER BY day;
+
+-- name: usage_forget
+DELETE FROM account_usage WHERE owner_id = ?1;
+
+-- name: usage_prune
+DELETE FROM account_usage WHERE day < ?1;
 
 -- name: agent_get
 SELECT epoch, until_ms FROM agents WHERE node_id = ?1;
