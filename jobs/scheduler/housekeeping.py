@@ -97,11 +97,11 @@ class Housekeeper:
             self._stir(await self._jobs.expire(now_ms, self._heard_of()))
         for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
+        self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
+        self._swept()
         if (day := day_of(now_ms)) != self._pruned_day:
             await self._jobs.prune_usage(day - limits.USAGE_KEEP_DAYS)
             self._pruned_day = day
-        self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
-        self._swept()
 
 
 def _tell(error: Exception, what: str, *args: object) -> None:

@@ -11,6 +11,7 @@ from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import SystemClock
+from tests.support.catalog import StandingClock
 
 POISONED = tuple(f"a{number}" for number in range(2 * limits.TENDING_MAX))
 GOOD = "z"
@@ -22,6 +23,7 @@ class FailingJobs:
     def __init__(self) -> None:
         self.sweeps = 0
         self.tended = asyncio.Event()
+        self.pruned_before: list[int] = []
 
     async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
         return Stirred()
@@ -41,6 +43,9 @@ class FailingJobs:
         self.tended.set()
         return Stirred()
 
+    async def prune_usage(self, before_day: int) -> None:
+        self.pruned_before.append(before_day)
+
 
 @pytest.mark.invariant("J4")
 async def test_jobs_that_fail_keep_no_other_from_being_tended(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -53,3 +58,23 @@ async def test_jobs_that_fail_keep_no_other_from_being_tended(monkeypatch: pytes
         await jobs.tended.wait()
     await keeper.close()
     assert jobs.sweeps > 1
+
+
+async def test_old_usage_is_pruned_once_a_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SWEEP_S", 0.001)
+    jobs = FailingJobs()
+    clock = StandingClock()
+    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), clock, lambda _: None, lambda: [], lambda: None)
+    keeper.start()
+    async with asyncio.timeout(20):
+        for day in range(2):
+            while len(jobs.pruned_before) <= day:
+                await asyncio.sleep(0.001)
+            sweeps = jobs.sweeps
+            while jobs.sweeps < sweeps + 3:
+                await asyncio.sleep(0.001)
+            clock.advance(86_400)
+    await keeper.close()
+    first = jobs.pruned_before[0]
+    assert first == int(StandingClock().wall_s() // 86_400) - limits.USAGE_KEEP_DAYS
+    assert jobs.pruned_before[:2] == [first, first + 1]
