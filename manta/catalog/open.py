@@ -12,6 +12,7 @@ Scripts of jobs change objects and blobs with `yield from` what relational/objec
 and relational/blobs.py (add_blob, retain_blob, release_blob) offer, inside their own transaction.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 from manta.catalog.memory import MemoryCatalog
@@ -26,13 +27,16 @@ from manta.core.clock import Clock
 from manta.core.errors import InvalidArgument
 
 
-async def open_catalog(url: str, clock: Clock) -> Catalog:
-    """`memory:`, `sqlite:/path/catalog.db` or `postgresql://…`; the schema is brought up to date first."""
+async def open_catalog(url: str, clock: Clock, on_failed_sync: Callable[[], None] | None = None) -> Catalog:
+    """`memory:`, `sqlite:/path/catalog.db` or `postgresql://…`; the schema is brought up to date first.
+
+    `on_failed_sync` is called when the disk of a SQLite catalog failed to sync: the process must end then (D5).
+    """
     scheme, _, rest = url.partition(":")
     if scheme == "memory":
         return MemoryCatalog(clock)
     if scheme == "sqlite" and rest:
-        return RelationalCatalog(Shared(SqliteEngine(Path(rest), now_ms(clock)), clock))
+        return RelationalCatalog(Shared(SqliteEngine(Path(rest), now_ms(clock), on_failed_sync), clock))
     if scheme in ("postgresql", "postgres"):
         return PostgresCatalog(Shared(await PostgresEngine.open(url, now_ms(clock)), clock))
     raise InvalidArgument(f"A catalog is named memory:, sqlite:/path or postgresql://…, not {scheme!r}:….")

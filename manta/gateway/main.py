@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import socket
@@ -26,6 +27,9 @@ from manta.gateway.http.server import HttpServer
 from manta.gateway.jobs import scheduling
 from manta.gateway.routes import build_router
 
+_log = logging.getLogger(__name__)
+LAST_ANSWERS_S = 0.5
+"""How long a process that must end still answers those whose writes it refused."""
 REGION_ALIASES = ("us-east-1", "auto")
 """What clients sign for when nobody told them a region."""
 
@@ -38,7 +42,7 @@ async def run_gateway(config: GatewayConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
     clock = SystemClock()
-    catalog = await open_catalog(config.catalog, clock)
+    catalog = await open_catalog(config.catalog, clock, lambda: _end_after_failed_sync(loop))
     try:
         datapath = await start_datapath(config, catalog, clock)
         try:
@@ -50,6 +54,12 @@ async def run_gateway(config: GatewayConfig) -> None:
             await datapath.close()
     finally:
         await catalog.close()
+
+
+def _end_after_failed_sync(loop: asyncio.AbstractEventLoop) -> None:
+    """The supervisor keeps the evidence (stacks, last requests) and starts another, which reads the disk afresh."""
+    _log.critical("The catalog's disk failed to sync: this process ends. Look at the disk before you trust it again.")
+    loop.call_later(LAST_ANSWERS_S, os.abort)
 
 
 @contextlib.asynccontextmanager

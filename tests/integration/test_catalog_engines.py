@@ -79,7 +79,9 @@ async def test_nothing_of_a_batch_is_acknowledged_when_its_commit_fails(engine: 
     await engine.write(add("before"))
 
     def fail() -> bool:
-        raise apsw.IOError("the sync failed")
+        error = apsw.IOError("the sync failed")
+        error.extendedresult = apsw.SQLITE_IOERR_FSYNC
+        raise error
 
     engine._writer.set_commit_hook(fail)
     release = threading.Event()

@@ -15,7 +15,7 @@ import msgspec
 
 from manta.catalog.records import Gap
 from manta.catalog.rules import gap_begin_ms
-from manta.catalog.sqlite.engine import translate
+from manta.catalog.sqlite.faults import translate
 from manta.catalog.sqlite.schema import BUSY_TIMEOUT_MS, connect, known, migrate, version
 from manta.catalog.statements import load
 from manta.core.checksums import crc32c

@@ -5,6 +5,11 @@ the COMMIT that holds it was synced. While one commit syncs, the next batch coll
 thousands); waiting longer for more gained nothing when measured. `read` runs on the caller's thread, on a second
 connection that sees everything committed: a primary-key read costs about 10 µs, less than any hop to a thread.
 
+The disk's faults are kept apart. Full: what met it is refused, and it heals. Unreadable: what met it fails. A failed
+sync, of a commit or a checkpoint: nothing is acknowledged any more, and `on_failed_sync` is told, whose part it is to
+end the process (D5). The next one writes the log's content anew before it commits anything on top of it, since to the
+kernel a page that failed to sync is a clean one.
+
 Nothing read in one transaction may be kept for another one: for the seconds of a gateway's replacement another process
 writes to the same file.
 """
@@ -21,9 +26,10 @@ from typing import Any, TypeVar, cast
 import apsw
 
 from manta.catalog.ops import Op, Script
-from manta.catalog.sqlite.schema import connect, migrate
+from manta.catalog.sqlite.faults import is_failed_sync, translate
+from manta.catalog.sqlite.schema import CHECKPOINT_PAGES, connect, migrate, write_anew
 from manta.catalog.statements import load
-from manta.core.errors import InsufficientStorage, InternalError, ServiceUnavailable, SlowDown
+from manta.core.errors import ServiceUnavailable, SlowDown
 from manta.core.limits import CATALOG_BATCH_MAX, CATALOG_QUEUE_MAX
 
 T = TypeVar("T")
@@ -44,20 +50,27 @@ class _Waiting:
 class SqliteEngine:
     """Owned by one event loop: `write` and `read` are called on it only."""
 
-    def __init__(self, path: Path, now_ms: int) -> None:
-        """Creates the file (readable by its owner only) or brings its schema up to date."""
+    def __init__(self, path: Path, now_ms: int, on_failed_sync: Callable[[], None] | None = None) -> None:
+        """Creates the file (readable by its owner only) or brings its schema up to date.
+
+        `on_failed_sync` is called once, on the event loop, after those who waited were answered.
+        """
         created = not path.exists()
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         self.path = path
         self._writer = connect(path)
         try:
             migrate(self._writer, str(path), now_ms)
+            write_anew(self._writer)
         except BaseException:
             self._writer.close()
             raise
         if created:
             _sync_directory(path.parent)
         self._reader = connect(path, read_only=True)
+        self._log_pages = 0
+        self._writer.set_wal_hook(self._note_log)
+        self._on_failed_sync = on_failed_sync
         self._loop = asyncio.get_running_loop()
         self._queue: SimpleQueue[_Waiting | None] = SimpleQueue()
         self._waiting = 0
@@ -111,6 +124,21 @@ class SqliteEngine:
             if batch:
                 self._commit(batch)
                 self._loop.call_soon_threadsafe(self._resolve, batch)
+            if self._log_pages >= CHECKPOINT_PAGES and not self._broken:
+                self._checkpoint()
+
+    def _note_log(self, _connection: apsw.Connection, _database: str, pages: int) -> int:
+        """In place of SQLite's own hook, whose checkpoints hold up the answer and hide a failed sync."""
+        self._log_pages = pages
+        return apsw.SQLITE_OK
+
+    def _checkpoint(self) -> None:
+        """What is read meanwhile stays in the log for the next one, and so does all of it if the disk is full."""
+        try:
+            self._writer.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error as error:
+            if is_failed_sync(error):
+                self._break()
 
     def _collect(self) -> tuple[list[_Waiting], bool]:
         """Everything that waits now, at least one; and whether more may come."""
@@ -150,10 +178,21 @@ class SqliteEngine:
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
         if self._writer.in_transaction:
             self._writer.execute("ROLLBACK")
-        if isinstance(error, apsw.IOError):
-            self._broken = True  # after a failed sync nobody knows what the disk holds: acknowledge nothing more (D5)
+        if is_failed_sync(error):
+            self._break()
         for waiting in batch:
             waiting.error = waiting.error or translate(error)
+
+    def _break(self) -> None:
+        """Nobody knows any more what the disk holds: acknowledge nothing (D5)."""
+        self._broken = True
+        self._loop.call_soon_threadsafe(self._tell)
+
+    def _tell(self) -> None:
+        if self._on_failed_sync is not None:
+            # After the answers to those who waited, which are on their way to this loop.
+            self._loop.call_soon(self._on_failed_sync)
+            self._on_failed_sync = None
 
     def _resolve(self, batch: list[_Waiting]) -> None:
         self._waiting -= len(batch)
@@ -178,21 +217,6 @@ def run(cursor: apsw.Cursor, script: Script[T]) -> T:
                 op = script.send([])
     except StopIteration as stop:
         return cast(T, stop.value)
-
-
-def translate(error: BaseException) -> BaseException:
-    """SQLite's error as one of ours; any other as it is."""
-    if not isinstance(error, apsw.Error):
-        return error
-    if isinstance(error, apsw.FullError):
-        return InsufficientStorage("The catalog's disk is full: free space on it; reads go on.")
-    if isinstance(error, apsw.BusyError | apsw.LockedError):
-        return ServiceUnavailable(
-            "The catalog is locked by another process: only one gateway may use a SQLite catalog."
-        )
-    if isinstance(error, apsw.IOError):
-        return ServiceUnavailable("The catalog's disk failed: replace it, then restart the gateway.")
-    return InternalError(f"The catalog failed: {error}.")
 
 
 def _sync_directory(path: Path) -> None:

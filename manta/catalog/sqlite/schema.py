@@ -14,6 +14,9 @@ from manta.catalog.statements import Migration, migrations, pending
 BUSY_TIMEOUT_MS = 10_000
 """During a replacement two gateways of one supervisor share the file for seconds."""
 
+CHECKPOINT_PAGES = 4000
+"""The log's length from which on it is copied into the database."""
+
 _LEDGER = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_ms INTEGER NOT NULL)"""
 _SETTINGS = (
@@ -22,7 +25,7 @@ _SETTINGS = (
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
     "PRAGMA cache_size = -65536",
-    "PRAGMA wal_autocheckpoint = 4000",
+    f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
     "PRAGMA journal_size_limit = 67108864",
 )
 
@@ -43,6 +46,17 @@ def connect(path: Path, *, read_only: bool = False) -> apsw.Connection:
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection
+
+
+def write_anew(connection: apsw.Connection) -> None:
+    """Copy the whole log into the database, synced, and begin an empty one; not while another process uses them."""
+    connection.set_busy_timeout(0)
+    try:
+        connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_TRUNCATE)
+    except (apsw.BusyError, apsw.FullError):
+        return
+    finally:
+        connection.set_busy_timeout(BUSY_TIMEOUT_MS)
 
 
 def version(connection: apsw.Connection) -> int:
