@@ -164,7 +164,7 @@ Attack = Callable[[str], AbstractAsyncContextManager[Workshop]]
 
 def _hostile_fork_server(*_: object) -> Program:
     source = Path(jobs.sandbox.driver.__file__).with_name("forkserver.py").read_text()
-    genuine, _, _ = source.partition('if __name__ == "__main__":')
+    genuine = source.partition('if __name__ == "__main__":')[0]
     file = SealedFile("attacker", (genuine + _ATTACKER).encode())
     return Program("hostile", file, ("/usr/bin/python3", "-I", "-S"))
 

@@ -70,11 +70,19 @@ class RunningStore:
 
 
 @contextmanager
-def running_store(folder: Path, *options: str, data: Path | None = None) -> Iterator[RunningStore]:
-    """`manta serve` in `folder` with further options; its words go to serve.log there."""
+def running_store(
+    folder: Path, *options: str, data: Path | None = None, user: int | None = None
+) -> Iterator[RunningStore]:
+    """`manta serve` in `folder` with further options; its words go to serve.log there.
+
+    As that `user`, by number, if one is given: `folder` must lie where it finds its way.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     home = folder / "home"
     home.mkdir(exist_ok=True)
+    if user is not None:
+        for path in (folder, home):
+            os.chown(path, user, user)
     where = data or folder / "data"
     environment = clean_environment(home) | {
         "MANTA_ROOT_ACCESS_KEY": "ROOTACCESSKEY",
@@ -88,6 +96,9 @@ def running_store(folder: Path, *options: str, data: Path | None = None) -> Iter
             env=environment,
             text=True,
             start_new_session=True,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
         )
     try:
         url = _await_ready(process, folder)
