@@ -9,10 +9,12 @@ from pathlib import Path
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
 from jobs.agent.doors import SandboxWithDoors
+from jobs.agent.furnisher import Furnisher
 from jobs.agent.gateways import Gateways
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.lanes import Lanes
 from jobs.agent.link import Link
+from jobs.agent.object_cache import ObjectCache
 from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.reports import Reports
@@ -43,6 +45,7 @@ class Agent:
         gateways: Sequence[Gateway],
         sandbox: Sandbox,
         stderr_folder: Path,
+        cache_folder: Path,
         clock: Clock | None = None,
         doors_folder: Path | None = None,
     ) -> None:
@@ -57,8 +60,12 @@ class Agent:
         caller = Gateways(gateways)
         self._outputs = Outputs(node_id, store, peers, caller)
         inputs = ReduceInputs(node_id, store, peers, caller)
+        self._objects = ObjectCache(cache_folder / "objects", inputs)
+        furnisher = Furnisher(node_id, caller, self._objects)
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
-        self._lanes = Lanes(lanes, sandbox, runner, clock, self.counters, self._on_result, self._on_change)
+        self._lanes = Lanes(
+            lanes, sandbox, furnisher, runner, clock, self.counters, self._on_result, self._on_change
+        )  # fmt: skip
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._is_hungry, self._discard, self._on_change)
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
@@ -68,6 +75,7 @@ class Agent:
     async def start(self) -> None:
         """Ask for work. Without a sandbox the agent refuses every task with the reason, and tries again at times."""
         await asyncio.to_thread(self.stderr.load)
+        await asyncio.to_thread(self._objects.load)
         if not await self._start_sandbox():
             self._spawn(self._retry_sandbox())
         self._spawn(self._expire())

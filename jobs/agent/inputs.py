@@ -65,6 +65,21 @@ class ReduceInputs:
                 return data, self.is_local(source)
         return None
 
+    async def whole(self, ref: InputRef) -> AsyncGenerator[bytes, None]:
+        """An object from its first byte to its last, from whichever sources give it. NodeUnavailable."""
+        offset = 0
+        if ref.blob_id is None:
+            return
+        for source in self.order(ref.sources):
+            with contextlib.suppress(MantaError):
+                async with contextlib.aclosing(self.parts(source, ref, offset)) as parts:
+                    async for data in parts:
+                        offset += len(data)
+                        yield data
+            if offset == ref.size:
+                return
+        raise NodeUnavailable(f"No node gave all of {ref.bucket}/{ref.key}.")
+
     async def parts(self, source: PeerSource, ref: InputRef, offset: int) -> AsyncGenerator[bytes, None]:
         reader = await self._open(source, ref.blob_id or "", offset, ref.size - offset)
         try:

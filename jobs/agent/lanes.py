@@ -6,6 +6,7 @@ from typing import Protocol
 
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.counters import Counters
+from jobs.agent.furnisher import Furnisher
 from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.runner import Ended, ZoneBroken
 from jobs.agent.zone_builder import ZoneBuilder, own_fault
@@ -43,6 +44,7 @@ class Lanes:
         self,
         count: int,
         sandbox: Sandbox,
+        furnisher: Furnisher,
         runner: TaskRunner,
         clock: Clock,
         counters: Counters,
@@ -63,7 +65,7 @@ class Lanes:
         self._finishing = 0
         self._task_s: float | None = None
         self._jobs: set[asyncio.Task[None]] = set()
-        self._builder = ZoneBuilder(sandbox, clock, counters, self._build_failed, self._zones_changed)
+        self._builder = ZoneBuilder(sandbox, furnisher, clock, counters, self._build_failed, self._zones_changed)
         self._closing = False
         self.unavailable: str | None = None
         """Why no sandbox can be built on this node at all; every task is refused with it then."""

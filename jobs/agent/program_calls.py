@@ -137,18 +137,12 @@ class ProgramCalls:
         bucket, key = protocol.parse_name(fields[0] if fields else "")
         (found,) = await self._ask(Purpose.READ, [(bucket, key)])
         ref = InputRef(bucket, key, found.size, found.blob_id, found.sources)
-        offset = 0
-        if ref.blob_id is None:
-            return
-        for source in self._inputs.order(ref.sources):
-            with contextlib.suppress(MantaError):
-                async with contextlib.aclosing(self._inputs.parts(source, ref, offset)) as parts:
-                    async for data in parts:
-                        offset += len(data)
-                        yield data
-            if offset == ref.size:
-                return
-        raise self._fault(InternalError(f"No node gave all of {bucket}/{key}."))
+        try:
+            async with contextlib.aclosing(self._inputs.whole(ref)) as pieces:
+                async for data in pieces:
+                    yield data
+        except MantaError as error:
+            raise self._fault(error) from error
 
     async def _list(self, fields: list[str]) -> bytes:
         bucket, prefix = protocol.parse_place(fields[0] if fields else "")

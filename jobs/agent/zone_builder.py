@@ -4,14 +4,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Iterable
 
+from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
+from jobs.agent.furnisher import CannotFurnishError, Furnisher, Furniture
 from jobs.agent.outcome import infrastructure_failure, init_failure
 from jobs.agent.zones import Group, IdleZone, excess_idle
 from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
-from manta.core.errors import MantaError
-from manta.core.limits import ZONE_BUILDS_MAX, ZONE_IDLE_S, ZONE_RETRY_S, ZONES_IDLE_MAX
+from manta.core.errors import Conflict, MantaError
+from manta.core.limits import HEARTBEAT_S, ZONE_BUILDS_MAX, ZONE_IDLE_S, ZONE_RETRY_S, ZONES_IDLE_MAX
 
 _LOG = logging.getLogger("manta.agent")
 
@@ -22,12 +24,15 @@ class ZoneBuilder:
     def __init__(
         self,
         sandbox: Sandbox,
+        furnisher: Furnisher,
         clock: Clock,
         counters: Counters,
         on_failed: Callable[[Group, Failure], None],
         on_change: Callable[[], None],
     ) -> None:
         self._sandbox = sandbox
+        self._furnisher = furnisher
+        self._furniture: dict[Zone, Furniture] = {}
         self._clock = clock
         self._counters = counters
         self._on_failed = on_failed
@@ -44,10 +49,10 @@ class ZoneBuilder:
                 group.building += 1
                 self._building += 1
                 group.building_since_s = now_s
-                _start(self._builds, self._build(group))
+                _start(self._builds, self._build(group, group.waiting[-1]))
 
     def close(self, zone: Zone) -> None:
-        _start(self._closes, zone.close())
+        _start(self._closes, self._close(zone))
 
     def close_idle(self, group: Group) -> None:
         for entry in group.idle:
@@ -68,11 +73,14 @@ class ZoneBuilder:
             self.close_idle(group)
         await asyncio.gather(*self._closes, return_exceptions=True)
 
-    async def _build(self, group: Group) -> None:
+    async def _build(self, group: Group, attempt: Attempt) -> None:
+        """In the name of a waiting attempt, with whose rights the zone is furnished."""
         try:
-            zone = await self._sandbox.open_zone(group.zone_spec())
-        except ZoneInitError as error:
+            zone = await self._open(group, attempt)
+        except (CannotFurnishError, ZoneInitError) as error:
             self._failed(group, init_failure(str(error)))
+        except Conflict:  # the attempt ended elsewhere meanwhile: the others', if there are any, build theirs
+            group.retry_at_s = self._clock.monotonic_s() + HEARTBEAT_S
         except MantaError as error:
             self._failed(group, infrastructure_failure(error.message))
         except Exception as error:
@@ -85,6 +93,22 @@ class ZoneBuilder:
             group.building -= 1
             self._building -= 1
             self._on_change()
+
+    async def _open(self, group: Group, attempt: Attempt) -> Zone:
+        furniture = await self._furnisher.furnish(group.spec, attempt.ref)
+        try:
+            zone = await self._sandbox.open_zone(group.zone_spec(furniture))
+        except BaseException:
+            furniture.release()
+            raise
+        self._furniture[zone] = furniture
+        return zone
+
+    async def _close(self, zone: Zone) -> None:
+        try:
+            await zone.close()
+        finally:
+            self._furniture.pop(zone).release()
 
     def _failed(self, group: Group, failure: Failure) -> None:
         group.refusal = failure

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.environment import zone_environment
+from jobs.agent.furnisher import Furniture
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Zone, ZoneSpec
 from manta.core.limits import ZONE_SLOW_S
@@ -48,7 +49,7 @@ class Group:
         """Whether one more zone would have something to do."""
         return self.zones < min(lanes, len(self.waiting) + self.busy)
 
-    def zone_spec(self) -> ZoneSpec:
+    def zone_spec(self, furniture: Furniture) -> ZoneSpec:
         spec = self.spec
         return ZoneSpec(
             name=f"{spec.job_id}-{spec.phase}-{next(self.numbers)}",
@@ -57,6 +58,7 @@ class Group:
             scratch_bytes=spec.scratch_bytes,
             init=spec.init,
             env=self.environment,
+            assets=furniture.assets,
         )
 
 

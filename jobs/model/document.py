@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from jobs.model.furniture import ObjectName, parse_assets
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.properties import check_known
 from jobs.model.units import parse_duration, parse_size
@@ -12,8 +13,8 @@ from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
 
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
-_PHASE = ("type", "exec", "init", "memory", "disk", "timeout", "count", "env", "retries")
-_PHASE_LATER = ("program", "assets", "image", "cpus", "split", "batch")
+_PHASE = ("type", "exec", "init", "assets", "memory", "disk", "timeout", "count", "env", "retries")
+_PHASE_LATER = ("program", "image", "cpus", "split", "batch")
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
@@ -29,6 +30,7 @@ class Phase(msgspec.Struct, frozen=True):
     count: int = 1
     env: dict[str, str] = {}
     retries: int = 0
+    assets: tuple[ObjectName, ...] = ()
 
     def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
         """What an agent is told of this phase."""
@@ -44,6 +46,7 @@ class Phase(msgspec.Struct, frozen=True):
             timeout_s=self.timeout_s,
             env=self.env,
             reducers=self.count,
+            assets=self.assets,
         )
 
 
@@ -137,6 +140,7 @@ def _phase(value: object, number: int) -> Phase:
         count=_whole(value, "count", 1, limits.REDUCERS_MAX) or 1,
         env=_env(value.get("env"), where),
         retries=_whole(value, "retries", 0, 100) or 0,
+        assets=parse_assets(value.get("assets"), where),
     )
 
 

@@ -31,7 +31,10 @@ class TaskKind(StrEnum):
 
 
 class PhaseSpec(msgspec.Struct, frozen=True):
-    """What every task of a phase shares. `tenant` is the owner's account id: zones are never shared across tenants."""
+    """What every task of a phase shares. `tenant` is the owner's account id: zones are never shared across tenants.
+
+    `assets` are (bucket, key).
+    """
 
     job_id: str
     phase: int
@@ -44,6 +47,7 @@ class PhaseSpec(msgspec.Struct, frozen=True):
     timeout_s: float
     env: dict[str, str]
     reducers: int
+    assets: tuple[tuple[str, str], ...] = ()
 
 
 class InputRef(msgspec.Struct, frozen=True):

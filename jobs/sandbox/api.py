@@ -8,16 +8,9 @@ from typing import Final, Protocol
 INPUT_FOLDER: Final = "/input"
 """A task sees its input as `<INPUT_FOLDER>/<input_name>`, scratch (its home and working folder) as SCRATCH_FOLDER."""
 SCRATCH_FOLDER: Final = "/scratch"
+ASSETS_FOLDER: Final = "/assets"
 ZONE_FOLDER: Final = "/zone"
 """Where `init` runs and leaves what tasks shall find: writable for init alone, read-only for the zone's tasks."""
-
-
-@dataclass(frozen=True, slots=True)
-class Asset:
-    """A read-only file of the zone: `blob` (path below the volume's blobs folder) appears at `path`."""
-
-    blob: str
-    path: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +18,7 @@ class ZoneSpec:
     """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota.
 
     `binds` maps paths in this zone alone to the host's, read-only; a socket can be connected to all the same.
+    `assets` does so for files below ASSETS_FOLDER that lie in the driver's shared folder on the host.
     """
 
     name: str
@@ -34,7 +28,7 @@ class ZoneSpec:
     init: str | None = None
     init_timeout_s: float = 60.0
     env: Mapping[str, str] = field(default_factory=dict)
-    assets: tuple[Asset, ...] = ()
+    assets: Mapping[str, str] = field(default_factory=dict)
     cpus: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
 

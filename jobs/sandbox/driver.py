@@ -15,20 +15,23 @@ from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes
 from jobs.sandbox.broker_client import Broker
 from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
 from jobs.sandbox.forkserver_build import fork_server
-from jobs.sandbox.launch import Blueprint, Joins, SealedFile, launch
+from jobs.sandbox.launch import Blueprint, Interior, Joins, SealedFile, Stage, launch
 from jobs.sandbox.probe import bubblewrap, probe, refuse_if_missing
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
-from manta.core.errors import NotImplementedHere, SandboxUnavailable
+from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
 
 _SELF_TEST_TIMEOUT_S: Final = 30.0
+STAGE_PLACE: Final = Path("/run/manta-stage")
+"""Empty but for those who build a zone: each sees there what it is shown."""
 
 
 def open_sandbox(
     blobs_dir: Path,
     state_dir: Path,
     *,
+    shared_dir: Path | None = None,
     store_uid: int | None = None,
     binds: Mapping[str, Path] | None = None,
     programs: Mapping[str, bytes] | None = None,
@@ -37,13 +40,15 @@ def open_sandbox(
 ) -> Sandbox:
     """A driver over the volume whose blobs lie in `blobs_dir`; `state_dir` keeps the compiled fork server.
 
-    `store_uid` owns the blobs, where the node runs as root and the store does not. `binds` maps paths in the zone to
-    the host's, read-only; `programs` are executable files by their path in the zone, `links` symbolic links to their
-    targets. `fork_server_kind` forces "c" or "python"; by default C where a compiler is found.
+    `shared_dir` is where the files lie that zones get as assets. `store_uid` owns the blobs, where the node runs as
+    root and the store does not. `binds` maps paths in the zone to the host's, read-only; `programs` are executable
+    files by their path in the zone, `links` symbolic links to their targets. `fork_server_kind` forces "c" or "python";
+    by default C where a compiler is found.
     """
     return NamespaceSandbox(
         blobs_dir,
         state_dir,
+        shared_dir=shared_dir or state_dir / "shared",
         store_uid=store_uid,
         binds=binds or {},
         programs=programs or {},
@@ -60,6 +65,7 @@ class NamespaceSandbox:
         blobs_dir: Path,
         state_dir: Path,
         *,
+        shared_dir: Path,
         store_uid: int | None,
         binds: Mapping[str, Path],
         programs: Mapping[str, bytes],
@@ -67,12 +73,14 @@ class NamespaceSandbox:
         fork_server_kind: str | None,
     ) -> None:
         self._state_dir = state_dir
+        self._shared_dir = shared_dir
         self._binds = binds
         self._programs = programs
         self._links = links
         self._wanted = fork_server_kind
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
+        self._stage_program = SealedFile("stage", Path(__file__).with_name("stage.py").read_bytes())
         self._broker = Broker(blobs_dir.resolve(), store_uid if self._is_root else None)
         self._blueprint: Blueprint | None = None
         self._groups: ControlGroups | None = None
@@ -90,8 +98,6 @@ class NamespaceSandbox:
     async def open_zone(self, spec: ZoneSpec) -> ForkServerZone:
         if self._blueprint is None:
             raise SandboxUnavailable("The sandbox was not started.")
-        if spec.assets:
-            raise NotImplementedHere("Assets are not implemented yet: put what the task needs into its exec or input.")
         return await self._open(self._blueprint, self._broker, spec)
 
     async def _open(self, blueprint: Blueprint, broker: Broker, spec: ZoneSpec) -> ForkServerZone:
@@ -101,9 +107,14 @@ class NamespaceSandbox:
         lease = None
         try:
             lease = self._groups.lease(group_limits_of(spec, holds))
-            launched = launch(
-                blueprint, uid, scratch_bytes_of(spec, holds) if spec.init else 0, _joins(lease), spec.binds
+            interior = Interior(
+                joins=_joins(lease),
+                zone_folder_bytes=scratch_bytes_of(spec, holds) if spec.init else 0,
+                binds=spec.binds,
+                assets=spec.assets,
+                stage=self._stage() if spec.assets and uid is not None else None,
             )
+            launched = launch(blueprint, uid, interior)
         except OSError as error:
             if lease is not None:
                 lease.give_back()
@@ -117,6 +128,11 @@ class NamespaceSandbox:
             raise
         return zone
 
+    def _stage(self) -> Stage:
+        """OSError when there is no place for it."""
+        STAGE_PLACE.mkdir(mode=0o755, exist_ok=True)
+        return Stage(self._stage_program, str(self._shared_dir), str(STAGE_PLACE))
+
     def describe(self) -> dict[str, object]:
         return {
             "driver": "bubblewrap, user namespaces, seccomp",
@@ -127,6 +143,7 @@ class NamespaceSandbox:
 
     async def close(self) -> None:
         await self._broker.close()
+        self._stage_program.close()
         if self._groups is not None:
             await self._groups.close()
             self._groups = None

@@ -4,6 +4,7 @@ import fcntl
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -84,6 +85,40 @@ class Blueprint:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """Shows `folder`, which is closed to other users, at `place` to the zone being built (stage.py)."""
+
+    program: SealedFile
+    folder: str
+    place: str
+
+    def seen(self, path: str) -> str:
+        """Where a file of the folder is found on the stage."""
+        return self.place + path.removeprefix(self.folder)
+
+    def command(self, descriptor: int, uid: int) -> list[str]:
+        script = f"/proc/self/fd/{descriptor}"
+        return [sys.executable, "-I", "-S", script, str(descriptor), str(uid), self.folder, self.place]
+
+
+@dataclass(frozen=True, slots=True)
+class Interior:
+    """What one zone has beside the blueprint: a folder for init's results if that has a size, and files of the host.
+
+    With a `stage` the assets are reached by way of it.
+    """
+
+    joins: Joins
+    zone_folder_bytes: int = 0
+    binds: Mapping[str, str] = field(default_factory=dict)
+    assets: Mapping[str, str] = field(default_factory=dict)
+    stage: Stage | None = None
+
+    def seen(self, path: str) -> str:
+        return path if self.stage is None else self.stage.seen(path)
+
+
+@dataclass(frozen=True, slots=True)
 class Launched:
     """A zone's process (bubblewrap), the agent's end of its channel, and the pipe where bubblewrap complains."""
 
@@ -92,10 +127,8 @@ class Launched:
     complaints: int
 
 
-def launch(
-    blueprint: Blueprint, uid: int | None, zone_folder_bytes: int, joins: Joins, binds: Mapping[str, str]
-) -> Launched:
-    """Starts a zone; with `uid`, as that user; with a folder for init's results if that has a size; `binds` its own.
+def launch(blueprint: Blueprint, uid: int | None, interior: Interior) -> Launched:
+    """Starts a zone; with `uid`, as that user.
 
     Call it on a thread that outlives the zone: the zone dies with it.
     """
@@ -104,13 +137,20 @@ def launch(
     complaints, their_stderr = os.pipe()
     opened: list[int] = [theirs.detach(), their_stderr]
     try:
-        arguments = _arguments(blueprint, zone_folder_bytes, opened[0], joins, binds, opened)
+        arguments = _arguments(blueprint, interior, opened[0], opened)
+        if interior.stage is not None and uid is not None:
+            opened.append(interior.stage.program.open())
+            arguments = interior.stage.command(opened[-1], uid) + arguments
+            uid = None
         process = subprocess.Popen(
             arguments,
             stdin=subprocess.DEVNULL,
             stdout=their_stderr,
             stderr=their_stderr,
-            pass_fds=[*joins.descriptors, *(descriptor for descriptor in opened if descriptor != their_stderr)],
+            pass_fds=[
+                *interior.joins.descriptors,
+                *(descriptor for descriptor in opened if descriptor != their_stderr),
+            ],
             cwd="/",
             env={},
             start_new_session=True,
@@ -129,14 +169,7 @@ def launch(
     return Launched(process, ours, complaints)
 
 
-def _arguments(
-    blueprint: Blueprint,
-    zone_folder_bytes: int,
-    channel: int,
-    joins: Joins,
-    binds: Mapping[str, str],
-    opened: list[int],
-) -> list[str]:
+def _arguments(blueprint: Blueprint, interior: Interior, channel: int, opened: list[int]) -> list[str]:
     """The command line; descriptors it names are added to `opened`, for the caller to pass on and close."""
 
     def passed(file: SealedFile) -> int:
@@ -156,13 +189,15 @@ def _arguments(
         arguments += ["--perms", "0555", "--file", str(passed(program_file)), path]
     for path, target in blueprint.links.items():
         arguments += ["--symlink", target, path]
-    for inside, outside in binds.items():
+    for inside, outside in interior.binds.items():
         arguments += ["--ro-bind", outside, inside]
-    if zone_folder_bytes:
-        arguments += ["--size", str(zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
+    for inside, outside in interior.assets.items():
+        arguments += ["--ro-bind", interior.seen(outside), inside]
+    if interior.zone_folder_bytes:
+        arguments += ["--size", str(interior.zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
     arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]
     program = passed(blueprint.program.file)
-    return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter), joins)
+    return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter), interior.joins)
 
 
 def _root_arguments(binds: Mapping[str, Path]) -> list[str]:

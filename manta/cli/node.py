@@ -56,6 +56,7 @@ async def _run_with_agent(config: NodeConfig, storage: StorageServer, routes: Ag
 def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
     clock = SystemClock()
     data = Path(config.data_dir)
+    cache = data.resolve() / "cache"
     key = bytes.fromhex(config.key)
     return Agent(
         config.node_id,
@@ -63,8 +64,11 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         VolumeStore(storage),
         PeerStore(),
         [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
-        open_sandbox(storage.volume.layout.blobs, data / "sandbox", programs=programs(), links=links()),
+        open_sandbox(
+            storage.volume.layout.blobs, data / "sandbox", shared_dir=cache, programs=programs(), links=links()
+        ),
         data / "stderr",
+        cache,
         clock,
         door_folder(data),
     )

@@ -170,6 +170,10 @@ TASK_COUNTER_MAX: Final = 1 << 50
 BYTE_SECONDS_MAX: Final = 1 << 62
 """Where a job's sum of memory and time stays: what the catalog's numbers can hold."""
 FAILURE_MESSAGE_MAX_CHARS: Final = 4096
+ASSETS_MAX: Final = 64
+ASSET_MAX_BYTES: Final = 2 * GIB
+PATH_COMPONENT_MAX_BYTES: Final = 255
+"""Of a file's name, on Linux."""
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024
 ZONE_OVERHEAD_BYTES: Final = 64 * MIB
@@ -210,6 +214,10 @@ FINISHING_MAX: Final = 64
 """Ended tasks whose outputs are being stored; more than these hold the lanes."""
 INPUTS_AHEAD: Final = 8
 """Small remote inputs of a reducer that are fetched ahead."""
+OBJECT_CACHE_MAX_BYTES: Final = 8 * GIB
+"""What a node keeps of assets and archives of images, beside its volume; the longest unused goes first."""
+CACHE_DISK_FRACTION: Final = 1 / 8
+"""A node's caches each have this share of its disk at most."""
 PROGRAM_CONNECTIONS_MAX: Final = 128
 """Programs of one task that speak to the agent at a time; so many ways `msplit` splits."""
 PROGRAM_NAMES_MAX: Final = 256

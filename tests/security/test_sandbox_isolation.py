@@ -4,14 +4,15 @@ import asyncio
 import os
 import socket
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from jobs.sandbox.api import Asset, TaskSpec, ZoneInitError
+from jobs.sandbox.api import TaskSpec, ZoneInitError
 from jobs.sandbox.zone import ForkServerZone
-from manta.core.errors import InvalidArgument, NoSuchBlob, NotImplementedHere, SandboxUnavailable
-from tests.support.sandbox import FORK_SERVERS, ZONE, Workshop, put_blob, run_in, zone_of
+from manta.core.errors import InvalidArgument, NoSuchBlob, SandboxUnavailable
+from tests.support.sandbox import FORK_SERVERS, ZONE, Workshop, run_in, zone_of
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -288,7 +289,32 @@ async def test_s4_what_cannot_be_handed_over_is_refused(workshop: Workshop) -> N
     assert (await workshop.run("echo fine")).out == "fine\n"
 
 
-async def test_s4_assets_are_refused_until_they_exist(workshop: Workshop) -> None:
-    blob = put_blob(workshop.blobs, "asset", b"#!/bin/sh\n")
-    with pytest.raises(NotImplementedHere):
-        await workshop.sandbox.open_zone(type(ZONE)("z", "t", 1 << 26, 1 << 20, assets=(Asset(blob, "/assets/x"),)))
+async def test_s4_assets_can_be_run_and_not_changed(workshop: Workshop) -> None:
+    """Also where the node's folders are closed to the zone's user; nothing else of the shared folder is seen."""
+    shared = workshop.state / "shared"
+    shared.mkdir(parents=True, exist_ok=True)
+    shared.chmod(0o711)
+    shared.parent.chmod(0o700)
+    script, other = shared / "script", shared / "other"
+    for file in (script, other):
+        file.write_bytes(b"#!/bin/sh\necho ran $1\n")
+        file.chmod(0o555)
+    path = "/assets/tools/a b/sc\nript.sh"
+    spec = replace(ZONE, assets={path: str(script)})
+    zone = await workshop.sandbox.open_zone(spec)
+    try:
+        ended = await run_in(zone, '"$ASSET" it && cat "$ASSET"', env={"ASSET": path})
+        assert ended.out == "ran it\n" + script.read_text()
+        attack = """
+            for command in 'rm -f "$ASSET"' 'echo x > "$ASSET"' 'chmod u+w "$ASSET"' 'mv "$ASSET" /scratch/x' \
+                'touch /assets/new' 'ln -s x "$ASSET.2"' 'mount -o remount,rw "$ASSET"'; do
+                eval "$command" 2>/dev/null && echo "done: $command"
+            done
+            find /assets -type f | wc -l; ls -d /run/manta-stage 2>&1 | grep -c 'No such'; grep -c other /proc/mounts
+        """
+        ended = await run_in(zone, attack, env={"ASSET": path})
+        assert ended.out.split() == ["2", "1", "0"], ended.out  # a newline in a name counts twice
+    finally:
+        await zone.close()
+    assert script.read_bytes() == other.read_bytes()
+    assert script.stat().st_mode & 0o777 == 0o555

@@ -112,6 +112,7 @@ async def rig_on(
             [HttpGateway(url, "node-1", KEY, clock) for url in (gateway.address, *more_gateways)],
             sandbox,
             folder / "stderr",
+            folder / "cache",
             clock,
         )
         await agent.start()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.agent.environment import NAME_MAX_BYTES, input_name, task_environment, zone_environment
+from jobs.agent.furnisher import Furniture
 from jobs.agent.outcome import failure_of
 from jobs.agent.zones import Group, IdleZone, excess_idle
 from jobs.model.wire import InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
@@ -127,7 +128,7 @@ def test_too_much_output_is_named_before_the_signal_that_ended_it() -> None:
 def test_idle_zones_are_bounded_in_number_and_time() -> None:
     groups = [Group(_spec(phase=phase)) for phase in range(3)]
     sandbox = PlainSandbox.__new__(PlainSandbox)
-    zones = [PlainZone(sandbox, group.zone_spec()) for group in groups]
+    zones = [PlainZone(sandbox, group.zone_spec(Furniture())) for group in groups]
     for group, zone, since_s in zip(groups, zones, (10.0, 30.0, 50.0), strict=True):
         group.idle.append(IdleZone(zone, since_s))
     assert excess_idle(groups, now_s=45.0, keep=2, idle_s=30.0) == [zones[0]]
