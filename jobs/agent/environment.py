@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jobs.model.outputs import base_key
+from jobs.model.ranges import Range
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
 from jobs.programs.install import PROGRAMS_FOLDER
 from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER
@@ -46,8 +47,10 @@ def zone_environment(spec: PhaseSpec) -> dict[str, str]:
     }
 
 
-def task_environment(zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease) -> dict[str, str]:
-    """The zone's environment and what is this attempt's own."""
+def task_environment(
+    zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease, lines: Range | None = None
+) -> dict[str, str]:
+    """The zone's environment and what is this attempt's own; `lines` are those it reads of a larger input."""
     environment = dict(zone)
     environment["MANTA_ATTEMPT"] = str(lease.attempt)
     environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{base_key(spec.kind, lease.phase, lease.task_id)}"
@@ -57,4 +60,6 @@ def task_environment(zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease)
     elif lease.input is not None:
         environment["MANTA_INPUT_OBJECT"] = f"{lease.input.bucket}/{lease.input.key}"
         environment["MANTA_INPUT_FILE"] = f"{INPUT_FOLDER}/{input_name(lease.input.key)}"
+        if lines is not None:
+            environment["MANTA_INPUT_RANGE"] = str(lines)
     return environment

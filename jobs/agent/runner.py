@@ -16,8 +16,10 @@ from jobs.agent.outputs import Outputs
 from jobs.agent.pipes import InPipe, TailPipe
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.program_calls import ProgramCalls
+from jobs.agent.ranges import lines_of
 from jobs.agent.stderr import StderrStore
 from jobs.agent.task_outputs import TaskOutputs
+from jobs.model.ranges import Range
 from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
@@ -40,6 +42,8 @@ class Ended:
     stderr: bytes = b""
     end: TaskEnd | None = None
     failure: Failure | None = None
+    lines: Range | None = None
+    """What a task of a split input read of it."""
 
 
 class Runner:
@@ -75,16 +79,20 @@ class Runner:
             self._start(self._store.check_ahead(blobs))
 
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
-        """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`."""
+        """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`.
+
+        A range in which no line begins is not run: it has succeeded without an output.
+        """
         ended = Ended(self._now_ms(), InputBytes())
         blob = None
         if attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
             try:
                 blob = await self._verified(attempt.lease.input)
+                ended.lines = await lines_of(self._store, attempt.lease.input)
             except MantaError as error:
                 ended.failure = infrastructure_failure(f"The input could not be read on this node: {error.message}")
                 return ended
-        if attempt.lost:
+        if attempt.lost or (ended.lines is not None and ended.lines.size == 0):
             return ended
         stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
         stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
@@ -92,13 +100,14 @@ class Runner:
         self._stderr.watch(attempt.ref.job_id, attempt.ref.task_id, stderr.tail)
         task = TaskSpec(
             command=attempt.spec.exec,
-            env=task_environment(environment, attempt.spec, attempt.lease),
+            env=task_environment(environment, attempt.spec, attempt.lease, ended.lines),
             timeout_s=attempt.spec.timeout_s,
             stdout_fd=stdout.write_fd,
             stderr_fd=stderr.write_fd,
             blob=blob,
             input_name=input_name(attempt.lease.input.key) if attempt.lease.input is not None else None,
             stdin_fd=stdin.read_fd if stdin is not None else None,
+            stdin_range=ended.lines,
         )
         try:
             ended.end = await self._run_served(attempt, zone, task, stdin, ended)
@@ -219,7 +228,7 @@ class Runner:
     ) -> TaskResult:
         counted = ended.counted
         if ended.end is not None and attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
-            counted.in_place = attempt.lease.input.size
+            counted.in_place = attempt.lease.input.size if ended.lines is None else ended.lines.size
         self._count(counted, failure)
         usage = Usage(
             started_ms=ended.started_ms,

@@ -13,13 +13,16 @@ from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
 
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
-_PHASE = ("type", "exec", "init", "assets", "memory", "disk", "timeout", "count", "env", "retries")
-_PHASE_LATER = ("program", "image", "cpus", "split", "batch")
+_PHASE = ("type", "exec", "init", "assets", "memory", "disk", "timeout", "count", "env", "retries", "split")
+_PHASE_LATER = ("program", "image", "cpus", "batch")
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
 class Phase(msgspec.Struct, frozen=True):
-    """One phase. Sizes in bytes, times in seconds; `count` is the number of reducers (1 for a map phase)."""
+    """One phase. Sizes in bytes, times in seconds; `count` is the number of reducers (1 for a map phase).
+
+    `split_bytes`: a larger input of a map phase becomes several tasks.
+    """
 
     kind: TaskKind
     exec: str
@@ -31,6 +34,7 @@ class Phase(msgspec.Struct, frozen=True):
     env: dict[str, str] = {}
     retries: int = 0
     assets: tuple[ObjectName, ...] = ()
+    split_bytes: int | None = None
 
     def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
         """What an agent is told of this phase."""
@@ -141,6 +145,7 @@ def _phase(value: object, number: int) -> Phase:
         env=_env(value.get("env"), where),
         retries=_whole(value, "retries", 0, 100) or 0,
         assets=parse_assets(value.get("assets"), where),
+        split_bytes=_split(value, kind, where),
     )
 
 
@@ -168,6 +173,18 @@ def _scratch(value: Mapping[str, object]) -> int:
     size = _optional_size(value, "disk", limits.TASK_SCRATCH_DEFAULT_BYTES)
     if not 1 <= size <= limits.TASK_MEMORY_MAX_BYTES:
         raise InvalidArgument(f"`disk` lies between 1 and {limits.TASK_MEMORY_MAX_BYTES >> 30}G.")
+    return size
+
+
+def _split(value: Mapping[str, object], kind: TaskKind, where: str) -> int | None:
+    given = value.get("split")
+    if given is None:
+        return None
+    if kind is TaskKind.REDUCE:
+        raise InvalidArgument(f"`split` of {where} is for map phases: a reducer reads all that it is given.")
+    size = parse_size(given, "split")
+    if not limits.SPLIT_MIN_BYTES <= size <= limits.OBJECT_MAX_BYTES:
+        raise InvalidArgument(f"`split` lies between {limits.SPLIT_MIN_BYTES >> 10}K and the size of any object.")
     return size
 
 

@@ -51,13 +51,17 @@ class PhaseSpec(msgspec.Struct, frozen=True):
 
 
 class InputRef(msgspec.Struct, frozen=True):
-    """One pinned object version. `blob_id` is None for zero bytes. `sources` are the nodes that hold a copy."""
+    """One pinned object version. `blob_id` is None for zero bytes. `sources` are the nodes that hold a copy.
+
+    `range` is nominal (jobs.model.ranges): the task reads the lines that begin in it.
+    """
 
     bucket: str
     key: str
     size: int
     blob_id: str | None
     sources: tuple[PeerSource, ...] = ()
+    range: tuple[int, int] | None = None
 
 
 class OutputSlot(msgspec.Struct, frozen=True):

@@ -38,7 +38,8 @@ class TaskSpec:
     """One task. `blob` is the path below the volume's blobs folder of the input, mounted read-only as `input_name`.
 
     `input_name` without `blob` is an empty input: an empty file of that name, and stdin at its end.
-    With `blob`, stdin is opened inside, from the mounted file; else `stdin_fd` (a pipe), else /dev/null.
+    With `blob`, stdin is opened inside, from the mounted file, or with `stdin_range` (start, end) is a pipe that a
+    process inside fills with those bytes of it; else `stdin_fd` (a pipe), else /dev/null.
     `stdout_fd` and `stderr_fd` are pipes' write ends; the driver hands them over and the caller closes its own copy.
     """
 
@@ -50,6 +51,7 @@ class TaskSpec:
     blob: str | None = None
     input_name: str | None = None
     stdin_fd: int | None = None
+    stdin_range: tuple[int, int] | None = None
 
 
 class Overrun(StrEnum):

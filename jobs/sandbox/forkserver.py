@@ -5,7 +5,9 @@ A program of its own, standard library only, run as
 program in C and speaks the same protocol (protocol.py). It trusts its agent and is not trusted by it.
 """
 
+import contextlib
 import ctypes
+import fcntl
 import mmap
 import os
 import platform
@@ -18,13 +20,13 @@ import sys
 import time
 from typing import NoReturn
 
-REQUEST = struct.Struct("<IIQQQQQIIIII")
+REQUEST = struct.Struct("<IIQQQQQQQIIIII")
 REPLY = struct.Struct("<IIIIQQQQ")
 HELLO, ENDED, BROKEN = 0, 1, 2
 TASK, KILL = 1, 2
-HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE = 1, 2, 4, 8
+HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE, HAS_RANGE = 1, 2, 4, 8, 16
 MESSAGE_MAX = 1 << 18
-VERSION = 1
+VERSION = 2
 
 _NAMESPACES = 0x00020000 | 0x20000000 | 0x08000000  # NEWNS, NEWPID, NEWIPC
 _SYS_CLONE = 220 if platform.machine() == "aarch64" else 56
@@ -45,8 +47,10 @@ _DEFAULT_SIGNALS = [number for number in signal.valid_signals() if number not in
 
 STEPS = (
     *("none", "clone", "proc", "input", "scratch", "zone", "stdio", "limits", "privileges", "filter", "shell"),
-    "group",
+    *("group", "range"),
 )
+_FED_FROM, _FED_INTO = 3, 4  # descriptors of the process that feeds a range
+_PIPE_BYTES = 1 << 20
 _STEP = {name: number for number, name in enumerate(STEPS)}
 _SHARED = struct.Struct("<IIII")  # step that failed, errno, wait status of the shell, scratch full
 
@@ -102,7 +106,7 @@ class Request:
     def __init__(self, message: bytes, descriptors: list[int]) -> None:
         _, self.flags, *numbers, name_size, command_size, environment_size = REQUEST.unpack_from(message)
         self.scratch_bytes, self.scratch_inodes, self.data_bytes, self.address_bytes, *more = numbers
-        self.file_bytes, self.processes, self.open_files = more
+        self.file_bytes, self.range_start, self.range_end, self.processes, self.open_files = more
         start = REQUEST.size
         self.name = message[start : start + name_size]
         start += name_size
@@ -183,6 +187,41 @@ def _wait(shell: int) -> int:
             return status
 
 
+def _make_range_pipe() -> None:
+    """The object, now stdin, becomes _FED_FROM; stdin is a pipe instead, whose other end is _FED_INTO."""
+    reads, writes = os.pipe()
+    with contextlib.suppress(OSError):
+        fcntl.fcntl(writes, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
+    keep = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 16) for descriptor in (0, reads, writes)]
+    for descriptor, number in zip(keep, (_FED_FROM, 0, _FED_INTO), strict=True):
+        os.dup2(descriptor, number)
+
+
+def _start_feeder(request: Request, shared: mmap.mmap) -> None:
+    """A process of the task, as powerless as the task's own, that moves the range into the pipe without copying it."""
+    if os.fork() > 0:
+        os.close(_FED_FROM)
+        os.close(_FED_INTO)
+        return
+    try:
+        os.closerange(0, 3)
+        _feed(request.range_start, request.range_end)
+    except OSError as error:
+        shared[0:8] = struct.pack("<II", _STEP["range"], error.errno or 5)
+    except BaseException:  # nothing may unwind into the task's first process
+        shared[0:8] = struct.pack("<II", _STEP["range"], 5)
+    os._exit(0)
+
+
+def _feed(position: int, end: int) -> None:
+    """A task that closes its stdin ends this process by SIGPIPE, which is no failure."""
+    while position < end:
+        moved = os.splice(_FED_FROM, _FED_INTO, min(end - position, _PIPE_BYTES), position)
+        if not moved:
+            raise OSError(5, "the object is shorter than its range")
+        position += moved
+
+
 def _scratch_full() -> bool:
     state = os.statvfs("/scratch")
     return state.f_bfree == 0 or state.f_ffree == 0
@@ -209,7 +248,9 @@ def _first_process(request: Request, program: Filter, group: int, shared: mmap.m
         step = "stdio"
         for number, descriptor in enumerate((stdin, request.stdout, request.stderr)):
             os.dup2(descriptor, number)
-        os.closerange(3, 1 << 20)
+        if request.flags & HAS_RANGE:
+            _make_range_pipe()
+        os.closerange(5 if request.flags & HAS_RANGE else 3, 1 << 20)
         step = "limits"
         _set_limits(request)
         step = "privileges"
@@ -217,6 +258,9 @@ def _first_process(request: Request, program: Filter, group: int, shared: mmap.m
         _drop_privileges()
         step = "filter"
         program.apply()
+        if request.flags & HAS_RANGE:
+            step = "range"
+            _start_feeder(request, shared)
         step = "shell"
         shared[8:12] = struct.pack("<I", 126 << 8)
         status = _wait(_spawn(request))

@@ -13,9 +13,9 @@ from typing import Final
 
 from manta.core.errors import InvalidArgument
 
-REQUEST: Final = struct.Struct("<IIQQQQQIIIII")
+REQUEST: Final = struct.Struct("<IIQQQQQQQIIIII")
 REPLY: Final = struct.Struct("<IIIIQQQQ")
-VERSION: Final = 1
+VERSION: Final = 2
 MESSAGE_MAX_BYTES: Final = 1 << 17
 """Fits the default socket buffer of an ordinary user, and what the kernel takes as one argument of a program."""
 FILE_NAME_MAX_BYTES: Final = 255
@@ -32,6 +32,7 @@ STEPS: Final = (
     "setting its system call filter",
     "starting its shell",
     "joining its control groups",
+    "reading its range of the input",
 )
 
 
@@ -51,6 +52,7 @@ class Flag(IntFlag):
     HAS_STDIN = 2
     IS_INIT = 4
     SEES_ZONE = 8
+    HAS_RANGE = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,14 @@ class Reply:
 KILL: Final = struct.pack("<I", Order.KILL)
 
 
-def encode_task(flags: Flag, limits: Limits, name: str, command: str, environment: Mapping[str, str]) -> bytes:
+def encode_task(
+    flags: Flag,
+    limits: Limits,
+    name: str,
+    command: str,
+    environment: Mapping[str, str],
+    stdin_range: tuple[int, int] = (0, 0),
+) -> bytes:
     """The request's bytes; InvalidArgument when they cannot be handed to a program."""
     name_bytes = _text(name, "The input's name")
     if b"/" in name_bytes or name_bytes in (b".", b"..") or len(name_bytes) > FILE_NAME_MAX_BYTES:
@@ -104,6 +113,7 @@ def encode_task(flags: Flag, limits: Limits, name: str, command: str, environmen
         limits.data,
         limits.address,
         limits.file,
+        *stdin_range,
         limits.processes,
         limits.open_files,
         len(name_bytes),

@@ -137,9 +137,12 @@ class ForkServerZone:
             if task.stdin_fd is not None and task.blob is None:
                 descriptors.append(task.stdin_fd)
                 flags |= Flag.HAS_STDIN
+            if task.stdin_range is not None:
+                flags |= Flag.HAS_RANGE
             self._own_pipes(task)
             name = task.input_name or ("object" if task.blob is not None else "")
-            message = protocol.encode_task(flags, self._limits, name, task.command, task.env)
+            part = task.stdin_range or (0, 0)
+            message = protocol.encode_task(flags, self._limits, name, task.command, task.env, part)
             self._reply = self._loop.create_future()
             self._send(message, descriptors)
         finally:

@@ -219,7 +219,7 @@ class Scheduler:
         task = grant.task
         reads = None
         if task.bucket:
-            reads = InputRef(task.bucket, task.key, task.size, task.blob_id)
+            reads = InputRef(task.bucket, task.key, task.size, task.blob_id, range=task.range)
         slot = OutputSlot(task.slot or "", self._placement.copies(task.slot or "", node_id, _ttl_s(timeout_s)))
         return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer)
 

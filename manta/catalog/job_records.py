@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from jobs.model.document import JobPlan
+from jobs.model.ranges import Range
 from jobs.model.states import Progress, TaskState
 from jobs.model.wire import TaskKind
 
@@ -19,6 +20,7 @@ class TaskRow(NamedTuple):
     """A task. `holders` are node ids joined by commas; `slot` is the blob id its running attempt may write.
 
     `started_ms` and `ended_ms` are of the last attempt, by its node's clock; none while it runs.
+    A task with a `range_end` reads that nominal range of its input; `size` is the whole input's.
     """
 
     job_id: str
@@ -45,6 +47,8 @@ class TaskRow(NamedTuple):
     ended_ms: int | None = None
     earlier: str = ""
     """JSON, see `job_scripts.attempts`."""
+    range_start: int = 0
+    range_end: int = 0
 
     @property
     def progress(self) -> Progress:
@@ -58,6 +62,11 @@ class TaskRow(NamedTuple):
     def input_name(self) -> str:
         """`bucket/key`; "" for a reducer."""
         return f"{self.bucket}/{self.key}" if self.bucket else ""
+
+    @property
+    def range(self) -> Range | None:
+        """The nominal range that the task reads; None for the whole input."""
+        return Range(self.range_start, self.range_end) if self.range_end else None
 
 
 class AttemptTimes(NamedTuple):
@@ -191,12 +200,14 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class FoundInputs:
-    """A page of inputs as a job would find them: (size, nodes that hold it) of each, and how many it could not read.
+    """A page of inputs as a job would find them, and how many it could not read.
+
+    `tasks` of a map phase: (bytes it reads, nodes that hold them, whether it is the first of its input).
 
     The next page begins at spec number `position`, behind the key `after`.
     """
 
-    sizes: tuple[tuple[int, tuple[str, ...]], ...]
+    tasks: tuple[tuple[int, tuple[str, ...], bool], ...]
     unreadable: dict[str, int]
     position: int
     after: str

@@ -146,6 +146,10 @@ JOB_INPUTS_MAX_BYTES: Final = 16 * MIB
 IDEMPOTENCY_KEY_MAX_CHARS: Final = 255
 JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
+SPLIT_MIN_BYTES: Final = 64 * KIB
+"""The smallest `split` of a map phase."""
+SPLIT_RANGES_MAX: Final = 4096
+"""Ranges of one object; of one that would have more, each is larger."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from jobs.agent.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
@@ -140,6 +141,38 @@ async def test_an_input_of_a_reducer_that_nobody_has_is_the_stores_fault(rig: Ri
     assert result.failure is not None
     assert result.failure.code == "InternalError"
     assert result.failure.retryable
+
+
+async def ranged(rig: Rig, data: bytes, *ranges: tuple[int, int]) -> list[InputRef]:
+    whole = await rig.input(data)
+    return [structs.replace(whole, range=one) for one in ranges]
+
+
+async def test_a_task_of_a_range_reads_whole_lines_and_counts_just_those(rig: Rig) -> None:
+    long_line = b"x" * 70_000
+    data = b"one\ntwo\n" + long_line + b"\nthree"
+    spec = rig.gateway.phase('printf "%s " "$MANTA_INPUT_RANGE"; wc -c "$MANTA_INPUT_FILE" | cut -d" " -f1; cat')
+    refs = await ranged(rig, data, (0, 5), (5, 10), (10, len(data)))
+    for ref in refs:
+        await rig.gateway.offer(spec, ref)
+    results = sorted(await rig.gateway.wait_results(3), key=lambda one: one.attempt.task_id)
+    order = [rig.gateway.results.index(one) for one in results]
+    end = 9 + len(long_line)
+    size = len(data)
+    assert [await rig.output(place) for place in order] == [
+        f"0-8 {size}\n".encode() + data[:8],
+        f"8-{end} {size}\n".encode() + data[8:end],
+        f"{end}-{size} {size}\n".encode() + data[end:],
+    ]
+    assert [one.usage.in_place_bytes for one in results] == [8, end - 8, size - end]
+
+
+async def test_a_range_in_which_no_line_begins_is_not_run(rig: Rig) -> None:
+    (ref,) = await ranged(rig, b"a" * 100, (40, 80))
+    await rig.gateway.offer(rig.gateway.phase("false"), ref)
+    (result,) = await rig.gateway.wait_results(1)
+    assert (result.failure, result.outputs, result.usage.in_place_bytes) == (None, (), 0)
+    assert rig.sandbox.tasks == []
 
 
 @pytest.mark.invariant("J5", "D4")

@@ -290,3 +290,43 @@ def test_a_task_cannot_change_its_input_or_see_the_node(store: Store) -> None:
     assert store.read("s3://guarded/a") == b"untouched"
     assert b"root:" not in said
     assert b"catalog.db" not in said
+
+
+LINES = b"".join(b"line %d %s\n" % (number, b"x" * (number % 97)) for number in range(30_000))
+
+
+def _split_totals(store: Store, uri: str, data: bytes, split: str) -> Job:
+    """Line totals exact, no line cut, each byte read once."""
+    store.write(uri, data)
+    job = store.submit([_map("wc -lc; printf '%s ' $MANTA_INPUT_RANGE", split=split)], inputs=[uri])
+    _done(job)
+    found = sorted((line.split() for line in _outputs(store, job)), key=lambda words: int(words[2].split(b"-")[0]))
+    assert sum(int(words[0]) for words in found) == data.count(b"\n")
+    assert sum(int(words[1]) for words in found) == len(data)
+    position = 0
+    for _, size, part in found:
+        start, end = map(int, part.split(b"-"))
+        assert (start, end - start) == (position, int(size))
+        assert start == 0 or data[start - 1 : start] == b"\n"
+        position = end
+    assert position == len(data)
+    status = job.status()
+    assert (status.inputs, status.input_bytes_in_place, status.input_bytes_moved) == (1, len(data), 0)
+    return job
+
+
+@pytest.mark.invariant("J1", "J3")
+def test_a_large_object_is_split_at_line_ends(store: Store) -> None:
+    store.make_bucket("large")
+    job = _split_totals(store, "s3://large/lines.txt", LINES, "128K")
+    tasks = -(-len(LINES) // (128 << 10))
+    assert [line.get("range", "").split("-")[0] for line in job.inputs()] == [str(n << 17) for n in range(tasks)]
+    assert len(list(job.outputs())) == tasks
+    whole = store.submit([_map("cat", split="64K"), _reduce("sort -k2n")], inputs=["s3://large/lines.txt"])
+    assert _outputs(store, _done(whole)) == [LINES]
+
+
+def test_an_object_without_newlines_is_read_by_one_task(store: Store) -> None:
+    job = _split_totals(store, "s3://large/one-line.bin", b"z" * 300_000, "64K")
+    assert len(list(job.outputs())) == 1
+    assert job.status().phases[0].tasks.committed == 5

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import tempfile
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable
@@ -53,7 +54,7 @@ class PlainZone:
         if task.input_name is not None:
             source = self.sandbox.blobs / task.blob if task.blob is not None else Path("/dev/null")
             env["MANTA_INPUT_FILE"] = str(source)
-            stdin = os.open(source, os.O_RDONLY)
+            stdin = os.open(source, os.O_RDONLY) if task.stdin_range is None else _part(source, *task.stdin_range)
         else:
             stdin = os.dup(task.stdin_fd) if task.stdin_fd is not None else os.open("/dev/null", os.O_RDONLY)
         try:
@@ -100,6 +101,14 @@ class PlainZone:
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)
+
+
+def _part(path: Path, start: int, end: int) -> int:
+    """A descriptor of just those bytes."""
+    with tempfile.TemporaryFile() as file:
+        file.write(path.read_bytes()[start:end])
+        file.seek(0)
+        return os.dup(file.fileno())
 
 
 class PlainSandbox:

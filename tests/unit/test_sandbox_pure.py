@@ -27,13 +27,14 @@ FILE_NAMES = TEXT.filter(lambda name: "/" not in name and name not in (".", ".."
 
 @given(FILE_NAMES, TEXT, st.dictionaries(NAMES, TEXT))
 def test_the_fork_server_reads_what_the_agent_wrote(name: str, command: str, environment: dict[str, str]) -> None:
-    message = protocol.encode_task(Flag.HAS_OBJECT | Flag.HAS_STDIN, LIMITS, name, command, environment)
+    message = protocol.encode_task(Flag.HAS_OBJECT | Flag.HAS_STDIN, LIMITS, name, command, environment, (8, 9))
     request = forkserver.Request(message, [10, 11, 12, 13])
     assert (request.stdout, request.stderr, request.object, request.stdin) == (10, 11, 12, 13)
     assert (request.name.decode(), request.command.decode()) == (name, command)
     assert {key.decode(): value.decode() for key, value in request.environment.items()} == environment
     assert (request.scratch_bytes, request.scratch_inodes, request.data_bytes, request.address_bytes) == (1, 2, 3, 4)
     assert (request.file_bytes, request.processes, request.open_files) == (5, 6, 7)
+    assert (request.range_start, request.range_end) == (8, 9)
 
 
 def test_agent_and_fork_server_agree_on_their_layout() -> None:

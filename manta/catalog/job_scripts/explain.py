@@ -9,7 +9,7 @@ from jobs.model.document import JobPlan, encode_plan
 from jobs.model.inputs import InputSpec
 from jobs.model.states import JobState, PhaseCounts
 from jobs.model.wire import TaskKind
-from manta.catalog.job_records import FoundInputs
+from manta.catalog.job_records import FoundInputs, TaskRow
 from manta.catalog.job_scripts.resolve import resolve_specs
 from manta.catalog.job_scripts.unit import JobRow, Unit
 from manta.catalog.ops import Script
@@ -27,5 +27,9 @@ def find_inputs(
     unit = Unit(job, [PhaseCounts(0, TaskKind.MAP, 1)], now_ms)
     position, after, _ = yield from resolve_specs(unit, specs, position, after, RESOLVE_PAGE)
     unreadable = Counter(str(msgspec.json.decode(record)["code"]) for _, _, record in unit.errors)
-    sizes = tuple((task.size, tuple(task.nodes)) for task in unit.new_tasks if task.version_id)
-    return FoundInputs(sizes, dict(unreadable), position, after)
+    tasks = tuple((_bytes(task), tuple(task.nodes), not task.range_start) for task in unit.new_tasks if task.version_id)
+    return FoundInputs(tasks, dict(unreadable), position, after)
+
+
+def _bytes(task: TaskRow) -> int:
+    return task.size if task.range is None else task.range.size

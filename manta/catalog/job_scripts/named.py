@@ -4,7 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from jobs.model.outputs import META_PREFIX, base_key, check_output_headers
-from jobs.model.states import TaskState
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult
 from manta.catalog.job_records import FoundObject, TaskRow
 from manta.catalog.job_scripts.unit import Unit
@@ -158,11 +157,7 @@ def add_input(unit: Unit, task: TaskRow, output: Output, found: FoundObject, buc
     if following.kind is TaskKind.REDUCE:
         unit.add_shuffle(following.number, output.reducer, bucket, found)
         return
-    new = unit.new_task(
-        following.number, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
-        blob_id=found.blob_id, holders=found.holders, first_input=task.first_input,
-    )  # fmt: skip
-    unit.offer(new, new.nodes)
+    unit.add_map_tasks(following.number, bucket, found, task.first_input)
 
 
 def object_version(unit: Unit, output: Output, key: str, version_id: str) -> ObjectVersion:

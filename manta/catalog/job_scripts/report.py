@@ -19,7 +19,7 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken
 from manta.core.errors import BadRequest
-from manta.core.limits import BYTE_SECONDS_MAX, OBJECT_MAX_BYTES, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
+from manta.core.limits import BYTE_SECONDS_MAX, OBJECT_MAX_BYTES, SPLIT_RANGES_MAX, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
 from manta.core.names import check_id, check_node_id, job_bucket
 
 NewId = Callable[[], str]
@@ -169,6 +169,7 @@ class _Apply:
 
     def _add_outputs(self, task: TaskRow, result: TaskResult) -> None:
         place = 0
+        self.unit.ranges_max = SPLIT_RANGES_MAX // max(1, len(result.outputs))
         for output in result.outputs:
             if output.bucket:
                 add_named(self.unit, task, output, self.names, self.new_id())

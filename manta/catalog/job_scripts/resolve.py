@@ -42,17 +42,20 @@ def resolve_specs(
     while position < len(specs) and budget > 0:
         keys = list(takewhile(lambda spec: spec.key is not None or spec.malformed is not None, specs[position:]))
         if keys:
-            yield from _resolve_keys(unit, keys[:budget])
-            position, after, budget = position + len(keys[:budget]), "", budget - len(keys[:budget])
+            resolved, spent = yield from _resolve_keys(unit, keys[:budget], budget)
+            position, after, budget = position + resolved, "", budget - spent
             continue
-        looked_at, after = yield from _resolve_listing(unit, specs[position], after, budget)
-        budget -= max(looked_at, 1)
+        spent, after = yield from _resolve_listing(unit, specs[position], after, budget)
+        budget -= max(spent, 1)
         position += not after
     return position, after, budget
 
 
-def _resolve_keys(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
-    """Exact keys, in the order in which they were written, looked up bucket by bucket."""
+def _resolve_keys(unit: Unit, specs: Sequence[InputSpec], budget: int) -> Script[tuple[int, int]]:
+    """Exact keys, in the order in which they were written, looked up bucket by bucket: (how many, tasks made).
+
+    A page ends when its tasks are as many as the budget: the last input may be split into many.
+    """
     found: dict[tuple[str, str], FoundObject] = {}
     refused: dict[str, Failure] = {}
     if not unit.stopped:
@@ -67,8 +70,12 @@ def _resolve_keys(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
                 continue
             rows = yield Op("objects_find", (bucket, list(dict.fromkeys(keys))))
             found.update({(bucket, row[0]): FoundObject(*row) for row in rows})
-    for spec in specs:
+    before = len(unit.new_tasks)
+    for place, spec in enumerate(specs):
+        if len(unit.new_tasks) - before >= budget:
+            return place, budget
         _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), refused.get(spec.bucket))
+    return len(specs), len(unit.new_tasks) - before
 
 
 def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Failure | None) -> None:
@@ -87,7 +94,7 @@ def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Fa
 
 
 def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Script[tuple[int, str]]:
-    """(keys looked at, the last of them, or "" when the listing is through)."""
+    """(keys looked at or tasks made, the last key, or "" when the listing is through)."""
     if unit.stopped:
         return 0, ""
     failure = yield from _refusal(unit, spec.bucket)
@@ -95,10 +102,13 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
         _add_failed(unit, spec, failure)
         return 1, ""
     rows = yield Op("objects_page", (spec.bucket, spec.listing_prefix, after, budget))
+    before = len(unit.new_tasks)
     for row in rows:
         found = FoundObject(*row)
         if spec.matches(found.key):
             _add_found(unit, spec.bucket, found)
+        if len(unit.new_tasks) - before >= budget:
+            return budget, found.key
     return len(rows), rows[-1][0] if len(rows) == budget else ""
 
 
@@ -128,18 +138,7 @@ def _add_found(unit: Unit, bucket: str, found: FoundObject) -> None:
             first_input=f"{bucket}/{found.key}",
         )
         return
-    task = unit.new_task(
-        0,
-        TaskState.READY,
-        bucket=bucket,
-        key=found.key,
-        version_id=found.version_id,
-        size=found.size,
-        blob_id=found.blob_id,
-        holders=found.holders if found.blob_id is not None else "",
-        first_input=f"{bucket}/{found.key}",
-    )
-    unit.offer(task, task.nodes)
+    unit.add_map_tasks(0, bucket, found, f"{bucket}/{found.key}")
 
 
 def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState = TaskState.FAILED) -> None:

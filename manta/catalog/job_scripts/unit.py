@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 
 from jobs.model.document import JobPlan, decode_plan
+from jobs.model.ranges import Range, nominal_ranges
 from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
 from manta.catalog.job_records import ANY_NODE, FoundObject, Stirred, TaskRow
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
 from manta.core.errors import NoSuchJob
-from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, STDERR_IN_ERROR_BYTES
+from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, SPLIT_RANGES_MAX, STDERR_IN_ERROR_BYTES
 
 
 @dataclass(slots=True)
@@ -72,6 +73,8 @@ class Unit:
     all_cancelled: bool = False
     ran: int = 0
     """Attempts that were reported here."""
+    ranges_max: int = SPLIT_RANGES_MAX
+    """Of one input: less while a task with many outputs is committed."""
     new_tasks: list[TaskRow] = field(default_factory=list)
     saves: list[tuple[Any, ...]] = field(default_factory=list)
     ready: list[tuple[str, str, int, int]] = field(default_factory=list)
@@ -124,6 +127,22 @@ class Unit:
         if phase >= 0:
             self.phases[phase].move(None, state)
         return task
+
+    def add_map_tasks(self, phase: int, bucket: str, found: FoundObject, first_input: str) -> None:
+        """The task of one input of that map phase; one for each range where the phase splits it.
+
+        The input's own reference to its blob is the caller's; further ranges add theirs.
+        """
+        ranges = nominal_ranges(found.size, self.plan.phases[phase].split_bytes, self.ranges_max) or [_WHOLE]
+        for part in ranges:
+            task = self.new_task(
+                phase, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
+                blob_id=found.blob_id, holders=found.holders if found.blob_id is not None else "",
+                first_input=first_input, range_start=part.start, range_end=part.end,
+            )  # fmt: skip
+            self.offer(task, task.nodes)
+        if found.blob_id is not None:
+            self.retain.extend([(found.blob_id,)] * (len(ranges) - 1))
 
     def add_shuffle(self, phase: int, wanted: int | None, bucket: str, found: FoundObject) -> int:
         """One more input of that reduce phase; which reducer gets it. The caller sees to the blob's reference."""
@@ -178,6 +197,7 @@ class Unit:
             "attempt": task.attempt,
             "input": task.input_name,
             "first_input": task.first_input,
+            "range": None if task.range is None else str(task.range),
             "code": failure.code[:FAILURE_MESSAGE_MAX_CHARS],
             "message": failure.message[:FAILURE_MESSAGE_MAX_CHARS],
             "exit_status": failure.exit_status,
@@ -229,6 +249,7 @@ class Unit:
         )  # fmt: skip
 
 
+_WHOLE = Range(0, 0)
 _NO_INPUT: dict[str, Any] = {
     "reducer": 0,
     "bucket": "",
@@ -238,6 +259,8 @@ _NO_INPUT: dict[str, Any] = {
     "blob_id": None,
     "holders": "",
     "first_input": "",
+    "range_start": 0,
+    "range_end": 0,
 }
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from jobs.model.document import JobPlan
+from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
 from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskPage, TaskRow
@@ -117,10 +118,14 @@ def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
     view = yield from view_job(job_id)
     phase = INPUT_ONLY if view.phases[0].kind is TaskKind.REDUCE else 0
     rows = yield Op("inputs_page", (job_id, phase, after, limit))
-    return [
-        Line(seq, {"bucket": bucket, "key": key, "version": version, "state": TaskState(state).name.lower()})
-        for seq, state, bucket, key, version in rows
-    ]
+    return [_input_line(*row) for row in rows]
+
+
+def _input_line(seq: int, state: int, bucket: str, key: str, version: str, start: int, end: int) -> Line:
+    fields = {"bucket": bucket, "key": key, "version": version, "state": TaskState(state).name.lower()}
+    if end:
+        fields["range"] = str(Range(start, end))
+    return Line(seq, fields)
 
 
 def outputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:

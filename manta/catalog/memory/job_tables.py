@@ -210,7 +210,10 @@ class MemoryJobTables:
     def inputs_page(self, job_id: str, phase: int, after: int, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()
         found = (row for row in rows if row.phase == phase and row.task_id > after)
-        return [(row.task_id, row.state, row.bucket, row.key, row.version_id) for row in islice(found, limit)]
+        return [
+            (row.task_id, row.state, row.bucket, row.key, row.version_id, row.range_start, row.range_end)
+            for row in islice(found, limit)
+        ]
 
     def task_take(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()

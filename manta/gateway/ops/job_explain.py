@@ -14,20 +14,23 @@ from manta.gateway.ops.job_common import check_output
 
 @dataclass(slots=True)
 class Estimate:
-    """Sums over the inputs found. `tasks`: each input counted at the node that would have the fewest then."""
+    """Sums over the inputs found. `tasks`: each task counted at the node that would have the fewest then."""
 
     inputs: int = 0
+    all_tasks: int = 0
     size_bytes: int = 0
     unreadable: Counter[str] = field(default_factory=Counter)
     holds: Counter[str] = field(default_factory=Counter)
     holds_bytes: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
 
-    def add(self, size_bytes: int, nodes: tuple[str, ...]) -> None:
-        self.inputs += 1
+    def add(self, size_bytes: int, nodes: tuple[str, ...], *, first: bool) -> None:
+        """A task of the first phase; `first`: of its input."""
+        self.inputs += first
+        self.all_tasks += 1
         self.size_bytes += size_bytes
         for node in nodes:
-            self.holds[node] += 1
+            self.holds[node] += first
             self.holds_bytes[node] += size_bytes
         if nodes:
             self.tasks[min(nodes, key=lambda node: (self.tasks[node], node))] += 1
@@ -42,15 +45,14 @@ class Estimate:
             "input_bytes": self.size_bytes,
             "unreadable": dict(self.unreadable),
             "complete": complete,
-            "phases": phase_tasks(plan, self.inputs),
+            "phases": phase_tasks(plan, self.all_tasks),
             "nodes": nodes,
         }
 
 
-def phase_tasks(plan: JobPlan, inputs: int) -> list[dict[str, object]]:
-    """Tasks of each phase, where each task has one output."""
+def phase_tasks(plan: JobPlan, tasks: int) -> list[dict[str, object]]:
+    """Tasks of each phase, from those of a first that maps, where each task has one small output."""
     found: list[dict[str, object]] = []
-    tasks = inputs
     for phase in plan.phases:
         tasks = phase.count if phase.kind is TaskKind.REDUCE else tasks
         found.append({"type": phase.kind.value, "exec": phase.exec, "tasks": tasks})
@@ -69,11 +71,11 @@ async def explain_job(context: Context, request: Request) -> Response:
 async def _look_up(context: Context, owner_id: str, document: JobDocument, estimate: Estimate) -> bool:
     position, after = 0, ""
     while position < len(document.inputs):
-        if estimate.inputs + estimate.unreadable.total() >= limits.EXPLAIN_INPUTS_MAX:
+        if estimate.all_tasks + estimate.unreadable.total() >= limits.EXPLAIN_INPUTS_MAX:
             return False
         page = await context.catalog.jobs.find_inputs(owner_id, document.plan, document.inputs, position, after)
-        for size_bytes, nodes in page.sizes:
-            estimate.add(size_bytes, nodes)
+        for size_bytes, nodes, first in page.tasks:
+            estimate.add(size_bytes, nodes, first=first)
         estimate.unreadable.update(page.unreadable)
         position, after = page.position, page.after
     return True
