@@ -35,6 +35,9 @@ HEADERS_DEADLINE_S: Final = 20.0
 BODY_IDLE_TIMEOUT_S: Final = 60.0
 BODY_GATHER_S: Final = 5.0
 """A block of a slow sender's body is passed on after this, whole or not."""
+READER_PROGRESS_S: Final = 120.0
+READER_PROGRESS_BYTES: Final = 4 * KIB
+"""A client that takes less than this in READER_PROGRESS_S is cut off; a slow one that goes on may take for ever."""
 KEEPALIVE_S: Final = 75.0
 CONNECTIONS_MAX: Final = 4096
 FILES_PER_CONNECTION: Final = 3

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, BinaryIO
 from aiohttp import StreamReader
 from aiohttp.http import HttpVersion10, RawRequestMessage
 
-from manta.core.limits import BODY_IDLE_TIMEOUT_S, MIB, STREAM_CHUNK_BYTES
+from manta.core.limits import MIB, STREAM_CHUNK_BYTES
+from manta.gateway.http.reader_watch import ReaderWatch
 from manta.gateway.http.straight import begin
 from storage_nodes.server.raw_body import RawBody
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from manta.gateway.http.server import Connection
 
 SENDFILE_PIECE_BYTES = 4 * MIB
-"""A client that takes less than this in BODY_IDLE_TIMEOUT_S is cut off."""
+"""So much goes in one call, then other connections have their turn at the disk."""
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -75,11 +76,8 @@ class Exchange:
             raise ConnectionResetError("The client closed the connection.")
         if not protocol.writing_paused:
             return
-        try:
-            async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
-                await protocol._drain_helper()
-        except TimeoutError:
-            raise ConnectionAbortedError("The client takes no bytes.") from None
+        async with ReaderWatch(protocol.transport):
+            await protocol._drain_helper()
 
     async def sendfile(self, file: BinaryIO, offset: int, count: int) -> None:
         if self.protocol.ssl_context is not None:
@@ -89,10 +87,8 @@ class Exchange:
         while count:
             piece = min(count, SENDFILE_PIECE_BYTES)
             try:
-                async with asyncio.timeout(BODY_IDLE_TIMEOUT_S):
+                async with ReaderWatch(self._transport()):
                     sent = await loop.sendfile(self._transport(), file, offset, piece)
-            except TimeoutError:
-                raise ConnectionAbortedError("The client takes no bytes.") from None
             except RuntimeError as error:
                 raise ConnectionResetError(str(error)) from None
             if not sent:
