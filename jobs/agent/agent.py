@@ -94,7 +94,7 @@ class Agent:
         held = self._link.held()
         await self._lanes.close()
         if held:
-            await self._link.give_back()
+            await self._link.give_back(held)
         await self._sandbox.close()
         await self._peers.close()
         for gateway in self._gateways:

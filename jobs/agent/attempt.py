@@ -26,6 +26,8 @@ class Attempt:
     spec: PhaseSpec
     ref: AttemptRef = field(init=False)
     stage: Stage = Stage.WAITING
+    since_s: float = 0.0
+    """When it came to that stage, by the agent's monotonic clock."""
     lost: bool = False
     zone: Zone | None = None
     worker: asyncio.Task[None] | None = None

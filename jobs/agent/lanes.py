@@ -16,6 +16,7 @@ from jobs.sandbox.api import Sandbox, Zone
 from manta.core.clock import Clock
 from manta.core.limits import (
     FINISHING_MAX,
+    HAND_BACK_S,
     LEASE_BATCH_MAX,
     PREFETCH_S,
     WAITING_MAX,
@@ -59,6 +60,8 @@ class Lanes:
         self._on_change = on_change
         self._groups: dict[tuple[str, int], Group] = {}
         self._attempts: dict[AttemptRef, Attempt] = {}
+        self._started: dict[AttemptRef, Attempt] = {}
+        """Those that run now."""
         self._running = 0
         self._waiting = 0
         self._reserved: Attempt | None = None
@@ -93,9 +96,17 @@ class Lanes:
     @property
     def prefetch(self) -> int:
         """Tasks to hold beyond the running ones: work for about PREFETCH_S; none when tasks take longer than that."""
-        if self._task_s is None:
-            return self.count
-        return min(LEASE_BATCH_MAX, int(self.count * PREFETCH_S / max(self._task_s, 0.001)))
+        task_s = self._expected_s()
+        most = LEASE_BATCH_MAX if self._task_s is not None else self.count
+        return min(most, int(self.count * PREFETCH_S / max(task_s, 0.001)))
+
+    def _expected_s(self) -> float:
+        """How long tasks take: as those that ended did, but no less than all that run now have taken already."""
+        known_s = self._task_s or 0.0
+        if self._running < self.count:
+            return known_s
+        now_s = self._clock.monotonic_s()
+        return max(known_s, min((now_s - one.since_s for one in self._started.values()), default=0.0))
 
     def room(self) -> int:
         """How many more tasks are welcome now."""
@@ -108,6 +119,29 @@ class Lanes:
         """Tasks whose zone takes long to build: others are welcome meanwhile."""
         now_s = self._clock.monotonic_s()
         return sum(len(group.waiting) for group in self._groups.values() if group.is_blocked(now_s))
+
+    def blocked_jobs(self) -> tuple[str, ...]:
+        """Jobs of which no more tasks are wanted before a zone of theirs is built."""
+        now_s = self._clock.monotonic_s()
+        return tuple({job_id for (job_id, _), group in self._groups.items() if group.is_blocked(now_s)})
+
+    def hand_back(self) -> list[AttemptRef]:
+        """Take out what has waited for a lane too long. A zone that is being built keeps tasks for its lanes."""
+        before_s = self._clock.monotonic_s() - HAND_BACK_S
+        found: list[AttemptRef] = []
+        for group in self._groups.values():
+            kept = 0 if group.zones == group.busy else self.count
+            late = [attempt for attempt in group.waiting if attempt.since_s < before_s][kept:]
+            for attempt in late:
+                group.waiting.remove(attempt)
+                self._waiting -= 1
+                del self._attempts[attempt.ref]
+                found.append(attempt.ref)
+        return found
+
+    def started(self) -> tuple[AttemptRef, ...]:
+        """Attempts whose task runs."""
+        return tuple(self._started)
 
     @property
     def hungry(self) -> bool:
@@ -131,6 +165,7 @@ class Lanes:
         group = self._groups.get(attempt.group)
         if group is None:
             group = self._groups[attempt.group] = Group(attempt.spec)
+        attempt.since_s = self._clock.monotonic_s()
         self._attempts[attempt.ref] = attempt
         group.waiting.append(attempt)
         self._waiting += 1
@@ -219,7 +254,8 @@ class Lanes:
         else:
             self._running += 1
         group.busy += 1
-        attempt.stage = Stage.RUNNING
+        attempt.stage, attempt.since_s = Stage.RUNNING, self._clock.monotonic_s()
+        self._started[attempt.ref] = attempt
         attempt.worker = self._start(self._run(group, zone, attempt))
 
     async def _run(self, group: Group, zone: Zone, attempt: Attempt) -> None:
@@ -242,6 +278,7 @@ class Lanes:
             else:
                 group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
                 self._learn(ended)
+            del self._started[attempt.ref]
             self._finishing += 1
             attempt.stage = Stage.FINISHING
             self.dispatch()

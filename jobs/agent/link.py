@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Final
 
 from jobs.agent.attempt import Attempt
@@ -14,7 +15,7 @@ from jobs.agent.reports import Reports
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec
 from manta.core.clock import Clock
 from manta.core.errors import MantaError
-from manta.core.limits import HEARTBEAT_S, LEASE_POLL_S, LEASE_S, REPORT_BATCH_MAX
+from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, REPORT_BATCH_MAX
 
 _LOG = logging.getLogger("manta.agent")
 SPECS_MAX: Final = 32
@@ -41,6 +42,7 @@ class Link:
         self._busy = asyncio.Event()
         """Whether the lane in reserve is all that is free."""
         self._heard_s = clock.monotonic_s()
+        self._returned: list[AttemptRef] = []
         self.reachable = False
 
     def changed(self) -> None:
@@ -68,9 +70,10 @@ class Link:
             group.create_task(self._reports.run())
             group.create_task(self._keep_house())
 
-    async def give_back(self) -> None:
-        """Report what is done, then begin a new epoch: all else is offered again at once."""
-        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0)
+    async def give_back(self, held: Sequence[AttemptRef]) -> None:
+        """Report what is done, hand the rest of `held` back, and begin a new epoch."""
+        returned = tuple(held)[:HELD_MAX]
+        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0, returned=returned)
         with contextlib.suppress(MantaError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 if await self._reports.flush():
@@ -93,6 +96,7 @@ class Link:
                 turn += 1
                 continue
             turn = 0
+            self._returned = [ref for ref in self._returned if ref not in request.returned]
             if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
@@ -157,6 +161,9 @@ class Link:
             wait_s=wait_s if room else 0.0,
             held=held,
             known_phases=tuple(self._specs),
+            started=self._lanes.started(),
+            returned=tuple(self._returned),
+            blocked_jobs=self._lanes.blocked_jobs(),
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:
@@ -191,6 +198,7 @@ class Link:
             await asyncio.sleep(HEARTBEAT_S)
             self.check_leases()
             self._lanes.trim()
+            self._returned += self._lanes.hand_back()
             self._lanes.dispatch()
             self.changed()
 

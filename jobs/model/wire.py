@@ -96,6 +96,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
     `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
     asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
+    `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or the
+    agent's own end stopped them. Nothing more is wanted of `blocked_jobs`, whose zones take long to build.
     """
 
     node_id: str
@@ -105,6 +107,9 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     held: tuple[AttemptRef, ...] = ()
     known_phases: tuple[tuple[str, int], ...] = ()
     reserve: bool = False
+    started: tuple[AttemptRef, ...] = ()
+    returned: tuple[AttemptRef, ...] = ()
+    blocked_jobs: tuple[str, ...] = ()
     version: int = VERSION
 
 

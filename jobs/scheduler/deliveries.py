@@ -1,36 +1,43 @@
 """Which attempts this process handed to which node, and whether the node has had time to name them. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from jobs.model.wire import AttemptRef
+from manta.core.limits import LEASE_S
 
 
 @dataclass(slots=True)
 class _Node:
     epoch: str
     granted: set[AttemptRef] = field(default_factory=set)
+    unnamed_s: dict[AttemptRef, float] = field(default_factory=dict)
+    """Attempts that another process granted and the node does not name, and since when."""
 
 
 class Deliveries:
     """A node polls one gateway with one call at a time, so its next poll is composed after it read our last reply.
 
     An attempt that we granted in an earlier poll and that the node does not name was never delivered, or was refused.
-    Attempts granted by another gateway are not ours to judge: they may be on their way.
+    What another process granted, or one that died, may be on its way: it is given the time of a lease to arrive.
     """
 
     def __init__(self) -> None:
         self._nodes: dict[str, _Node] = {}
 
-    def begin(self, node_id: str, epoch: str, held: Iterable[AttemptRef]) -> list[AttemptRef]:
-        """A poll came in: what was granted before it and is not held."""
+    def begin(
+        self, node_id: str, epoch: str, held: Iterable[AttemptRef], running: Collection[AttemptRef], now_s: float
+    ) -> list[AttemptRef]:
+        """A poll came in that names `held`: what of the node's `running` attempts never reached it."""
         node = self._nodes.get(node_id)
         if node is None or node.epoch != epoch:
             node = self._nodes[node_id] = _Node(epoch)
-        named = set(held)
-        missing = [attempt for attempt in node.granted if attempt not in named]
+        unnamed = set(running).difference(held)
+        missing = unnamed & node.granted
         node.granted.clear()
-        return missing
+        node.unnamed_s = {attempt: node.unnamed_s.get(attempt, now_s) for attempt in unnamed - missing}
+        late = {attempt for attempt, since_s in node.unnamed_s.items() if now_s - since_s > LEASE_S}
+        return [attempt for attempt in running if attempt in missing or attempt in late]
 
     def granted(self, node_id: str, attempts: Iterable[AttemptRef]) -> None:
         """These go out with the reply to the present poll."""

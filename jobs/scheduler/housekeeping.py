@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
 
+from jobs.scheduler.liveness import Liveness
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
@@ -25,22 +26,20 @@ class Housekeeper:
         jobs: JobStore,
         clock: Clock,
         stir: Callable[[Stirred], None],
-        heard_of: Callable[[], list[str]],
-        swept: Callable[[], None],
+        liveness: Liveness,
+        swept: Callable[[], Awaitable[None]],
     ) -> None:
         self._jobs = jobs
         self._clock = clock
         self._stir = stir
-        self._heard_of = heard_of
+        self._liveness = liveness
         self._swept = swept
         self._waiting: dict[str, None] = {}
         self._tending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started_s = 0.0
         self._pruned_day = 0
 
     def start(self) -> None:
-        self._started_s = self._clock.monotonic_s()
         self._spawn(self._sweep_for_ever())
 
     async def close(self) -> None:
@@ -91,14 +90,15 @@ class Housekeeper:
                 _tell(error, "The sweep of jobs failed")
 
     async def sweep(self) -> None:
-        """One round. Nobody is declared dead before this process has listened for the time of a lease."""
+        """One round."""
+        now_s = self._clock.monotonic_s()
+        self._liveness.seen(await self._jobs.agents(), now_s)
+        self._stir(await self._jobs.expire(self._liveness.alive(now_s), self._liveness.dead(now_s)))
         now_ms = int(self._clock.wall_s() * 1000)
-        if self._clock.monotonic_s() - self._started_s > limits.LEASE_S:
-            self._stir(await self._jobs.expire(now_ms, self._heard_of()))
         for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
         self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
-        self._swept()
+        await self._swept()
         if (day := day_of(now_ms)) != self._pruned_day:
             await self._jobs.prune_usage(day - limits.USAGE_KEEP_DAYS)
             self._pruned_day = day

@@ -24,8 +24,11 @@ from jobs.model.wire import (
     SlotsRequest,
     TaskLease,
 )
+from jobs.scheduler.attempts import Attempts
 from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
+from jobs.scheduler.liveness import Liveness
+from jobs.scheduler.overdue import Overdue
 from jobs.scheduler.wakes import Wakes, wait_for
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred
 from manta.catalog.job_store import JobStore
@@ -66,9 +69,12 @@ class Scheduler:
         """Polls for the lane in reserve: what lets a job have none running wakes them too."""
         self._watchers = Wakes()
         self._deliveries = Deliveries()
+        self._liveness = Liveness()
+        self._attempts = Attempts()
+        self._overdue = Overdue(jobs, clock, self._attempts, self.stir)
         self._renewed: dict[str, tuple[str, float]] = {}
         """Node → (epoch, until when its row is good for, by our monotonic clock)."""
-        self._keeper = Housekeeper(jobs, clock, self.stir, self.heard_of, self._sweep)
+        self._keeper = Housekeeper(jobs, clock, self.stir, self._liveness, self._sweep)
         self._draining = False
 
     async def start(self) -> None:
@@ -141,11 +147,14 @@ class Scheduler:
         Answered early when an attempt the node holds is not its own any more.
         """
         node_id = request.node_id
-        if len(request.held) > limits.HELD_MAX or len(request.known_phases) > limits.HELD_MAX:
+        named = (request.held, request.started, request.returned, request.known_phases, request.blocked_jobs)
+        if any(len(names) > limits.HELD_MAX for names in named):
             raise BadRequest(f"A poll names at most {limits.HELD_MAX} attempts and phases.")
         if math.isnan(request.wait_s):
             raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
+        if request.returned:
+            self.stir(await self.jobs.release(node_id, request.returned, delivered=False))
         if not request.reserve:
             await self._renew(node_id, request.epoch, begins=True)
             await self._take_back(request)
@@ -174,7 +183,13 @@ class Scheduler:
             now_ms = int(self._clock.wall_s() * 1000)
             slots = [self._make_id(now_ms) for _ in range(lanes)]
             if self._can_copy(slots[0], request.node_id):
-                granted = await self.jobs.lease(request.node_id, request.epoch, slots, idle_jobs_only=request.reserve)
+                granted = await self.jobs.lease(
+                    request.node_id,
+                    request.epoch,
+                    slots,
+                    idle_jobs_only=request.reserve,
+                    without=request.blocked_jobs,
+                )
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
@@ -271,6 +286,10 @@ class Scheduler:
             tuple(OutputSlot(one, self._placement.copies(one, request.node_id, ttl_s)) for one in ids)
         )  # fmt: skip
 
+    async def sweep(self) -> None:
+        """One round of what is done each second."""
+        await self._keeper.sweep()
+
     # --- what is kept in this process
 
     def stir(self, stirred: Stirred) -> None:
@@ -284,12 +303,7 @@ class Scheduler:
         self._watchers.wake(stirred.jobs)
         self._keeper.tend(stirred.more)
 
-    def heard_of(self) -> list[str]:
-        """Nodes that polled this gateway within the time of a lease, whatever the wall clock says."""
-        now_s = self._clock.monotonic_s()
-        return [node_id for node_id, (_, until_s) in self._renewed.items() if until_s > now_s]
-
-    def _sweep(self) -> None:
+    async def _sweep(self) -> None:
         """Once a second: other gateways make tasks too, and do not wake our polls."""
         self._nodes.wake_all()
         self._reserves.wake_all()
@@ -297,6 +311,8 @@ class Scheduler:
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)
+            self._attempts.forget(node_id)
+        await self._overdue.check()
 
     async def _renew(self, node_id: str, epoch: str, *, begins: bool) -> bool:
         """The node lives; its row is written when a third of the time has gone. False: another epoch took over."""
@@ -304,10 +320,12 @@ class Scheduler:
         known = self._renewed.get(node_id)
         if known is not None and known[0] != epoch and not begins:
             return False
+        self._liveness.heard(node_id, now_s)
         if known is not None and known[0] == epoch and known[1] - now_s > limits.LEASE_S * 2 / 3:
             return True
         until_ms = int((self._clock.wall_s() + limits.LEASE_S) * 1000)
         self._renewed[node_id] = epoch, now_s + limits.LEASE_S
+        self._liveness.wrote(node_id, epoch, until_ms)
         try:
             self.stir(await self.jobs.renew(node_id, epoch, until_ms, begins=begins))
         except BaseException:
@@ -316,18 +334,12 @@ class Scheduler:
         return True
 
     async def _take_back(self, request: LeaseRequest) -> None:
-        """Offer again what the node was given and does not name.
-
-        What another process granted, or one that died, is given the time of a lease to arrive.
-        """
-        missing = self._deliveries.begin(request.node_id, request.epoch, request.held)
-        old_ms = int((self._clock.wall_s() - limits.LEASE_S) * 1000)
-        named = set(request.held)
-        gone: list[AttemptRef] = []
-        for task in await self.jobs.running(request.node_id):
-            attempt = AttemptRef(task.job_id, task.task_id, task.attempt)
-            if attempt in missing or (attempt not in named and task.leased_ms < old_ms):
-                gone.append(attempt)
+        """Offer again what the node was given and does not name."""
+        now_s = self._clock.monotonic_s()
+        self._attempts.named(request.node_id, request.held, request.started, now_s)
+        rows = await self.jobs.running(request.node_id)
+        running = [AttemptRef(task.job_id, task.task_id, task.attempt) for task in rows]
+        gone = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
         if gone:
             self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
 

@@ -4,7 +4,7 @@ A change of a job happens under its row's lock, so that two gateways on one cata
 Whatever may be long (resolving inputs, cancelling, cleaning, deleting) goes in pages through `tend`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from jobs.model.document import JobPlan
@@ -95,11 +95,18 @@ class JobStore(Protocol):
         ...
 
     async def lease(
-        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+        self,
+        node_id: str,
+        epoch: str,
+        slots: Sequence[str],
+        *,
+        idle_jobs_only: bool = False,
+        without: Collection[str] = (),
     ) -> list[Granted]:
         """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among accounts, then jobs.
 
-        `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8).
+        `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8). Nothing of the jobs
+        in `without`.
         """
         ...
 
@@ -119,9 +126,13 @@ class JobStore(Protocol):
         """Offer attempts again whose node does not work on them."""
         ...
 
-    async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
-        """Offer again what dead nodes ran, and give their queues to others. `alive`: nodes this gateway has heard of
-        within the lease by its own monotonic clock, whatever the rows say."""
+    async def agents(self) -> list[tuple[str, str, int]]:
+        """(node, epoch, until when its lease was renewed) of each node that ever polled or has tasks waiting for it."""
+        ...
+
+    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
+        """Offer again what `dead` nodes ran, and give their queues to others. Who lives, and for how many seconds the
+        others have been dead, is the caller's to know (`jobs.scheduler.liveness`): no wall clock decides on it."""
         ...
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:

@@ -127,6 +127,14 @@ LEASE_BATCH_MAX: Final = 64
 LEASE_S: Final = 15.0
 LEASE_POLL_S: Final = 20.0
 REPORT_BATCH_MAX: Final = 256
+TAKEOVER_S: Final = LEASE_S * 4 / 3
+"""A node that only another gateway hears of is dead when the catalog has shown no sign of it for this long: its row is
+written when a third of a lease has gone."""
+TASK_GRACE_S: Final = 30.0
+"""A node that has not ended a task this long after the task's timeout never will: the attempt is taken away."""
+STUCK_S: Final = 1800.0
+"""How long outputs may be on their way after their task ended, and an attempt may wait in its node beyond the longest
+timeout there: longer, and the attempt is taken away."""
 HELD_MAX: Final = 16 * LEASE_BATCH_MAX
 """Attempts, or phases, that a node may name in one poll."""
 INFRASTRUCTURE_RETRIES: Final = 2
@@ -211,6 +219,8 @@ ZONE_SLOW_S: Final = 0.5
 """A first zone that takes longer to build (a long init) does not keep the node from taking other tasks."""
 WAITING_MAX: Final = 128
 """Tasks that an agent holds beyond the running ones, whatever they wait for."""
+HAND_BACK_S: Final = 2.0
+"""A task that waits longer for a lane is handed back: another node may have one."""
 ZONE_RETRY_S: Final = 5.0
 """After a zone could not be built, its phase's tasks are refused this long before it is tried again."""
 HEARTBEAT_S: Final = 1.0

@@ -12,7 +12,7 @@ from msgspec import structs
 
 from jobs.agent.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
-from manta.core.limits import LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+from manta.core.limits import HAND_BACK_S, LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
 from tests.support.agent import JOB, FakeGateway
@@ -490,3 +490,24 @@ async def _ended(pid: int) -> None:
     async with asyncio.timeout(20):
         while Path(f"/proc/{pid}").exists():
             await asyncio.sleep(0.01)
+
+
+async def test_tasks_that_wait_behind_long_ones_are_handed_back(rig: Rig) -> None:
+    spec = rig.gateway.phase("sleep 600")
+    leases = [await rig.gateway.offer(spec, await rig.input(b"x")) for _ in range(4)]
+    await rig.gateway.wait(lambda: rig.agent.status()["waiting"] == 2)
+    rig.clock.ahead_s += HAND_BACK_S + 1
+    await rig.gateway.wait(lambda: any(poll.returned for poll in rig.gateway.leases))
+    poll = next(poll for poll in rig.gateway.leases if poll.returned)
+    assert len(poll.started) >= 2
+    assert {*poll.started, *poll.returned} == {AttemptRef(one.job_id, one.task_id, one.attempt) for one in leases}
+    assert set(poll.held) == set(poll.started)
+    assert poll.free_lanes == 0, "no more is taken in before a lane is free"
+
+
+async def test_what_runs_at_the_end_of_the_agent_is_nobodys_fault(tmp_path: Path) -> None:
+    async with rig_on(tmp_path) as rig:
+        lease = await rig.gateway.offer(rig.gateway.phase("echo $$ >&2; sleep 600"), await rig.input(b"x"))
+        await _said_pid(rig, lease)
+        await rig.agent.close()
+        assert [ref.task_id for ref in rig.gateway.leases[-1].returned] == [lease.task_id]

@@ -188,7 +188,7 @@ async def test_an_attempt_that_was_lost_cannot_commit(catalog: Catalog, clock: S
     old = await lease(catalog, clock)
     clock.advance(LEASE_S + 1)
     await alive(catalog, clock, "n2")
-    stirred = await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    stirred = await catalog.jobs.expire(["n2"], {"n1": 1.0})
     assert "n2" in stirred.ready
     new = await lease(catalog, clock, "n2")
     assert [grant.task.attempt for grant in new] == [2]
@@ -410,7 +410,7 @@ async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(
     await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n2", "n3")))
     assert await lease(catalog, clock, "n1") == []
     clock.advance(REDUCER_PATIENCE_S + 1)
-    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    await catalog.jobs.expire(["n1", "n2"], {})
     assert [grant.task.job_id for grant in await lease(catalog, clock, "n1")] == [job]
     assert await lease(catalog, clock, "n2") == [], "out of every queue"
 
@@ -418,11 +418,14 @@ async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(
 async def test_a_task_without_a_living_holder_fails_after_a_long_wait(catalog: Catalog, clock: StandingClock) -> None:
     await put(catalog, clock, "a", nodes=("n8", "n9"))
     job = await begin(catalog, clock, [MAP], "s3://books/a")
+    dead = {"n8": HOLDER_WAIT_S + 1, "n9": HOLDER_WAIT_S + 1}
     clock.advance(HOLDER_WAIT_S - 1)
-    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    await catalog.jobs.expire(["n1", "n2"], dead)
     assert (await catalog.jobs.get_job(job)).ended_ms is None
     clock.advance(2)
-    await catalog.jobs.expire(clock.now_ms(), ["n1", "n2"])
+    await catalog.jobs.expire(["n1", "n2"], dead | {"n9": HOLDER_WAIT_S - 1})
+    assert (await catalog.jobs.get_job(job)).ended_ms is None
+    await catalog.jobs.expire(["n1", "n2"], dead)
     errors = await catalog.jobs.errors(job, 0, 10)
     assert [line.fields["code"] for line in errors] == ["InternalError"]
     assert (await catalog.jobs.get_job(job)).state == "done"
@@ -436,13 +439,26 @@ async def test_a_task_that_was_ready_for_long_still_waits_for_its_holder(
     await put(catalog, clock, "a", nodes=("n1",))
     job = await begin(catalog, clock, [MAP], "s3://books/a")
     clock.advance(2 * HOLDER_WAIT_S)
-    await alive(catalog, clock, "n1")
-    clock.advance(LEASE_S + 60)
-    await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    await catalog.jobs.expire(["n2"], {"n1": 60.0})
     assert counts(await catalog.jobs.get_job(job)) == {"ready": 1}
-    clock.advance(HOLDER_WAIT_S)
-    await catalog.jobs.expire(clock.now_ms(), ["n2"])
+    await catalog.jobs.expire(["n2"], {"n1": HOLDER_WAIT_S + 1})
     assert counts(await catalog.jobs.get_job(job)) == {"failed": 1}
+
+
+@pytest.mark.invariant("J4")
+@pytest.mark.parametrize("step_s", [-7200.0, 7200.0])
+async def test_a_wall_clock_that_is_set_fails_no_task_and_holds_none_up(
+    catalog: Catalog, clock: StandingClock, step_s: float
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/a")
+    await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n2", "n3")))
+    clock.step(step_s)
+    await catalog.jobs.expire(["n1"], {"n2": 1.0})
+    (reducer,) = await lease(catalog, clock, "n1")
+    assert reducer.task.job_id == job, "a queue of before the step is no younger for it"
+    await catalog.jobs.expire(["n2"], {"n1": 1.0})
+    assert counts(await catalog.jobs.get_job(job), 1) == {"ready": 1}
 
 
 @pytest.mark.invariant("J3")

@@ -185,7 +185,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, LEASE_S + 1, HOLDER_WAIT_S + 1]), heard=st.sets(st.sampled_from(NODES)))
     def expire(self, seconds: float, heard: set[str]) -> None:
         self.clock.advance(seconds)
-        now(self.jobs.expire(self.clock.now_ms(), sorted(heard)))
+        now(self.jobs.expire(heard, {node: seconds for node in NODES if node not in heard}))
 
     # --- what always holds
 
@@ -273,7 +273,7 @@ class JobMachine(RuleBasedStateMachine):
                 self.report([(0, "s", 1)] * len(self.held))
             else:
                 self.clock.advance(LEASE_S / 3)
-                now(self.jobs.expire(self.clock.now_ms(), NODES))
+                now(self.jobs.expire(NODES, {}))
             if all(job.ended_ms is not None and not job.tend for job in self.jobs.tables.jobs.values()):
                 break
         else:

@@ -29,7 +29,7 @@ from jobs.model.states import (
 )
 from jobs.model.wire import AttemptRef, TaskKind
 from jobs.scheduler.deliveries import Deliveries
-from manta.core.limits import INFRASTRUCTURE_RETRIES, LOST_LEASES_MAX
+from manta.core.limits import INFRASTRUCTURE_RETRIES, LEASE_S, LOST_LEASES_MAX
 from tests.support.jobs import failure, success
 
 NODES = ("n1", "n2", "n3")
@@ -172,8 +172,17 @@ def test_only_what_was_granted_before_and_is_not_held_counts_as_undelivered(
     deliveries = Deliveries()
     last: set[int] = set()
     for held, granted in polls:
-        missing = {one.attempt for one in deliveries.begin("n1", "e", map(attempt, held))}
+        running = [attempt(number) for number in held | last]
+        missing = {one.attempt for one in deliveries.begin("n1", "e", map(attempt, held), running, 1.0)}
         assert missing == last - held
         deliveries.granted("n1", map(attempt, granted))
         last = granted
-    assert deliveries.begin("n1", "e2", ()) == []
+    assert deliveries.begin("n1", "e2", (), (), 1.0) == []
+
+
+def test_what_another_gateway_granted_has_the_time_of_a_lease_to_arrive() -> None:
+    deliveries = Deliveries()
+    one, two = attempt(1), attempt(2)
+    assert deliveries.begin("n1", "e", (), [one, two], 5.0) == []
+    assert deliveries.begin("n1", "e", [two], [one, two], 5.0 + LEASE_S) == []
+    assert deliveries.begin("n1", "e", (), [one, two], 5.1 + LEASE_S) == [one]

@@ -23,13 +23,14 @@ def fresh_id(now_ms: int) -> str:
 
 
 class StandingClock:
-    """Both times move only by `advance`."""
+    """Both times move only by `advance`; `step` sets the wall clock alone."""
 
     def __init__(self) -> None:
         self.elapsed_s = 0.0
+        self.stepped_s = 0.0
 
     def wall_s(self) -> float:
-        return START_S + self.elapsed_s
+        return START_S + self.elapsed_s + self.stepped_s
 
     def monotonic_s(self) -> float:
         return self.elapsed_s
@@ -39,6 +40,9 @@ class StandingClock:
 
     def advance(self, seconds: float) -> None:
         self.elapsed_s += seconds
+
+    def step(self, seconds: float) -> None:
+        self.stepped_s += seconds
 
 
 def blob(clock: Clock, size: int = 10, nodes: tuple[str, ...] = ("n1", "n2")) -> Blob:

@@ -1,12 +1,13 @@
 """The scheduler's background work goes on whatever one job, or one round, does."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import pytest
 
 from jobs.scheduler.housekeeping import Housekeeper
+from jobs.scheduler.liveness import Liveness
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
@@ -25,7 +26,10 @@ class FailingJobs:
         self.tended = asyncio.Event()
         self.pruned_before: list[int] = []
 
-    async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
+    async def agents(self) -> list[tuple[str, str, int]]:
+        return []
+
+    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
         return Stirred()
 
     async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
@@ -47,12 +51,15 @@ class FailingJobs:
         self.pruned_before.append(before_day)
 
 
+async def _nothing() -> None: ...
+
+
 @pytest.mark.invariant("J4")
 async def test_jobs_that_fail_keep_no_other_from_being_tended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(limits, "SWEEP_S", 0.01)
     jobs = FailingJobs()
     stirred: list[Stirred] = []
-    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), SystemClock(), stirred.append, lambda: [], lambda: None)
+    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), SystemClock(), stirred.append, Liveness(), _nothing)
     keeper.start()
     async with asyncio.timeout(20):
         await jobs.tended.wait()
@@ -64,7 +71,7 @@ async def test_old_usage_is_pruned_once_a_day(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(limits, "SWEEP_S", 0.001)
     jobs = FailingJobs()
     clock = StandingClock()
-    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), clock, lambda _: None, lambda: [], lambda: None)
+    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), clock, lambda _: None, Liveness(), _nothing)
     keeper.start()
     async with asyncio.timeout(20):
         for day in range(2):

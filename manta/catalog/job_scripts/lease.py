@@ -1,6 +1,6 @@
 """Scripts of leases: what a node holds, gets, gives back and loses."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
@@ -11,7 +11,7 @@ from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Op, Script
-from manta.core.limits import FAIR_JOBS_MAX, HOLDER_WAIT_S, REDUCER_PATIENCE_S, RESOLVE_PAGE
+from manta.core.limits import FAIR_JOBS_MAX
 
 
 def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:
@@ -24,24 +24,18 @@ def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool)
         return Stirred()
     running = yield Op("tasks_of_node", (node_id,))
     old = [TaskRow(*row) for row in running]
-    return (yield from _lose_all([task for task in old if task.epoch != epoch], now_ms, delivered=True))
+    return (yield from lose_all([task for task in old if task.epoch != epoch], now_ms, delivered=True))
 
 
 def lease(
-    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, *, idle_jobs_only: bool = False
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str]
 ) -> Script[list[Granted]]:
     """Tasks for that many slots, taken in turn from the accounts and jobs that have the fewest running."""
-    agent = yield Op("agent_get", (node_id,))
-    if not agent or agent[0][0] != epoch:
-        return []
     granted: list[Granted] = []
-    if idle_jobs_only:
-        for claim in (yield from idle_claims(node_id)):
-            if len(granted) < len(slots):
-                granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms)
+    if not (yield from _is_current(node_id, epoch)):
         return granted
     claims = yield from _claims(node_id)
-    rest = dict(claims)
+    rest = {job_id: claim for job_id, claim in claims.items() if job_id not in without}
     while rest and len(granted) < len(slots):
         shares = share(len(slots) - len(granted), list(rest.values()))
         before = len(granted)
@@ -53,6 +47,24 @@ def lease(
         if len(granted) == before:
             break
     return granted
+
+
+def lease_idle(
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str]
+) -> Script[list[Granted]]:
+    """One task each of jobs that have none running."""
+    granted: list[Granted] = []
+    if not (yield from _is_current(node_id, epoch)):
+        return granted
+    for claim in (yield from idle_claims(node_id)):
+        if len(granted) < len(slots) and claim.job_id not in without:
+            granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms)
+    return granted
+
+
+def _is_current(node_id: str, epoch: str) -> Script[bool]:
+    agent = yield Op("agent_get", (node_id,))
+    return bool(agent) and agent[0][0] == epoch
 
 
 def _claims(node_id: str) -> Script[dict[str, Claim]]:
@@ -118,70 +130,10 @@ def release(node_id: str, attempts: Sequence[AttemptRef], now_ms: int, *, delive
     named = {(one.job_id, one.task_id, one.attempt) for one in attempts}
     mine = [TaskRow(*row) for row in rows]
     gone = [task for task in mine if (task.job_id, task.task_id, task.attempt) in named]
-    return (yield from _lose_all(gone, now_ms, delivered=delivered))
+    return (yield from lose_all(gone, now_ms, delivered=delivered))
 
 
-def expire(now_ms: int, heard_of: Sequence[str]) -> Script[Stirred]:
-    """Nodes whose time is over lose what they ran, and what waits for them alone is looked at again."""
-    stirred = Stirred()
-    overdue = yield Op("agents_overdue", (now_ms,))
-    for node_id, _until_ms in overdue:
-        if node_id in heard_of:
-            continue
-        rows = yield Op("tasks_of_node", (node_id,))
-        stirred = merge([stirred, (yield from _lose_all([TaskRow(*row) for row in rows], now_ms, delivered=True))])
-    alive_rows = yield Op("agents_alive", (now_ms,))
-    alive = {row[0] for row in alive_rows} | set(heard_of)
-    gone = {row[0]: int(row[1]) for row in overdue if row[0] not in alive}
-    queues = yield Op("ready_nodes")
-    for (queue,) in queues:
-        if queue != ANY_NODE and queue not in alive:
-            stirred = merge([stirred, (yield from _requeue(queue, alive, gone, now_ms))])
-    return merge([stirred, (yield from _free_reducers(now_ms))])
-
-
-def _requeue(queue: str, alive: set[str], gone: Mapping[str, int], now_ms: int) -> Script[Stirred]:
-    """The queue of a dead node: offered to living holders, to anyone where that is enough, failed after a long wait.
-
-    A task may have been ready for hours: the wait begins when its last holder died, `gone`.
-    """
-    rows = yield Op("ready_older", (queue, now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
-    since = {(row[1], row[2]): int(row[0]) for row in rows}
-    results: list[Stirred] = []
-    for unit, current in (yield from locked(list(since), now_ms)):
-        for task in current:
-            since_ms = since[task.job_id, task.task_id]
-            if task.state != TaskState.READY:
-                continue
-            if task.blob_id is None:
-                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since_ms))
-            elif living := [node for node in task.nodes if node in alive]:
-                unit.ready.extend((node, task.job_id, task.task_id, since_ms) for node in living)
-            elif max(since_ms, *(gone.get(node, 0) for node in task.nodes)) < now_ms - int(HOLDER_WAIT_S * 1000):
-                unit.withdraw(task)
-                waited = f"No living node has held its input for {HOLDER_WAIT_S:.0f} s: {task.holders}."
-                fail_task(unit, task, Failure("InternalError", waited))
-        yield from move_on(unit)
-        yield from unit.flush()
-        results.append(unit.stirred())
-    return merge(results)
-
-
-def _free_reducers(now_ms: int) -> Script[Stirred]:
-    """Reducers that waited long enough for their node: any may take them."""
-    rows = yield Op("ready_reducers", (now_ms - int(REDUCER_PATIENCE_S * 1000), RESOLVE_PAGE))
-    since = {(row[1], row[2]): int(row[3]) for row in rows}
-    results: list[Stirred] = []
-    for unit, current in (yield from locked(list(since), now_ms)):
-        for task in current:
-            if task.state == TaskState.READY:
-                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since[task.job_id, task.task_id]))
-        yield from unit.flush()
-        results.append(unit.stirred())
-    return merge(results)
-
-
-def _lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[Stirred]:
+def lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[Stirred]:
     results: list[Stirred] = []
     alive = yield Op("agents_alive", (now_ms,))
     living = [row[0] for row in alive]

@@ -1,7 +1,7 @@
 """The job store over any engine that can run a script: `write` in one durable transaction, `read` from a snapshot."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
 
 from jobs.model.document import JobPlan
@@ -21,7 +21,7 @@ from manta.catalog.job_records import (
     TaskRow,
     UsageDay,
 )
-from manta.catalog.job_scripts import create, explain, lease, report, retry, tend, views
+from manta.catalog.job_scripts import create, expire, explain, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -102,9 +102,16 @@ class ScriptedJobs(ABC):
         return bool(await self.read(lambda: lease.idle_claims(node_id)))
 
     async def lease(
-        self, node_id: str, epoch: str, slots: Sequence[str], *, idle_jobs_only: bool = False
+        self,
+        node_id: str,
+        epoch: str,
+        slots: Sequence[str],
+        *,
+        idle_jobs_only: bool = False,
+        without: Collection[str] = (),
     ) -> list[Granted]:
-        return await self.write(lambda: lease.lease(node_id, epoch, slots, self._now(), idle_jobs_only=idle_jobs_only))
+        take = lease.lease_idle if idle_jobs_only else lease.lease
+        return await self.write(lambda: take(node_id, epoch, slots, self._now(), without))
 
     async def running(self, node_id: str) -> list[TaskRow]:
         return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]
@@ -118,8 +125,11 @@ class ScriptedJobs(ABC):
     async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
         return await self.write(lambda: lease.release(node_id, attempts, self._now(), delivered=delivered))
 
-    async def expire(self, now_ms: int, alive: Sequence[str]) -> Stirred:
-        return await self.write(lambda: lease.expire(now_ms, alive))
+    async def agents(self) -> list[tuple[str, str, int]]:
+        return await self.read(expire.known_agents)
+
+    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
+        return await self.write(lambda: expire.expire(self._now(), alive, dead))
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
         return await self.read(lambda: views.reducer_inputs(node_id, attempt, after, limit))

@@ -245,17 +245,19 @@ class MemoryJobTables:
     def ready_nodes(self) -> list[tuple[Any, ...]]:
         return [(node_id,) for node_id in sorted(self.ready) if self.ready[node_id]]
 
-    def ready_older(self, node_id: str, before_ms: int, limit: int) -> list[tuple[Any, ...]]:
-        rows = [(key, since) for key, since in self.ready.get(node_id, {}).items() if since < before_ms]
+    def ready_older(self, node_id: str, before_ms: int, after_ms: int, limit: int) -> list[tuple[Any, ...]]:
+        queue = self.ready.get(node_id, {})
+        rows = [(key, since) for key, since in queue.items() if not before_ms <= since <= after_ms]
         return [(since, *self.task_rows[job_id][number]) for (job_id, number), since in sorted(rows)[:limit]]
 
-    def ready_reducers(self, before_ms: int, limit: int) -> list[tuple[Any, ...]]:
+    def ready_reducers(self, before_ms: int, after_ms: int, limit: int) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []
         for node_id, queue in self.ready.items():
             for (job_id, number), since in queue.items():
                 task = self.task_rows[job_id][number]
                 anyone = (job_id, number) in self.ready.get("", {})
-                if node_id and not task.bucket and since < before_ms and not anyone:
+                old = not before_ms <= since <= after_ms
+                if node_id and not task.bucket and old and not anyone:
                     found.append((node_id, job_id, number, since))
         return found[:limit]
 
@@ -338,9 +340,8 @@ class MemoryJobTables:
     def agents_alive(self, now_ms: int) -> list[tuple[Any, ...]]:
         return [(node_id,) for node_id, (_, until_ms) in sorted(self.agents.items()) if until_ms >= now_ms]
 
-    def agents_overdue(self, now_ms: int) -> list[tuple[Any, ...]]:
-        found = sorted(self.agents.items())
-        return [(node_id, until_ms) for node_id, (_, until_ms) in found if until_ms < now_ms]
+    def agents_all(self) -> list[tuple[Any, ...]]:
+        return [(node_id, *row) for node_id, row in sorted(self.agents.items())]
 
 
 def _astuple(job: JobRow) -> tuple[Any, ...]:

@@ -187,7 +187,7 @@ SELECT r.since_ms, t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, 
        t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
        t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
 FROM ready r CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
-WHERE r.node_id = ?1 AND r.since_ms < ?2 LIMIT ?3;
+WHERE r.node_id = ?1 AND (r.since_ms < ?2 OR r.since_ms > ?3) LIMIT ?4;
 
 -- name: ready_reducers
 -- Reducers are few; they are found by their phases, not by their place in the queue.
@@ -195,9 +195,10 @@ SELECT r.node_id, r.job_id, r.task_id, r.since_ms
 FROM job_phases p
 CROSS JOIN tasks t INDEXED BY tasks_ready_reducers ON t.job_id = p.job_id AND t.phase = p.number
 CROSS JOIN ready r ON r.node_id = t.holders AND r.job_id = t.job_id AND r.task_id = t.task_id
-WHERE p.kind = 'reduce' AND p.ready > 0 AND t.state = 1 AND t.bucket = '' AND t.holders <> '' AND r.since_ms < ?1
+WHERE p.kind = 'reduce' AND p.ready > 0 AND t.state = 1 AND t.bucket = '' AND t.holders <> ''
+  AND (r.since_ms < ?1 OR r.since_ms > ?2)
   AND NOT EXISTS (SELECT 1 FROM ready a WHERE a.node_id = '' AND a.job_id = t.job_id AND a.task_id = t.task_id)
-LIMIT ?2;
+LIMIT ?3;
 
 -- name: shuffle_insert
 INSERT INTO shuffle (job_id, phase, reducer, seq, bucket, key, size, blob_id, holders)
@@ -275,8 +276,8 @@ ON CONFLICT (node_id) DO UPDATE SET epoch = excluded.epoch, until_ms = excluded.
 -- name: agents_alive
 SELECT node_id FROM agents WHERE until_ms >= ?1 ORDER BY node_id;
 
--- name: agents_overdue
-SELECT node_id, until_ms FROM agents WHERE until_ms < ?1 ORDER BY node_id;
+-- name: agents_all
+SELECT node_id, epoch, until_ms FROM agents ORDER BY node_id;
 
 -- name: job_objects_find
 SELECT o.key, o.version_id, o.size, o.blob_id, b.nodes

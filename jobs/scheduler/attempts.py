@@ -1,0 +1,65 @@
+"""What nodes say of the attempts they hold: which run, and since when, by this process's monotonic clock. Pure."""
+
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
+
+from jobs.model.wire import AttemptRef
+from manta.core.limits import STUCK_S, TASK_GRACE_S
+
+
+@dataclass(slots=True)
+class Followed:
+    """An attempt that a node holds. `since_s`: when it began to run, or else to wait for its turn or for its outputs.
+
+    `phase` and `timeout_s` are None until somebody looked them up.
+    """
+
+    node_id: str
+    ref: AttemptRef
+    runs: bool
+    since_s: float
+    phase: int | None = None
+    timeout_s: float | None = None
+
+    def is_suspect(self, now_s: float) -> bool:
+        """Whether it may be overdue, whatever its timeout."""
+        return now_s - self.since_s > (TASK_GRACE_S if self.runs else STUCK_S)
+
+
+class Attempts:
+    """By node, as its last poll named them. A node that does not poll is another matter: its leases end."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, dict[AttemptRef, Followed]] = {}
+
+    def named(self, node_id: str, held: Iterable[AttemptRef], started: Collection[AttemptRef], now_s: float) -> None:
+        """A poll of the node: all it holds, and which of it runs."""
+        before = self._nodes.get(node_id, {})
+        running = frozenset(started)
+        after: dict[AttemptRef, Followed] = {}
+        for ref in held:
+            known, runs = before.get(ref), ref in running
+            if known is None:
+                known = Followed(node_id, ref, runs, now_s)
+            elif known.runs is not runs:
+                known.runs, known.since_s = runs, now_s
+            after[ref] = known
+        self._nodes[node_id] = after
+
+    def forget(self, node_id: str) -> None:
+        self._nodes.pop(node_id, None)
+
+    def __iter__(self) -> Iterator[Followed]:
+        for held in self._nodes.values():
+            yield from held.values()
+
+    def overdue(self, now_s: float) -> list[Followed]:
+        """Attempts that their nodes should have ended or begun long ago. Those without a timeout are left out."""
+        found: list[Followed] = []
+        for held in self._nodes.values():
+            longest_s = max((one.timeout_s or 0.0 for one in held.values()), default=0.0)
+            for one in held.values():
+                limit_s = TASK_GRACE_S + (one.timeout_s or 0.0) if one.runs else STUCK_S + longest_s
+                if one.timeout_s is not None and now_s - one.since_s > limit_s:
+                    found.append(one)
+        return found
