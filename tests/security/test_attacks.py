@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.security.attacks import FAMILIES, Attack
-from tests.support.siege import OBJECT, ORDINARY_UID, Siege, besieged, can_be_read_by, numbers, run_here, settings
+from tests.security.attacks.on_outputs import TRICKS
+from tests.support.siege import GOOD_LINES, OBJECT, Siege, besieged, ended, numbers, run_here, settings, siege_user
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -25,17 +26,7 @@ _ALL = [
 
 @pytest.fixture(scope="module", params=["root", "user"])
 def siege(request: pytest.FixtureRequest) -> Iterator[Siege]:
-    if os.geteuid() != 0:
-        if request.param == "root":
-            pytest.skip("only root can run a store as root")
-        user = None
-    elif request.param == "user":
-        if not can_be_read_by(ORDINARY_UID):
-            pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-        user = ORDINARY_UID
-    else:
-        user = None
-    with besieged(user) as siege:
+    with besieged(siege_user(request.param), "--lanes", "4") as siege:
         yield siege
 
 
@@ -44,6 +35,24 @@ def test_s4_an_attack_is_held(siege: Siege, family: str, attack: Attack) -> None
     raid = siege.raid(family)
     assert raid.errors == []
     assert attack.is_held(raid.outcomes[attack.name]), raid.outcomes[attack.name]
+
+
+def test_s4_outputs_play_no_tricks(siege: Siege) -> None:
+    """Whatever stands behind stdout, stdin or a name: what a program reads is the task's, and a key is only a key."""
+    script = "\n".join(command for command, _, _ in TRICKS)
+    job = siege.eve.submit(
+        [{"type": "map", "exec": f"{script}\ntrue", "env": siege.environment}], inputs=["s3://eve/in"]
+    )
+    before = [entry.key for entry in siege.alice.objects("s3://alice/")]
+    named = sorted(str(line["key"]) for line in ended(job).outputs() if line["bucket"] == "eve")
+    assert list(job.errors()) == []
+    assert named == sorted(key for _, key, _ in TRICKS if key is not None)
+    for _, key, content in TRICKS:
+        if key is not None:
+            assert content in siege.eve.read(f"s3://eve/{key}")
+            assert b"manta-siege" not in siege.eve.read(f"s3://eve/{key}")
+    assert [entry.key for entry in siege.alice.objects("s3://alice/")] == before
+    assert not list(siege.running.data.rglob("*planted*"))
 
 
 _WITHOUT = {
@@ -84,5 +93,5 @@ def test_s4_nothing_is_changed_and_nobody_held_up(siege: Siege, family: str) -> 
     assert raid.object_sha256 == hashlib.sha256(OBJECT).hexdigest()
     assert raid.file == file
     assert (raid.visitors, raid.settings) == (0, host)
-    assert raid.good_lines == 21
+    assert raid.good_lines == GOOD_LINES
     assert raid.answers

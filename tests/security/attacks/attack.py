@@ -14,5 +14,6 @@ class Attack:
     code: str
     ends: str
 
-    def is_held(self, outcome: str) -> bool:
-        return outcome in self.ends.split("|")
+    def is_held(self, outcomes: set[str]) -> bool:
+        """Whether it was tried, and each time ended as it has to."""
+        return bool(outcomes) and outcomes <= set(self.ends.split("|"))

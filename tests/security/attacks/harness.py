@@ -1,7 +1,8 @@
 """Runs inside a task: tries each attack in a process of its own and says how it ended, a line of JSON each.
 
 A program of its own (`python3 -I -S -c`), standard library only. ATTACKS is a JSON list of (name, code), FACTS what an
-attacker may know of the host: where things lie, which processes and ports there are.
+attacker may know of the host: where things lie, which processes and ports there are. AFTERWARDS is what the task leaves
+behind for the next one in its zone.
 """
 
 import ctypes
@@ -105,6 +106,7 @@ def outcome(code: str) -> str:
 def main() -> None:
     for name, code in json.loads(os.environ["ATTACKS"]):
         print(json.dumps([name, outcome(code)]), flush=True)
+    exec(os.environ.get("AFTERWARDS", ""))
 
 
 if __name__ == "__main__":
