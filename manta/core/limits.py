@@ -32,6 +32,8 @@ JSON_MAX_BYTES: Final = 1 * MIB
 REQUEST_LINE_MAX_BYTES: Final = 16 * KIB
 HEADER_MAX_BYTES: Final = 16 * KIB
 HEADERS_DEADLINE_S: Final = 20.0
+TLS_HANDSHAKE_S: Final = 20.0
+"""From the connection's first packet to the end of its handshake."""
 BODY_IDLE_TIMEOUT_S: Final = 60.0
 BODY_GATHER_S: Final = 5.0
 """A block of a slow sender's body is passed on after this, whole or not."""

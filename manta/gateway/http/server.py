@@ -32,10 +32,9 @@ from manta.core.limits import (
 )
 from manta.gateway.http.exchange import Exchange
 from manta.gateway.http.straight import StraightBody
+from manta.gateway.http.tls_listener import TlsListener
 
 SWEEP_INTERVAL_S = 1.0
-TLS_CLOSE_S = 1.0
-"""How long a client that was told of the end may take to say so too."""
 BACKLOG = 1024
 ACCEPT_LAST_S = 0.02
 CUT_OFF_S = 0.5
@@ -78,7 +77,8 @@ class Connection(RequestHandler):
         """Whether a request has come; its client may then pause for the keep-alive time."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if len(self.server._connections) >= CONNECTIONS_MAX:
+        admitted = transport.get_extra_info("sslcontext") is not None  # before its handshake
+        if not admitted and not self.server.has_room():
             cast(asyncio.Transport, transport).write(_TOO_MANY)
             transport.close()
             self._manager = None
@@ -206,7 +206,7 @@ class HttpServer(web.Server):
         super().__init__(cast(Any, handler))
         self.handler = handler
         self.draining = False
-        self._listeners: list[asyncio.Server] = []
+        self._listeners: list[asyncio.Server | TlsListener] = []
         self._sweeper: asyncio.Task[None] | None = None
 
     def __call__(self) -> RequestHandler:
@@ -225,17 +225,21 @@ class HttpServer(web.Server):
 
     async def listen(self, listening: socket.socket, ssl_context: ssl.SSLContext | None = None) -> None:
         loop = asyncio.get_running_loop()
-        listener = await loop.create_server(
-            self,
-            sock=listening,
-            ssl=ssl_context,
-            backlog=BACKLOG,
-            ssl_handshake_timeout=HEADERS_DEADLINE_S if ssl_context is not None else None,
-            ssl_shutdown_timeout=TLS_CLOSE_S if ssl_context is not None else None,
-        )
-        self._listeners.append(listener)
+        if ssl_context is None:
+            self._listeners.append(await loop.create_server(self, sock=listening, backlog=BACKLOG))
+        else:
+            listening.listen(BACKLOG)
+            listening.setblocking(False)
+            self._listeners.append(TlsListener(listening, ssl_context, self, self.has_room))
         if self._sweeper is None:
             self._sweeper = loop.create_task(self._sweep(), name="connection-sweeper")
+
+    def has_room(self) -> bool:
+        """Whether one connection more is within the bound; one whose handshake is not over counts too."""
+        return len(self._connections) + self._handshakes() < CONNECTIONS_MAX
+
+    def _handshakes(self) -> int:
+        return sum(len(listener.handshakes) for listener in self._listeners if isinstance(listener, TlsListener))
 
     @property
     def port(self) -> int:
@@ -258,7 +262,7 @@ class HttpServer(web.Server):
         await asyncio.sleep(ACCEPT_LAST_S)
         loop = asyncio.get_running_loop()
         began = loop.time()
-        while self.connections and loop.time() < began + DRAIN_S:
+        while (self._connections or self._handshakes()) and loop.time() < began + DRAIN_S:
             now = loop.time()
             for connection in self.connections:
                 quiet_s = now - max(began, connection.active_at)
@@ -272,6 +276,8 @@ class HttpServer(web.Server):
         """End everything now."""
         for listener in self._listeners:
             listener.close()
+            if isinstance(listener, TlsListener):
+                await listener.cut_off()
         if self._sweeper is not None:
             self._sweeper.cancel()
             with contextlib.suppress(asyncio.CancelledError):
