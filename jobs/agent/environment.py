@@ -18,6 +18,7 @@ _UNFIT: Final = re.compile(r"[\x00/]")
 
 _BASE: Final = {
     "HOME": SCRATCH_FOLDER,
+    "PWD": SCRATCH_FOLDER,
     "TMPDIR": SCRATCH_FOLDER,
     "PATH": f"{PROGRAMS_FOLDER}:/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
     "LANG": "C.UTF-8",

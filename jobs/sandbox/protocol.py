@@ -53,6 +53,8 @@ class Flag(IntFlag):
     IS_INIT = 4
     SEES_ZONE = 8
     HAS_RANGE = 16
+    IS_PLAIN = 32
+    """The command may be executed without a shell (see plain_command.py)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ from jobs.sandbox import protocol
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneInitError, ZoneSpec
 from jobs.sandbox.cgroups import ZoneLease
 from jobs.sandbox.launch import Launched
+from jobs.sandbox.plain_command import is_plain
 from jobs.sandbox.protocol import Flag, Kind, Limits, Reply
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import STDERR_IN_ERROR_BYTES
@@ -140,6 +141,8 @@ class ForkServerZone:
             if task.stdin_range is not None:
                 flags |= Flag.HAS_RANGE
             self._own_pipes(task)
+            if is_plain(task.command, task.env):
+                flags |= Flag.IS_PLAIN
             name = task.input_name or ("object" if task.blob is not None else "")
             part = task.stdin_range or (0, 0)
             message = protocol.encode_task(flags, self._limits, name, task.command, task.env, part)

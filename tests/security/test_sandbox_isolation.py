@@ -70,6 +70,20 @@ async def test_s4_the_environment_is_the_given_one(workshop: Workshop) -> None:
     assert lines == {"PATH=/usr/local/bin:/usr/bin:/bin", "NAME=a b", "c", "OTHER=ö=ü"}
 
 
+async def test_a_plain_command_runs_as_a_shell_would_run_it(workshop: Workshop) -> None:
+    """Such a command is executed without a shell, where the fork server can."""
+    path = {"PATH": "/nowhere:/zone/bin:/usr/bin:/bin"}
+    assert (await workshop.run_on_blob("wc -l")).out == "2\n"
+    assert (await workshop.run("/usr/bin/wc  -c")).out == "0\n"
+    assert (await workshop.run("false", env=path)).status == 1
+    missing = await workshop.run("no-such-program -x", env=path)
+    assert (missing.status, "no-such-program: command not found" in missing.err) == (127, True)
+    folder = await workshop.run("/usr")
+    assert (folder.status, "/usr: " in folder.err) == (126, True)
+    nothing = await workshop.run("wc", env={"PATH": ""})
+    assert nothing.status == 127
+
+
 async def test_s4_a_task_sees_its_own_processes_alone(workshop: Workshop) -> None:
     async with zone_of(workshop.sandbox, name="zone-2") as neighbour:
         ours, theirs = os.pipe()
