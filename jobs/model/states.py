@@ -4,7 +4,7 @@ A task goes waiting → ready → running → one of committed, failed, cancelle
 running to ready. The attempt number grows with each lease and fences every earlier holder off (J1, J2).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 
@@ -220,17 +220,14 @@ class Claim:
     running: int
 
 
-def share(lanes: int, claims: Sequence[Claim]) -> dict[str, int]:
-    """How many of `lanes` each job may take at most, in the order to serve them (J8).
+def share(lanes: int, claims: Sequence[Claim], accounts: Mapping[str, int]) -> dict[str, int]:
+    """How many of `lanes` each job may take at most, in the order to serve them (J8). `accounts`: what each runs.
 
     Lane by lane to the account with the fewest running tasks, in it to the job with the fewest. The rest of what a job
     could not use is for a second round, so the ask may go beyond what it has ready.
     """
-    by_owner: dict[str, int] = {}
-    running: dict[str, int] = {}
-    for claim in claims:
-        by_owner[claim.owner_id] = by_owner.get(claim.owner_id, 0) + claim.running
-        running[claim.job_id] = claim.running
+    by_owner = dict(accounts)
+    running = {claim.job_id: claim.running for claim in claims}
     shares: dict[str, int] = {}
     for _ in range(lanes if claims else 0):
         claim = min(claims, key=lambda one: (by_owner[one.owner_id], running[one.job_id], one.job_id))

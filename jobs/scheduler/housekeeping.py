@@ -52,7 +52,7 @@ class Housekeeper:
     def tend(self, job_ids: Iterable[str]) -> None:
         """These have work; beyond a bound they wait for the sweep, since their rows say so too."""
         for job_id in job_ids:
-            if len(self._waiting) < limits.FAIR_JOBS_MAX:
+            if len(self._waiting) < limits.TENDED_MAX:
                 self._waiting[job_id] = None
         self._fill()
 
@@ -97,7 +97,7 @@ class Housekeeper:
         now_ms = int(self._clock.wall_s() * 1000)
         for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
-        self.tend(await self._jobs.jobs_to_tend(limits.FAIR_JOBS_MAX))
+        self.tend(await self._jobs.jobs_to_tend(limits.TENDED_MAX))
         await self._swept()
         if (day := day_of(now_ms)) != self._pruned_day:
             await self._jobs.prune_usage(day - limits.USAGE_KEEP_DAYS)

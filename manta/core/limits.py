@@ -150,8 +150,14 @@ SWEEP_S: Final = 1.0
 """How often the scheduler looks for what no wake-up told it."""
 TENDING_MAX: Final = 4
 """Jobs whose pages of work (resolving, cancelling, cleaning) one gateway runs side by side."""
-FAIR_JOBS_MAX: Final = 256
-"""Jobs looked at when a node's lanes are shared out, the oldest first."""
+FAIR_ACCOUNTS_MAX: Final = 1024
+"""Accounts with ready tasks for a node that are looked at when its lanes are shared out."""
+FAIR_JOBS_MAX: Final = 32
+"""Jobs of one account that are looked at then, the oldest first."""
+FAIR_IDLE_MAX: Final = 16
+"""Accounts whose jobs are looked at for the lane in reserve, the least busy first."""
+TENDED_MAX: Final = 256
+"""Jobs that wait in one gateway for their page of work; the others wait in the catalog."""
 GLOB_MAX_CHARS: Final = 1024
 """A longer one fits no key but through its sets, and takes memory with the square of its length."""
 JOB_INPUTS_MAX_BYTES: Final = 16 * MIB

@@ -18,6 +18,7 @@ from manta.catalog.store import Catalog
 from manta.core.errors import BadRequest, Conflict, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
 from manta.core.limits import (
     EARLIER_ATTEMPTS_MAX,
+    FAIR_JOBS_MAX,
     GARBAGE_DELAY_S,
     HOLDER_WAIT_S,
     LEASE_S,
@@ -400,6 +401,22 @@ async def test_lanes_are_shared_between_accounts_and_jobs(catalog: Catalog, cloc
     bobs = await begin(catalog, clock, [MAP], "s3://secret/s", owner="bob")
     jobs = [grant.task.job_id for grant in await lease(catalog, clock, lanes=4)]
     assert sorted(jobs) == sorted([big, big, small, bobs])
+
+
+@pytest.mark.invariant("J8")
+async def test_an_account_with_many_jobs_keeps_no_other_waiting(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "k")
+    await catalog.put_object("secret", stored(clock.now_ms(), "s"))
+    for _ in range(FAIR_JOBS_MAX + 2):
+        await begin(catalog, clock, [MAP], "s3://books/k")
+        clock.advance(0.001)
+    bobs = await begin(catalog, clock, [MAP], "s3://secret/s", owner="bob")
+    owners = [grant.owner_id for grant in await lease(catalog, clock, lanes=2)]
+    assert sorted(owners) == ["alice", "bob"]
+    assert counts(await catalog.jobs.get_job(bobs)) == {"running": 1}
+    left = [grant.owner_id for grant in await lease(catalog, clock, lanes=2 * FAIR_JOBS_MAX)]
+    assert left == ["alice"] * FAIR_JOBS_MAX, "the rest at the next turn"
+    assert len(await lease(catalog, clock, lanes=2 * FAIR_JOBS_MAX)) == 1
 
 
 async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(

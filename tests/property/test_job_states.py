@@ -90,15 +90,19 @@ CLAIMS = st.lists(
 
 
 @pytest.mark.invariant("J8")
-@given(st.integers(0, 64), CLAIMS)
-def test_lanes_go_to_those_that_have_the_fewest(lanes: int, claims: list[Claim]) -> None:
-    shares = share(lanes, claims)
+@given(st.integers(0, 64), CLAIMS, st.integers(0, 50))
+def test_lanes_go_to_those_that_have_the_fewest(lanes: int, claims: list[Claim], elsewhere: int) -> None:
+    """Tasks of jobs that ask for nothing here count too."""
+    accounts = Counter({"a": elsewhere})
+    for claim in claims:
+        accounts[claim.owner_id] += claim.running
+    shares = share(lanes, claims, accounts)
     assert sum(shares.values()) == (lanes if claims else 0)
     owners = {claim.job_id: claim.owner_id for claim in claims}
-    before, after = Counter[str](), Counter[str]()
-    for claim in claims:
-        before[claim.owner_id] += claim.running
-        after[claim.owner_id] += claim.running + shares.get(claim.job_id, 0)
+    before = {owner: accounts[owner] for owner in owners.values()}
+    after = Counter(before)
+    for job_id, many in shares.items():
+        after[owners[job_id]] += many
     got = {owners[job_id] for job_id in shares}
     for owner in got:
         assert all(after[owner] <= max(after[other], before[owner]) + 1 for other in after), "no account is overtaken"

@@ -49,9 +49,9 @@ def _requeue(queue: str, alive: Collection[str], dead: Mapping[str, float], now_
             if task.state != TaskState.READY:
                 continue
             if task.blob_id is None:
-                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since_ms))
+                unit.offer_since(task, [ANY_NODE], since_ms)
             elif living := [node for node in task.nodes if node in alive]:
-                unit.ready.extend((node, task.job_id, task.task_id, since_ms) for node in living)
+                unit.offer_since(task, living, since_ms)
             elif min(dead.get(node, math.inf) for node in task.nodes) > HOLDER_WAIT_S and _is_old(since_ms, now_ms):
                 unit.withdraw(task)
                 waited = f"No living node has held its input for {HOLDER_WAIT_S:.0f} s: {task.holders}."
@@ -75,7 +75,7 @@ def _free_reducers(now_ms: int) -> Script[Stirred]:
     for unit, current in (yield from locked(list(since), now_ms)):
         for task in current:
             if task.state == TaskState.READY:
-                unit.ready.append((ANY_NODE, task.job_id, task.task_id, since[task.job_id, task.task_id]))
+                unit.offer_since(task, [ANY_NODE], since[task.job_id, task.task_id])
         yield from unit.flush()
         results.append(unit.stirred())
     return merge(results)

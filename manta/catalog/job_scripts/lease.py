@@ -1,6 +1,7 @@
 """Scripts of leases: what a node holds, gets, gives back and loses."""
 
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
@@ -11,7 +12,7 @@ from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Op, Script
-from manta.core.limits import FAIR_JOBS_MAX
+from manta.core.limits import FAIR_ACCOUNTS_MAX, FAIR_IDLE_MAX, FAIR_JOBS_MAX
 
 
 def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:
@@ -34,14 +35,16 @@ def lease(
     granted: list[Granted] = []
     if not (yield from _is_current(node_id, epoch)):
         return granted
-    claims = yield from _claims(node_id)
-    rest = {job_id: claim for job_id, claim in claims.items() if job_id not in without}
+    claims, accounts = yield from _claims(node_id, len(slots))
+    rest = {claim.job_id: claim for claim in claims if claim.job_id not in without}
     while rest and len(granted) < len(slots):
-        shares = share(len(slots) - len(granted), list(rest.values()))
+        shares = share(len(slots) - len(granted), list(rest.values()), accounts)
         before = len(granted)
         for job_id in sorted(shares):
             found = yield from _lease_of_job(job_id, node_id, epoch, slots[len(granted) :][: shares[job_id]], now_ms)
             granted.extend(found)
+            accounts[rest[job_id].owner_id] += len(found)
+            rest[job_id] = replace(rest[job_id], running=rest[job_id].running + len(found))
             if len(found) < shares[job_id]:
                 del rest[job_id]
         if len(granted) == before:
@@ -67,22 +70,28 @@ def _is_current(node_id: str, epoch: str) -> Script[bool]:
     return bool(agent) and agent[0][0] == epoch
 
 
-def _claims(node_id: str) -> Script[dict[str, Claim]]:
-    claims: dict[str, Claim] = {}
+def _claims(node_id: str, lanes: int) -> Script[tuple[list[Claim], dict[str, int]]]:
+    """What asks for so many lanes, and how many tasks the accounts run: the oldest jobs of the least busy accounts."""
+    queues: dict[str, list[str]] = {}
+    accounts: dict[str, int] = {}
     for queue in (node_id, ANY_NODE):
-        rows = yield Op("ready_jobs", (queue, FAIR_JOBS_MAX))
-        claims.update({row[0]: Claim(*row) for row in rows})
-    return claims
+        rows = yield Op("ready_accounts", (queue, FAIR_ACCOUNTS_MAX))
+        for owner_id, running in rows:
+            queues.setdefault(owner_id, []).append(queue)
+            accounts[owner_id] = int(running)
+    claims: dict[str, Claim] = {}
+    for owner_id in sorted(accounts, key=lambda one: (accounts[one], one))[:lanes]:
+        for queue in queues[owner_id]:
+            rows = yield Op("ready_jobs", (queue, owner_id, FAIR_JOBS_MAX))
+            claims.update({row[0]: Claim(*row) for row in rows})
+    return list(claims.values()), accounts
 
 
 def idle_claims(node_id: str) -> Script[list[Claim]]:
     """Jobs that have a task for the node and none running anywhere; those of the least busy account first."""
-    claims = yield from _claims(node_id)
-    busy: dict[str, int] = {}
-    for claim in claims.values():
-        busy[claim.owner_id] = busy.get(claim.owner_id, 0) + claim.running
-    idle = [claim for claim in claims.values() if not claim.running]
-    return sorted(idle, key=lambda claim: (busy[claim.owner_id], claim.job_id))
+    claims, accounts = yield from _claims(node_id, FAIR_IDLE_MAX)
+    idle = [claim for claim in claims if not claim.running]
+    return sorted(idle, key=lambda claim: (accounts[claim.owner_id], claim.job_id))
 
 
 def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:
@@ -92,7 +101,7 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
     tasks: dict[int, TaskRow] = {}
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
-            rows = yield Op("ready_tasks", (queue, job_id, len(slots) - len(tasks)))
+            rows = yield Op("ready_tasks", (queue, unit.job.owner_id, job_id, len(slots) - len(tasks)))
             tasks.update({row[1]: TaskRow(*row) for row in rows})
     if not tasks:
         return []

@@ -77,8 +77,8 @@ class Unit:
     """Of one input: less while a task with many outputs is committed."""
     new_tasks: list[TaskRow] = field(default_factory=list)
     saves: list[tuple[Any, ...]] = field(default_factory=list)
-    ready: list[tuple[str, str, int, int]] = field(default_factory=list)
-    unready: list[tuple[str, str, int]] = field(default_factory=list)
+    ready: list[tuple[str, str, str, int, int]] = field(default_factory=list)
+    unready: list[tuple[str, str, str, int]] = field(default_factory=list)
     errors: list[tuple[str, int, bytes]] = field(default_factory=list)
     outputs: list[tuple[Any, ...]] = field(default_factory=list)
     shuffles: list[tuple[Any, ...]] = field(default_factory=list)
@@ -158,13 +158,16 @@ class Unit:
 
     def offer(self, task: TaskRow, nodes: Sequence[str]) -> None:
         """Into the ready queue of each of `nodes`; of any node for an empty input."""
-        for node in nodes or (ANY_NODE,):
-            self.ready.append((node, task.job_id, task.task_id, self.now_ms))
+        self.offer_since(task, nodes or (ANY_NODE,), self.now_ms)
+
+    def offer_since(self, task: TaskRow, nodes: Sequence[str], since_ms: int) -> None:
+        """Into further queues, ready since then."""
+        self.ready.extend((node, self.job.owner_id, task.job_id, task.task_id, since_ms) for node in nodes)
 
     def withdraw(self, task: TaskRow) -> None:
         """Out of every queue it may stand in."""
         for node in (*task.nodes, ANY_NODE):
-            self.unready.append((node, task.job_id, task.task_id))
+            self.unready.append((node, self.job.owner_id, task.job_id, task.task_id))
 
     def change(self, task: TaskRow, **fields: Any) -> TaskRow:
         """The task with these fields, counted and to be saved; its input is let go when it has ended.

@@ -224,20 +224,25 @@ class MemoryJobTables:
 
     # the ready queue
 
-    def ready_insert(self, node_id: str, job_id: str, task_id: int, since_ms: int) -> None:
+    def ready_insert(self, node_id: str, _owner: str, job_id: str, task_id: int, since_ms: int) -> None:
         self.ready.setdefault(node_id, {}).setdefault((job_id, task_id), since_ms)
 
-    def ready_delete(self, node_id: str, job_id: str, task_id: int) -> None:
+    def ready_delete(self, node_id: str, _owner: str, job_id: str, task_id: int) -> None:
         self.ready.get(node_id, {}).pop((job_id, task_id), None)
 
     def ready_any(self, *node_ids: str) -> list[tuple[Any, ...]]:
         return [(1,)] if any(self.ready.get(node_id) for node_id in node_ids) else []
 
-    def ready_jobs(self, node_id: str, limit: int) -> list[tuple[Any, ...]]:
-        found = sorted({job_id for job_id, _ in self.ready.get(node_id, {})})[:limit]
+    def ready_accounts(self, node_id: str, limit: int) -> list[tuple[Any, ...]]:
+        found = sorted({self.jobs[job_id].owner_id for job_id, _ in self.ready.get(node_id, {})})[:limit]
+        return [(one, sum(job.running for job in self.jobs.values() if job.owner_id == one)) for one in found]
+
+    def ready_jobs(self, node_id: str, owner: str, limit: int) -> list[tuple[Any, ...]]:
+        queue = self.ready.get(node_id, {})
+        found = sorted({job_id for job_id, _ in queue if self.jobs[job_id].owner_id == owner})[:limit]
         return [(one, self.jobs[one].owner_id, self.jobs[one].running) for one in found]
 
-    def ready_tasks(self, node_id: str, job_id: str, limit: int) -> list[tuple[Any, ...]]:
+    def ready_tasks(self, node_id: str, _owner: str, job_id: str, limit: int) -> list[tuple[Any, ...]]:
         queue = self.ready.get(node_id, {})
         numbers = sorted(task_id for one, task_id in queue if one == job_id)[:limit]
         return [self.task_rows[job_id][number] for number in numbers]

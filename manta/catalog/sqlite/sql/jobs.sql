@@ -147,22 +147,35 @@ SELECT task_id, state, blob_id FROM tasks WHERE job_id = ?1 ORDER BY task_id LIM
 DELETE FROM tasks WHERE job_id = ?1 AND task_id = ?2;
 
 -- name: ready_insert
-INSERT INTO ready (node_id, job_id, task_id, since_ms) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING;
+INSERT INTO ready (node_id, owner_id, job_id, task_id, since_ms) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT DO NOTHING;
 
 -- name: ready_delete
-DELETE FROM ready WHERE node_id = ?1 AND job_id = ?2 AND task_id = ?3;
+DELETE FROM ready WHERE node_id = ?1 AND owner_id = ?2 AND job_id = ?3 AND task_id = ?4;
 
 -- name: ready_any
 SELECT 1 FROM ready WHERE node_id IN (?1, ?2) LIMIT 1;
 
+-- name: ready_accounts
+-- One seek for each account, with how many tasks of it run anywhere.
+WITH RECURSIVE queue (owner_id) AS (
+    SELECT (SELECT min(owner_id) FROM ready WHERE node_id = ?1)
+    UNION ALL
+    SELECT (SELECT min(r.owner_id) FROM ready r WHERE r.node_id = ?1 AND r.owner_id > queue.owner_id)
+    FROM queue WHERE queue.owner_id IS NOT NULL
+    LIMIT ?2
+)
+SELECT owner_id, coalesce((SELECT sum(running) FROM jobs j WHERE j.owner_id = queue.owner_id AND j.running > 0), 0)
+FROM queue WHERE owner_id IS NOT NULL;
+
 -- name: ready_jobs
 -- One seek for each job, however many tasks it has.
 WITH RECURSIVE queue (job_id) AS (
-    SELECT (SELECT min(job_id) FROM ready WHERE node_id = ?1)
+    SELECT (SELECT min(job_id) FROM ready WHERE node_id = ?1 AND owner_id = ?2)
     UNION ALL
-    SELECT (SELECT min(r.job_id) FROM ready r WHERE r.node_id = ?1 AND r.job_id > queue.job_id)
+    SELECT (SELECT min(r.job_id) FROM ready r WHERE r.node_id = ?1 AND r.owner_id = ?2 AND r.job_id > queue.job_id)
     FROM queue WHERE queue.job_id IS NOT NULL
-    LIMIT ?2
+    LIMIT ?3
 )
 SELECT j.job_id, j.owner_id, j.running FROM queue CROSS JOIN jobs j ON j.job_id = queue.job_id;
 
@@ -170,7 +183,8 @@ SELECT j.job_id, j.owner_id, j.running FROM queue CROSS JOIN jobs j ON j.job_id 
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
        t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
        t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
-FROM (SELECT job_id, task_id FROM ready WHERE node_id = ?1 AND job_id = ?2 ORDER BY task_id LIMIT ?3) r
+FROM (SELECT job_id, task_id FROM ready WHERE node_id = ?1 AND owner_id = ?2 AND job_id = ?3
+      ORDER BY task_id LIMIT ?4) r
 CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id;
 
 -- name: ready_nodes
@@ -192,12 +206,14 @@ WHERE r.node_id = ?1 AND (r.since_ms < ?2 OR r.since_ms > ?3) LIMIT ?4;
 -- name: ready_reducers
 -- Reducers are few; they are found by their phases, not by their place in the queue.
 SELECT r.node_id, r.job_id, r.task_id, r.since_ms
-FROM job_phases p
+FROM job_phases p INDEXED BY job_phases_ready_reducers
+CROSS JOIN jobs j ON j.job_id = p.job_id
 CROSS JOIN tasks t INDEXED BY tasks_ready_reducers ON t.job_id = p.job_id AND t.phase = p.number
-CROSS JOIN ready r ON r.node_id = t.holders AND r.job_id = t.job_id AND r.task_id = t.task_id
+CROSS JOIN ready r ON r.node_id = t.holders AND r.owner_id = j.owner_id AND r.job_id = t.job_id AND r.task_id = t.task_id
 WHERE p.kind = 'reduce' AND p.ready > 0 AND t.state = 1 AND t.bucket = '' AND t.holders <> ''
   AND (r.since_ms < ?1 OR r.since_ms > ?2)
-  AND NOT EXISTS (SELECT 1 FROM ready a WHERE a.node_id = '' AND a.job_id = t.job_id AND a.task_id = t.task_id)
+  AND NOT EXISTS (SELECT 1 FROM ready a WHERE a.node_id = '' AND a.owner_id = j.owner_id AND a.job_id = t.job_id
+                  AND a.task_id = t.task_id)
 LIMIT ?3;
 
 -- name: shuffle_insert
