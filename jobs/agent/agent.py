@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import secrets
-from collections.abc import Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 
 from jobs.agent.attempt import Attempt
@@ -67,7 +67,7 @@ class Agent:
             lanes, sandbox, furnisher, runner, clock, self.counters, self._on_result, self._on_change
         )  # fmt: skip
         epoch = secrets.token_hex(8)
-        self._reports = Reports(node_id, epoch, caller, self._is_hungry, self._discard, self._on_change)
+        self._reports = Reports(node_id, epoch, caller, self._are_awaited, self._discard, self._on_change)
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -122,8 +122,9 @@ class Agent:
     def _on_change(self) -> None:
         self._link.changed()
 
-    def _is_hungry(self) -> bool:
-        return self._lanes.hungry
+    def _are_awaited(self, job_ids: Collection[str]) -> bool:
+        """Whether results of these jobs may be all that a lane, or a whole job, waits for."""
+        return self._lanes.hungry or any(not self._lanes.works_for(job_id) for job_id in job_ids)
 
     def _discard(self, result: TaskResult) -> None:
         for output in result.outputs:

@@ -148,6 +148,10 @@ class Lanes:
         """Whether a lane has nothing to do: results are reported at once then, since they may make work."""
         return self._running + self._waiting < self.count
 
+    def works_for(self, job_id: str) -> bool:
+        """Whether a task of that job runs here or waits to."""
+        return any(key[0] == job_id and (group.waiting or group.busy) for key, group in self._groups.items())
+
     def attempts(self) -> list[Attempt]:
         """Every attempt from its lease to the handing over of its result."""
         return list(self._attempts.values())

@@ -1,8 +1,8 @@
-"""Results on their way to a gateway: kept until acknowledged, sent together, at once when a lane has nothing to do."""
+"""Results on their way to a gateway: kept until acknowledged, sent together, at once when somebody waits for them."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final
 
 import msgspec
@@ -18,21 +18,24 @@ _PAUSE_S: Final = 1.0
 
 
 class Reports:
-    """One call at a time: what ends meanwhile goes with the next. `discard` removes outputs that were not committed."""
+    """One call at a time: what ends meanwhile goes with the next. `discard` removes outputs that were not committed.
+
+    `urgent` says whether results of these jobs should go now; others wait for their neighbours a moment.
+    """
 
     def __init__(
         self,
         node_id: str,
         epoch: str,
         caller: Caller,
-        hungry: Callable[[], bool],
+        urgent: Callable[[Collection[str]], bool],
         discard: Callable[[TaskResult], None],
         on_change: Callable[[], None],
     ) -> None:
         self._node_id = node_id
         self._epoch = epoch
         self._caller = caller
-        self._hungry = hungry
+        self._urgent = urgent
         self._discard = discard
         self._on_change = on_change
         self._pending: dict[AttemptRef, TaskResult] = {}
@@ -92,7 +95,7 @@ class Reports:
             await self._wake.wait()
         loop = asyncio.get_running_loop()
         due = loop.time() + REPORT_DELAY_S
-        while not self._hungry() and len(self._pending) < REPORT_BATCH_MAX:
+        while len(self._pending) < REPORT_BATCH_MAX and not self._urgent({ref.job_id for ref in self._pending}):
             self._wake.clear()
             try:
                 async with asyncio.timeout_at(due):

@@ -233,8 +233,8 @@ ZONE_RETRY_S: Final = 5.0
 """After a zone could not be built, its phase's tasks are refused this long before it is tried again."""
 HEARTBEAT_S: Final = 1.0
 """A busy agent renews its leases, and hears of those it lost, this often (J6)."""
-REPORT_DELAY_S: Final = 0.02
-"""Results wait at most this long for their neighbours while lanes are busy."""
+REPORT_DELAY_S: Final = 0.1
+"""Results wait at most this long for their neighbours, while the lanes and their own jobs have other tasks here."""
 FINISHING_MAX: Final = 64
 """Ended tasks whose outputs are being stored; more than these hold the lanes."""
 INPUTS_AHEAD: Final = 8

@@ -1,5 +1,7 @@
 """Results that a gateway does not take end their attempts, and keep no other result from being taken."""
 
+import asyncio
+from collections.abc import Collection
 from typing import TypeVar
 
 import msgspec
@@ -35,7 +37,7 @@ class Gateway:
 async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError) -> None:
     discarded: list[TaskResult] = []
     gateway = Gateway(error)
-    reports = Reports("n1", "e", gateway, lambda: True, discarded.append, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, discarded.append, lambda: None)
     for attempt in (GOOD, POISONED):
         reports.add(success(attempt, [output(new_id(7), ("n1",))]))
     for _ in range(5):
@@ -51,7 +53,7 @@ async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError
 
 async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> None:
     gateway = Gateway(BadRequest("Odd."))
-    reports = Reports("n1", "e", gateway, lambda: True, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
     refuse = gateway.call
 
     async def lose_and_refuse(name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
@@ -63,3 +65,25 @@ async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> N
     assert await reports.flush()
     assert len(reports) == 0
     assert gateway.taken == {}
+
+
+async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_nothing_else() -> None:
+    busy, ended = "0" * 20, "1" * 20
+    asked: list[set[str]] = []
+
+    def urgent(jobs: Collection[str]) -> bool:
+        asked.append(set(jobs))
+        return ended in jobs
+
+    gateway = Gateway(BadRequest("Odd."))
+    reports = Reports("n1", "e", gateway, urgent, lambda _: None, lambda: None)
+    sending = asyncio.create_task(reports.run())
+    reports.add(success(GOOD, []))
+    while not asked:
+        await asyncio.sleep(0)
+    assert (asked[-1], gateway.taken) == ({busy}, {}), "the lanes and its job have other tasks"
+    reports.add(success(AttemptRef(ended, 1, 1), []))
+    while len(gateway.taken) < 2:
+        await asyncio.sleep(0)
+    assert asked[-1] == {busy, ended}
+    sending.cancel()
