@@ -162,7 +162,9 @@ def _marker(query: Mapping[str, str]) -> str:
 def _unrouted(method: str, level: Level, marker: str) -> Exception:
     if method not in ("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"):
         return MethodNotAllowed(f"{method} is not a method of S3.")
-    what = f"{method} of a {level.value}" + (f" with ?{marker}" if marker else "")
+    what = f"{method} of {'an' if level is Level.OBJECT else 'a'} {level.value}" + (
+        f" with ?{marker}" if marker else ""
+    )
     return NotImplementedHere(f"This store does not implement {what}.")
 
 

@@ -13,12 +13,13 @@ from manta.gateway.ops import (
     objects,
     parts,
     reads,
+    tagging,
     usage,
 )
 from manta.gateway.ops import list as listing
 from manta.gateway.router import Router
 
-_S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads)
+_S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads, tagging)
 _API = (accounts, health, jobs, nodes, usage)
 
 

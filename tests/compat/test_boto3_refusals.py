@@ -23,6 +23,7 @@ IMPLEMENTED = {
     "GetBucketLocation",
     "GetBucketVersioning",
     "GetObject",
+    "GetObjectTagging",
     "HeadBucket",
     "HeadObject",
     "ListBuckets",

@@ -193,6 +193,22 @@ def test_conditional_reads(s3: Any) -> None:
     assert s3.get_object(**at, IfUnmodifiedSince=modified)["Body"].read() == b"v"
 
 
+def test_no_object_has_tags_and_a_copying_client_may_ask(s3: Any) -> None:
+    s3.put_object(Bucket="bkt", Key="untagged", Body=b"v")
+    assert s3.get_object_tagging(Bucket="bkt", Key="untagged")["TagSet"] == []
+    assert refused(s3.get_object_tagging, Bucket="bkt", Key="absent") == (404, "NoSuchKey")
+    assert refused(s3.get_object_tagging, Bucket="absent", Key="absent") == (404, "NoSuchBucket")
+
+
+def test_a_304_tells_a_cache_how_long_its_copy_is_good(s3: Any) -> None:
+    etag = s3.put_object(Bucket="bkt", Key="cached", Body=b"v", CacheControl="max-age=60", ContentType="a/b")["ETag"]
+    with pytest.raises(ClientError) as caught:
+        s3.get_object(Bucket="bkt", Key="cached", IfNoneMatch=etag)
+    headers = caught.value.response["ResponseMetadata"]["HTTPHeaders"]
+    assert (headers["etag"], headers["cache-control"]) == (etag, "max-age=60")
+    assert not {"content-type", "content-length"} & headers.keys()
+
+
 @pytest.mark.invariant("C3", "C4")
 def test_conditional_writes(s3: Any) -> None:
     at = {"Bucket": "bkt", "Key": "once"}
@@ -243,7 +259,7 @@ def test_what_is_not_implemented_says_so(s3: Any) -> None:
         (s3.put_bucket_versioning, {"Bucket": "bkt", "VersioningConfiguration": {"Status": "Enabled"}}),
         (s3.get_bucket_lifecycle_configuration, {"Bucket": "bkt"}),
         (s3.list_object_versions, {"Bucket": "bkt"}),
-        (s3.get_object_tagging, at),
+        (s3.put_object_tagging, {**at, "Tagging": {"TagSet": [{"Key": "a", "Value": "b"}]}}),
         (s3.put_object, {**at, "ACL": "public-read"}),
         (s3.put_object, {**at, "StorageClass": "GLACIER"}),
         (s3.put_object, {**at, "ServerSideEncryption": "AES256"}),

@@ -14,6 +14,9 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import FileResponse, Response, StreamedResponse, http_date
 from manta.gateway.router import Level, Route
 
+_UNMODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
+"""What a 304 tells: a cache brings its copy up to date by it (RFC 9110 §15.4.5)."""
+
 
 async def get_object(context: Context, request: Request) -> Response:
     version = await _find(context, request)
@@ -56,7 +59,7 @@ def _plan(request: Request, version: ObjectVersion) -> tuple[Response, Span | No
         raise PreconditionFailed(None, Condition="If-Match" if "if-match" in headers else "If-Unmodified-Since")
     if outcome is Outcome.NOT_MODIFIED:
         described = object_headers(version, {}, with_checksums=False)
-        return Response(304, {name: described[name] for name in ("ETag", "Last-Modified")}), None
+        return Response(304, {name: described[name] for name in _UNMODIFIED if name in described}), None
     overrides = _overrides(query) if query else {}
     if "partNumber" in query:
         return _plan_part(request, version, overrides)
