@@ -11,6 +11,7 @@ from jobs.agent.counters import Counters
 from jobs.agent.doors import SandboxWithDoors
 from jobs.agent.furnisher import Furnisher
 from jobs.agent.gateways import Gateways
+from jobs.agent.image_cache import ImageCache
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.lanes import Lanes
 from jobs.agent.link import Link
@@ -61,7 +62,8 @@ class Agent:
         self._outputs = Outputs(node_id, store, peers, caller)
         inputs = ReduceInputs(node_id, store, peers, caller)
         self._objects = ObjectCache(cache_folder / "objects", inputs)
-        furnisher = Furnisher(node_id, caller, self._objects)
+        self._images = ImageCache(cache_folder / "images", sandbox, self._objects)
+        furnisher = Furnisher(node_id, caller, self._objects, self._images)
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
         self._lanes = Lanes(
             lanes, sandbox, furnisher, runner, clock, self.counters, self._on_result, self._on_change
@@ -76,6 +78,7 @@ class Agent:
         """Ask for work. Without a sandbox the agent refuses every task with the reason, and tries again at times."""
         await asyncio.to_thread(self.stderr.load)
         await asyncio.to_thread(self._objects.load)
+        await asyncio.to_thread(self._images.load)
         if not await self._start_sandbox():
             self._spawn(self._retry_sandbox())
         self._spawn(self._expire())

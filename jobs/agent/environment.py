@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from jobs.agent.image_cache import Image
 from jobs.model.outputs import base_key
 from jobs.model.ranges import Range
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
@@ -14,6 +15,7 @@ from manta.core.names import job_bucket
 NAME_MAX_BYTES: Final = 255
 """The longest file name that Linux takes."""
 _UNNAMED: Final = "object"
+_OURS: Final = ("HOME", "TMPDIR", "PATH")
 _UNFIT: Final = re.compile(r"[\x00/]")
 
 _BASE: Final = {
@@ -38,14 +40,25 @@ def input_name(key: str) -> str:
     return encoded[-NAME_MAX_BYTES:].decode("utf-8", "ignore")
 
 
-def zone_environment(spec: PhaseSpec) -> dict[str, str]:
-    """What holds for every task of the zone, and for its init: the user's `env` may replace PATH, never MANTA_*."""
+def zone_environment(spec: PhaseSpec, image: Image | None = None) -> dict[str, str]:
+    """What holds for every task of the zone, and for its init: the user's `env` may replace PATH, never MANTA_*.
+
+    What an image says of its environment comes before the user's, but its home is the scratch folder as everywhere.
+    """
     return {
         **_BASE,
+        **(_image_environment(image) if image is not None else {}),
         **{name: value for name, value in spec.env.items() if not name.startswith("MANTA_")},
         "MANTA_JOB_ID": spec.job_id,
         "MANTA_PHASE": str(spec.phase),
     }
+
+
+def _image_environment(image: Image) -> dict[str, str]:
+    kept = {name: value for name, value in image.env.items() if name not in _OURS and not name.startswith("MANTA_")}
+    if "PATH" in image.env:
+        kept["PATH"] = f"{PROGRAMS_FOLDER}:{image.env['PATH']}"
+    return {**kept, "MANTA_IMAGE_WORKDIR": image.workdir or "/"}
 
 
 def task_environment(

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
+from jobs.agent.image_cache import BadImageError, Image, ImageCache
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import Caller
 from jobs.model.wire import AttemptRef, InputRef, NamedObject, ObjectsReply, ObjectsRequest, PhaseSpec, Purpose
 from jobs.sandbox.api import ASSETS_FOLDER
 from manta.core.errors import InternalError
-from manta.core.limits import ASSET_MAX_BYTES
+from manta.core.limits import ASSET_MAX_BYTES, IMAGE_ARCHIVE_MAX_BYTES
 
 
 class CannotFurnishError(Exception):
@@ -17,9 +18,10 @@ class CannotFurnishError(Exception):
 
 @dataclass(slots=True)
 class Furniture:
-    """Files of the host by their paths in the zone; kept for it until `release`."""
+    """Files of the host by their paths in the zone, and its root if that is an image; kept until `release`."""
 
     assets: Mapping[str, str] = field(default_factory=dict)
+    image: Image | None = None
     releases: list[Callable[[], None]] = field(default_factory=list)
 
     def release(self) -> None:
@@ -30,22 +32,26 @@ class Furniture:
 class Furnisher:
     """Asks a gateway for what the names stand for, in the name of an attempt of the phase."""
 
-    def __init__(self, node_id: str, caller: Caller, objects: ObjectCache) -> None:
+    def __init__(self, node_id: str, caller: Caller, objects: ObjectCache, images: ImageCache) -> None:
         self._node_id = node_id
         self._caller = caller
         self._objects = objects
+        self._images = images
 
     async def furnish(self, spec: PhaseSpec, attempt: AttemptRef) -> Furniture:
         """CannotFurnishError; Conflict when the attempt is not this node's any more; the store's own errors."""
         furniture = Furniture()
-        if not spec.assets:
+        names = (*spec.assets, *((spec.image,) if spec.image is not None else ()))
+        if not names:
             return furniture
-        found = await self._find(spec.assets, attempt)
+        found = await self._find(names, attempt)
         try:
             assets: dict[str, str] = {}
-            for (bucket, key), one in zip(spec.assets, found, strict=True):
+            for (bucket, key), one in zip(spec.assets, found, strict=False):
                 assets[f"{ASSETS_FOLDER}/{bucket}/{key}"] = await self._asset(bucket, key, one, furniture)
             furniture.assets = assets
+            if spec.image is not None:
+                furniture.image = await self._image(*spec.image, found[-1], furniture)
         except BaseException:
             furniture.release()
             raise
@@ -59,10 +65,24 @@ class Furnisher:
         return reply.objects
 
     async def _asset(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> str:
-        if found.code:
-            raise CannotFurnishError(f"The asset {found.message}")
-        if found.size > ASSET_MAX_BYTES:
-            raise CannotFurnishError(f"The asset s3://{bucket}/{key} has more than {ASSET_MAX_BYTES} bytes.")
-        file = await self._objects.hold(InputRef(bucket, key, found.size, found.blob_id, found.sources))
+        ref = _ref("asset", bucket, key, found, ASSET_MAX_BYTES)
+        file = await self._objects.hold(ref)
         furniture.releases.append(lambda: self._objects.release(file))
         return str(file)
+
+    async def _image(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> Image:
+        ref = _ref("image", bucket, key, found, IMAGE_ARCHIVE_MAX_BYTES)
+        try:
+            image = await self._images.hold(ref)
+        except BadImageError as error:
+            raise CannotFurnishError(f"The image s3://{bucket}/{key} cannot be unpacked: {error}.") from None
+        furniture.releases.append(lambda: self._images.release(image))
+        return image
+
+
+def _ref(what: str, bucket: str, key: str, found: NamedObject, max_bytes: int) -> InputRef:
+    if found.code:
+        raise CannotFurnishError(f"The {what} {found.message}")
+    if found.size > max_bytes:
+        raise CannotFurnishError(f"The {what} s3://{bucket}/{key} has more than {max_bytes} bytes.")
+    return InputRef(bucket, key, found.size, found.blob_id, found.sources)

@@ -50,7 +50,10 @@ class Group:
         return self.zones < min(lanes, len(self.waiting) + self.busy)
 
     def zone_spec(self, furniture: Furniture) -> ZoneSpec:
+        """Of one more zone; with an image the tasks' environment is that of the image which this zone has."""
         spec = self.spec
+        if furniture.image is not None:
+            self.environment = zone_environment(spec, furniture.image)
         return ZoneSpec(
             name=f"{spec.job_id}-{spec.phase}-{next(self.numbers)}",
             tenant=spec.tenant,
@@ -59,6 +62,7 @@ class Group:
             init=spec.init,
             env=self.environment,
             assets=furniture.assets,
+            image=str(furniture.image.root) if furniture.image is not None else None,
         )
 
 

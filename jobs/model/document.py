@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from jobs.model.furniture import ObjectName, parse_assets
+from jobs.model.furniture import ObjectName, parse_assets, parse_image
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.properties import check_known
 from jobs.model.units import parse_duration, parse_size
@@ -13,8 +13,11 @@ from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
 
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
-_PHASE = ("type", "exec", "init", "assets", "memory", "disk", "timeout", "count", "env", "retries", "split")
-_PHASE_LATER = ("program", "image", "cpus", "batch")
+_PHASE = (
+    *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
+    "split",
+)
+_PHASE_LATER = ("program", "cpus", "batch")
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
@@ -35,6 +38,7 @@ class Phase(msgspec.Struct, frozen=True):
     retries: int = 0
     assets: tuple[ObjectName, ...] = ()
     split_bytes: int | None = None
+    image: ObjectName | None = None
 
     def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
         """What an agent is told of this phase."""
@@ -51,6 +55,7 @@ class Phase(msgspec.Struct, frozen=True):
             env=self.env,
             reducers=self.count,
             assets=self.assets,
+            image=self.image,
         )
 
 
@@ -146,6 +151,7 @@ def _phase(value: object, number: int) -> Phase:
         retries=_whole(value, "retries", 0, 100) or 0,
         assets=parse_assets(value.get("assets"), where),
         split_bytes=_split(value, kind, where),
+        image=parse_image(value.get("image"), where),
     )
 
 

@@ -33,7 +33,7 @@ class TaskKind(StrEnum):
 class PhaseSpec(msgspec.Struct, frozen=True):
     """What every task of a phase shares. `tenant` is the owner's account id: zones are never shared across tenants.
 
-    `assets` are (bucket, key).
+    `assets` are (bucket, key), as is `image`.
     """
 
     job_id: str
@@ -48,6 +48,7 @@ class PhaseSpec(msgspec.Struct, frozen=True):
     env: dict[str, str]
     reducers: int
     assets: tuple[tuple[str, str], ...] = ()
+    image: tuple[str, str] | None = None
 
 
 class InputRef(msgspec.Struct, frozen=True):

@@ -24,6 +24,14 @@ exec(code)
 """
 
 
+UNPACK_COMMAND: Final = 'exec "$PYTHON" -I -S -c "$UNPACKER" $ARGUMENTS'
+"""How the unpacker of images is run in a zone; what it takes is in its first lines."""
+
+
+def unpacker() -> str:
+    return Path(__file__).with_name("unpack_image.py").read_text()
+
+
 def interpreter() -> str:
     """A Python that zones see too: they have the host's /usr alone."""
     found = next((path for path in _INTERPRETERS if Path(path).exists()), None)

@@ -18,7 +18,9 @@ class ZoneSpec:
     """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota.
 
     `binds` maps paths in this zone alone to the host's, read-only; a socket can be connected to all the same.
-    `assets` does so for files below ASSETS_FOLDER that lie in the driver's shared folder on the host.
+    `assets` does so for files below ASSETS_FOLDER that lie in the driver's shared folder on the host, as does `image`,
+    the folder that is the zone's root instead of the host's /usr. `workplaces` are folders there that the zone's tasks
+    may write: they become the zone's user's.
     """
 
     name: str
@@ -29,6 +31,8 @@ class ZoneSpec:
     init_timeout_s: float = 60.0
     env: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    workplaces: Mapping[str, str] = field(default_factory=dict)
     cpus: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
 

@@ -33,7 +33,9 @@ def limits_of(spec: ZoneSpec, holds: Set[str] = frozenset()) -> Limits:
         scratch_inodes=min(inodes, spec.memory_bytes // _MEMORY_BYTES_PER_INODE) if grouped else inodes,
         data=_UNBOUNDED if grouped else spec.memory_bytes,
         address=_UNBOUNDED if grouped else _ADDRESS_SPACE_FACTOR * (spec.memory_bytes + GIB),
-        file=scratch + _PAGE_BYTES,  # a page more, so that a full scratch is ENOSPC, not a signal
+        file=_UNBOUNDED
+        if spec.workplaces
+        else scratch + _PAGE_BYTES,  # a page more, so that a full scratch is ENOSPC, not a signal
         processes=TASK_PIDS_MAX + (_ZONE_PIDS_BESIDE_TASK if PIDS in holds else 0),  # the group's limit comes first
         open_files=TASK_OPEN_FILES_MAX,
     )

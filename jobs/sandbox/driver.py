@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs.sandbox import seccomp
-from jobs.sandbox.api import Sandbox, TaskSpec, ZoneSpec
+from jobs.sandbox.api import Sandbox, TaskSpec, ZoneInitError, ZoneSpec
 from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes_of
 from jobs.sandbox.broker_client import Broker
 from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
@@ -105,14 +105,23 @@ class NamespaceSandbox:
         uid = self._uids.uid(spec.tenant) if self._is_root else None
         holds = self._groups.holds
         lease = None
+        if spec.image is not None and not blueprint.program.stands_alone:
+            raise ZoneInitError(
+                "Images need a fork server that stands alone: install `gcc` and `libc6-dev` on the node."
+            )
         try:
+            if uid is not None:
+                for folder in spec.workplaces.values():
+                    os.chown(folder, uid, uid)
             lease = self._groups.lease(group_limits_of(spec, holds))
             interior = Interior(
                 joins=_joins(lease),
                 zone_folder_bytes=scratch_bytes_of(spec, holds) if spec.init else 0,
                 binds=spec.binds,
                 assets=spec.assets,
-                stage=self._stage() if spec.assets and uid is not None else None,
+                image=spec.image,
+                workplaces=spec.workplaces,
+                stage=self._stage() if uid is not None and (spec.assets or spec.image or spec.workplaces) else None,
             )
             launched = launch(blueprint, uid, interior)
         except OSError as error:

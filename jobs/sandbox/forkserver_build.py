@@ -7,6 +7,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from jobs.sandbox.elf import names_a_loader
 from jobs.sandbox.launch import Program, SealedFile
 from manta.core.errors import SandboxUnavailable
 
@@ -21,7 +22,8 @@ def fork_server(state_dir: Path, wanted: str | None = None) -> Program:
     if wanted != "python":
         binary = _compiled(state_dir)
         if binary is not None:
-            return Program("c", SealedFile("forkserver", binary.read_bytes()))
+            content = binary.read_bytes()
+            return Program("c", SealedFile("forkserver", content), stands_alone=not names_a_loader(content))
         if wanted == "c":
             raise SandboxUnavailable("The C fork server cannot be compiled: install a C compiler (package `gcc`).")
     if not _SYSTEM_PYTHON.exists():

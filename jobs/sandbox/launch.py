@@ -10,12 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER, ZONE_FOLDER
+from jobs.sandbox.api import ZONE_FOLDER
+from jobs.sandbox.roots import host_root, image_end, image_root
 
 _UNSHARE: Final = ("user", "ipc", "pid", "net", "uts", "cgroup")
-_DEVICES: Final = ("null", "zero", "full", "random", "urandom")
-_USR_LINKS: Final = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-_HOST_ETC: Final = ("alternatives", "ld.so.cache", "localtime")
 _ETC: Final = {
     "passwd": b"root:x:0:0:root:/scratch:/bin/bash\nnobody:x:65534:65534:nobody:/:/usr/sbin/nologin\n",
     "group": b"root:x:0:\nnogroup:x:65534:\n",
@@ -44,11 +42,15 @@ class SealedFile:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """The fork server: its sealed file, and the interpreter that runs it (none when it is an executable itself)."""
+    """The fork server: its sealed file, and the interpreter that runs it (none when it is an executable itself).
+
+    `stands_alone`: it needs no other file, so that it runs in any root.
+    """
 
     kind: str
     file: SealedFile
     interpreter: tuple[str, ...] = ()
+    stands_alone: bool = False
 
     def command(self, descriptor: int, channel: int, filter_descriptor: int, joins: "Joins") -> list[str]:
         numbers = (channel, filter_descriptor, joins.task, joins.init, *joins.server)
@@ -105,13 +107,15 @@ class Stage:
 class Interior:
     """What one zone has beside the blueprint: a folder for init's results if that has a size, and files of the host.
 
-    With a `stage` the assets are reached by way of it.
+    With a `stage` assets, image and workplaces are reached by way of it.
     """
 
     joins: Joins
     zone_folder_bytes: int = 0
     binds: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
+    image: str | None = None
+    workplaces: Mapping[str, str] = field(default_factory=dict)
     stage: Stage | None = None
 
     def seen(self, path: str) -> str:
@@ -180,11 +184,15 @@ def _arguments(blueprint: Blueprint, interior: Interior, channel: int, opened: l
     arguments += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--die-with-parent", "--as-pid-1"]
     # A second user namespace under the one that owns the zone's mounts: a taken-over fork server cannot change those.
     arguments += ["--disable-userns"]
-    arguments += ["--clearenv", "--hostname", "zone", "--chdir", "/", *_root_arguments(blueprint.binds)]
-    for name, content in _ETC.items():
-        file = SealedFile(name, content)
-        arguments += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
-        file.close()
+    arguments += ["--clearenv", "--hostname", "zone", "--chdir", "/"]
+    if interior.image is not None:
+        arguments += image_root(interior.seen(interior.image))
+    else:
+        arguments += host_root(blueprint.binds)
+        for name, content in _ETC.items():
+            file = SealedFile(name, content)
+            arguments += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
+            file.close()
     for path, program_file in blueprint.programs.items():
         arguments += ["--perms", "0555", "--file", str(passed(program_file)), path]
     for path, target in blueprint.links.items():
@@ -193,31 +201,11 @@ def _arguments(blueprint: Blueprint, interior: Interior, channel: int, opened: l
         arguments += ["--ro-bind", outside, inside]
     for inside, outside in interior.assets.items():
         arguments += ["--ro-bind", interior.seen(outside), inside]
+    for inside, outside in interior.workplaces.items():
+        arguments += ["--bind", interior.seen(outside), inside]
     if interior.zone_folder_bytes:
         arguments += ["--size", str(interior.zone_folder_bytes), "--tmpfs", ZONE_FOLDER]
+    arguments += image_end() if interior.image is not None else []
     arguments += ["--remount-ro", "/", "--seccomp", str(passed(blueprint.zone_filter)), "--"]
     program = passed(blueprint.program.file)
     return arguments + blueprint.program.command(program, channel, passed(blueprint.task_filter), interior.joins)
-
-
-def _root_arguments(binds: Mapping[str, Path]) -> list[str]:
-    arguments = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dir", "/dev"]
-    for name in _USR_LINKS:
-        folder = Path("/", name)
-        if folder.is_symlink():
-            arguments += ["--symlink", str(folder.readlink()), str(folder)]
-        elif folder.is_dir():
-            arguments += ["--ro-bind", str(folder), str(folder)]
-    for name in _DEVICES:
-        arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    for name, target in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
-        arguments += ["--symlink", f"/proc/self/fd{target}", f"/dev/{name}"]
-    for folder_name in (SCRATCH_FOLDER, INPUT_FOLDER, ZONE_FOLDER, "/etc", "/var"):
-        arguments += ["--dir", folder_name]
-    for link in ("/tmp", "/var/tmp", "/dev/shm"):  # noqa: S108 - names inside the zone; all lead to the task's scratch
-        arguments += ["--symlink", SCRATCH_FOLDER, link]
-    for name in _HOST_ETC:
-        arguments += ["--ro-bind-try", f"/etc/{name}", f"/etc/{name}"]
-    for inside, outside in binds.items():
-        arguments += ["--ro-bind", str(outside), inside]
-    return arguments

@@ -197,6 +197,13 @@ ASSETS_MAX: Final = 64
 ASSET_MAX_BYTES: Final = 2 * GIB
 PATH_COMPONENT_MAX_BYTES: Final = 255
 """Of a file's name, on Linux."""
+IMAGE_ARCHIVE_MAX_BYTES: Final = 4 * GIB
+IMAGE_MAX_BYTES: Final = 16 * GIB
+"""Of the files in all layers of an image, unpacked."""
+IMAGE_ENTRIES_MAX: Final = 500_000
+IMAGE_UNPACK_MEMORY_BYTES: Final = 512 * MIB
+IMAGE_UNPACK_S: Final = 900.0
+IMAGE_CONFIG_MAX_BYTES: Final = 256 * KIB
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024
 ZONE_OVERHEAD_BYTES: Final = 64 * MIB
@@ -241,6 +248,10 @@ INPUTS_AHEAD: Final = 8
 """Small remote inputs of a reducer that are fetched ahead."""
 OBJECT_CACHE_MAX_BYTES: Final = 8 * GIB
 """What a node keeps of assets and archives of images, beside its volume; the longest unused goes first."""
+IMAGE_CACHE_MAX_BYTES: Final = 32 * GIB
+"""What a node keeps of unpacked images; the longest unused goes first."""
+IMAGES_REMEMBERED_MAX: Final = 1024
+"""Archives whose digest, or whose fault, a node remembers."""
 CACHE_DISK_FRACTION: Final = 1 / 8
 """A node's caches each have this share of its disk at most."""
 PROGRAM_CONNECTIONS_MAX: Final = 128

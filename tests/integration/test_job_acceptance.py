@@ -250,8 +250,8 @@ def test_outputs_go_where_the_document_says(store: Store) -> None:
 def test_a_document_is_refused_whole_with_the_nearest_name(store: Store) -> None:
     with pytest.raises(MantaError, match="memory"):
         store.submit([_map("cat", memroy="1M")])
-    with pytest.raises(NotImplementedHere, match="image"):
-        store.submit([_map("cat", image="s3://a/b")])
+    with pytest.raises(NotImplementedHere, match="program"):
+        store.submit([_map("cat", program="x")])
     with pytest.raises(MantaError):
         store.submit([])
 

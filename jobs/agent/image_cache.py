@@ -1,0 +1,262 @@
+"""Images unpacked on this node, each once by the digest of its archive, and removed when long unused.
+
+What a client sent is unpacked inside a zone (S6); this process hashes the archive, reads a few lines of JSON, and looks
+whether what a zone will mount over lies where it should.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+import logging
+import os
+import platform
+import shutil
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from jobs.agent.object_cache import ObjectCache, cache_bytes
+from jobs.agent.pipes import TailPipe
+from jobs.agent.shelf import Shelf
+from jobs.model.wire import InputRef
+from jobs.programs.install import UNPACK_COMMAND, interpreter, unpacker
+from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, ZoneSpec
+from jobs.sandbox.roots import IMAGE_MOUNT_POINTS
+from manta.core.errors import ServiceUnavailable
+from manta.core.limits import (
+    IMAGE_CACHE_MAX_BYTES,
+    IMAGE_CONFIG_MAX_BYTES,
+    IMAGE_ENTRIES_MAX,
+    IMAGE_MAX_BYTES,
+    IMAGE_UNPACK_MEMORY_BYTES,
+    IMAGE_UNPACK_S,
+    IMAGES_REMEMBERED_MAX,
+    MIB,
+    STDERR_IN_ERROR_BYTES,
+)
+
+_LOG = logging.getLogger("manta.agent")
+_TENANT: Final = " images"
+"""No account has this name: what is unpacked belongs to a user of its own."""
+_ARCHIVE: Final = f"{ASSETS_FOLDER}/archive"
+_TARGET: Final = "/unpacked"
+_ROOT: Final = "root"
+_FACTS: Final = "image.json"
+_PART: Final = ".part"
+_BYTES_PER_ENTRY: Final = 4096
+_BAD_ARCHIVE: Final = 1
+_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+class BadImageError(Exception):
+    """Why the archive cannot be unpacked, as the end of a sentence."""
+
+
+class _Facts(msgspec.Struct, frozen=True):
+    """What the unpacker says of an image."""
+
+    env: tuple[str, ...]
+    workdir: str
+    bytes: int
+    entries: int
+    boot: str = ""
+    """Of the machine, when it was unpacked: after a power cut nobody knows what of it reached the disk."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """A root for zones. `env` is the image's own environment, `workdir` the working folder that it names."""
+
+    root: Path
+    env: Mapping[str, str]
+    workdir: str
+
+
+class ImageCache:
+    """Folders by digest, held while zones use them."""
+
+    def __init__(self, folder: Path, sandbox: Sandbox, objects: ObjectCache) -> None:
+        self._folder = folder
+        self._sandbox = sandbox
+        self._objects = objects
+        self._shelf = Shelf(IMAGE_CACHE_MAX_BYTES)
+        self._max_bytes = IMAGE_MAX_BYTES
+        self._digests: OrderedDict[str, str] = OrderedDict()
+        self._bad: OrderedDict[str, str] = OrderedDict()
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def load(self) -> None:
+        """What an earlier agent unpacked is used again, but for what it had not finished."""
+        self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._folder.chmod(0o711)
+        bound = cache_bytes(self._folder, IMAGE_CACHE_MAX_BYTES)
+        self._shelf = Shelf(bound)
+        self._max_bytes = min(IMAGE_MAX_BYTES, bound)
+        for path in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
+            facts = _read_facts(path) if path.suffix != _PART else None
+            if facts is None:
+                _remove(path)
+            else:
+                self._shelf.put(path.name, _weight(facts))
+
+    async def hold(self, ref: InputRef) -> Image:
+        """The image of that archive, until `release`. BadImageError; the store's own errors."""
+        lock = self._locks.setdefault(ref.blob_id or "", asyncio.Lock())
+        async with lock:
+            digest = self._digests.get(ref.blob_id or "")
+            if digest is not None and self._shelf.hold(digest):
+                return self._image(digest)
+            archive = await self._objects.hold(ref)
+            try:
+                return await self._hold_archive(ref.blob_id or "", archive)
+            finally:
+                self._objects.release(archive)
+
+    def release(self, image: Image) -> None:
+        self._shelf.release(image.root.parent.name)
+
+    async def _hold_archive(self, blob_id: str, archive: Path) -> Image:
+        digest = await asyncio.to_thread(_digest, archive)
+        _remember(self._digests, blob_id, digest)
+        lock = self._locks.setdefault(digest, asyncio.Lock())
+        async with lock:
+            if digest in self._bad:
+                raise BadImageError(self._bad[digest])
+            if not self._shelf.hold(digest):
+                try:
+                    await self._unpack(digest, archive)
+                except BadImageError as error:
+                    _remember(self._bad, digest, str(error))
+                    raise
+        return self._image(digest)
+
+    def _image(self, digest: str) -> Image:
+        facts = _read_facts(self._folder / digest)
+        if facts is None:
+            raise ServiceUnavailable("An unpacked image is gone from this node.")
+        pairs = (one.partition("=") for one in facts.env)
+        env = {name: value for name, equals, value in pairs if name and equals and "\0" not in name + value}
+        return Image(self._folder / digest / _ROOT, env, facts.workdir)
+
+    async def _unpack(self, digest: str, archive: Path) -> None:
+        part = self._folder / f"{digest}{_PART}"
+        try:
+            await asyncio.to_thread(_begin, part)
+            facts = await self._in_zone(digest, archive, part / _ROOT)
+            await self._make_room(_weight(facts))
+            self._shelf.put(digest, _weight(facts), held=True)
+            try:
+                await asyncio.to_thread(_finish, part, self._folder / digest, facts)
+            except BaseException:
+                self._shelf.remove(digest)
+                raise
+        except OSError as error:
+            raise ServiceUnavailable(f"The image cannot be unpacked on this node: {error.strerror}.") from error
+        finally:
+            await asyncio.to_thread(_remove, part)
+
+    async def _make_room(self, size: int) -> None:
+        going = self._shelf.make_room(size)
+        if going is None:
+            raise ServiceUnavailable("The node's cache is full of images that running tasks use.")
+        for name in going:
+            await asyncio.to_thread(_remove, self._folder / name)
+
+    async def _in_zone(self, digest: str, archive: Path, target: Path) -> _Facts:
+        zone = await self._sandbox.open_zone(
+            ZoneSpec(
+                name=f"image-{digest[:12]}",
+                tenant=_TENANT,
+                memory_bytes=IMAGE_UNPACK_MEMORY_BYTES,
+                scratch_bytes=MIB,
+                assets={_ARCHIVE: str(archive)},
+                workplaces={_TARGET: str(target)},
+            )
+        )
+        loop = asyncio.get_running_loop()
+        out, err = TailPipe(loop, IMAGE_CONFIG_MAX_BYTES), TailPipe(loop, STDERR_IN_ERROR_BYTES)
+        try:
+            arguments = (_ARCHIVE, _TARGET, str(self._max_bytes), str(IMAGE_ENTRIES_MAX), platform.machine())
+            env = {"LANG": "C.UTF-8", "PYTHON": interpreter(), "UNPACKER": unpacker(), "ARGUMENTS": " ".join(arguments)}
+            end = await zone.run(TaskSpec(UNPACK_COMMAND, env, IMAGE_UNPACK_S, out.write_fd, err.write_fd))
+        finally:
+            await zone.close()
+            said, complained = out.finish(), err.finish()
+        return _facts_of(end, said, complained.decode("utf-8", "replace").strip())
+
+
+def _facts_of(end: TaskEnd, said: bytes, complained: str) -> _Facts:
+    if end.exit_status == 0 and end.overrun is None:
+        with contextlib.suppress(msgspec.MsgspecError):
+            facts = msgspec.json.decode(said, type=_Facts)
+            if 0 <= facts.bytes <= IMAGE_MAX_BYTES and 0 <= facts.entries <= IMAGE_ENTRIES_MAX:
+                return facts
+        raise BadImageError("its configuration is too long")
+    if end.overrun is Overrun.TIMEOUT:
+        raise BadImageError(f"that took longer than {IMAGE_UNPACK_S:.0f} s")
+    if end.overrun is Overrun.MEMORY:
+        raise BadImageError(f"that needed more than {IMAGE_UNPACK_MEMORY_BYTES // MIB} MiB of memory")
+    if end.exit_status == _BAD_ARCHIVE and complained:
+        raise BadImageError(complained.splitlines()[-1])
+    raise ServiceUnavailable(f"The image could not be unpacked on this node: {complained or end}.")
+
+
+def _digest(archive: Path) -> str:
+    with open(archive, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _begin(part: Path) -> None:
+    _remove(part)
+    part.mkdir(mode=0o711)
+    (part / _ROOT).mkdir(mode=0o755)
+
+
+def _finish(part: Path, target: Path, facts: _Facts) -> None:
+    _check_mount_points(part / _ROOT)
+    (part / _FACTS).write_bytes(msgspec.json.encode(msgspec.structs.replace(facts, boot=_boot())))
+    part.rename(target)
+
+
+def _check_mount_points(root: Path) -> None:
+    """Whoever unpacked was in the hands of the archive: a link would lead a zone's mounts out of the image."""
+    for name in IMAGE_MOUNT_POINTS:
+        try:
+            os.close(os.open(root / name[1:], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
+        except OSError:
+            raise BadImageError(f"it has something else in the place of the folder {name}") from None
+
+
+def _read_facts(folder: Path) -> _Facts | None:
+    with contextlib.suppress(OSError, msgspec.MsgspecError):
+        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=_Facts)
+        return facts if facts.boot == _boot() else None
+    return None
+
+
+def _boot() -> str:
+    return _BOOT_ID.read_text().strip()
+
+
+def _weight(facts: _Facts) -> int:
+    return facts.bytes + _BYTES_PER_ENTRY * facts.entries
+
+
+def _remove(folder: Path) -> None:
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except (OSError, RecursionError) as error:
+        _LOG.warning("%s cannot be removed: %s", folder, error)
+
+
+def _remember(memory: "OrderedDict[str, str]", name: str, what: str) -> None:
+    memory[name] = what
+    while len(memory) > IMAGES_REMEMBERED_MAX:
+        memory.popitem(last=False)
