@@ -1,26 +1,36 @@
-"""Where the in-task programs lie in a zone, and what they are made of."""
+"""Where the in-task programs lie in a zone, and what they are made of: one small C program, or the same in Python."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import Final
 
+from manta.core.compiled import compiled
+
 PROGRAMS_FOLDER: Final = "/manta/bin"
 NAMES: Final = ("maggr", "mcat", "mget", "mls", "mpipe", "mput", "msplit", "mtee")
 _PROGRAM: Final = f"{PROGRAMS_FOLDER}/manta-task"
 _CODE: Final = "/manta/code"
+_NATIVE: Final = Path(__file__).with_name("native")
+_ROOMS: Final = ("failures", "agent", "arguments", "streams", "outputs", "split", "reading", "aggregate", "main")
+"""Of the Python program, each after those it needs."""
 _INTERPRETERS: Final = ("/usr/bin/python3", "/usr/local/bin/python3")
 _COMPILE_TIMEOUT_S: Final = 30.0
 _COMPILE: Final = (
-    "import marshal, sys; "
-    "code = compile(sys.stdin.buffer.read(), 'manta-task', 'exec', dont_inherit=True, optimize=2); "
-    "sys.stdout.buffer.write(marshal.dumps(code))"
+    "import json, marshal, sys; "
+    "sources = json.load(sys.stdin); "
+    "codes = [(name, compile(text, name, 'exec', dont_inherit=True, optimize=2)) for name, text in sources]; "
+    "sys.stdout.buffer.write(marshal.dumps(codes))"
 )
-_START: Final = f"""\
-import marshal
-with open("{_CODE}", "rb") as file:
-    code = marshal.loads(file.read())
-exec(code)
+_START: Final = """\
+import marshal, sys
+with open("{code}", "rb") as file:
+    rooms = marshal.loads(file.read())
+for name, code in rooms:
+    room = sys.modules[name] = type(sys)(name)
+    exec(code, room.__dict__)
+room.main(sys.argv[0], sys.argv[1:])
 """
 
 
@@ -32,6 +42,28 @@ def unpacker() -> str:
     return Path(__file__).with_name("unpack_image.py").read_text()
 
 
+def programs(state_dir: Path) -> dict[str, bytes]:
+    """Files by their path in the zone; none where there is neither a compiler nor a Python that zones see."""
+    binary = compiled(state_dir, "manta-task", sorted(_NATIVE.glob("*.[ch]")), ("-lm",))
+    return {_PROGRAM: binary.read_bytes()} if binary is not None else python_programs()
+
+
+def python_programs(code_path: str = _CODE) -> dict[str, bytes]:
+    """The same in Python, compiled here by the very Python that zones have: no start has to do it again."""
+    python = interpreter()
+    folder = Path(__file__).with_name("tasks")
+    sources = [(f"jobs.programs.tasks.{room}", (folder / f"{room}.py").read_text()) for room in _ROOMS]
+    code = _compiled(python, json.dumps(sources).encode())
+    if code is None:
+        return {}
+    return {_PROGRAM: f"#!{python} -IS\n{_START.format(code=code_path)}".encode(), _CODE: code}
+
+
+def links() -> dict[str, str]:
+    """The names by which the one program is called."""
+    return {f"{PROGRAMS_FOLDER}/{name}": Path(_PROGRAM).name for name in NAMES}
+
+
 def interpreter() -> str:
     """A Python that zones see too: they have the host's /usr alone."""
     found = next((path for path in _INTERPRETERS if Path(path).exists()), None)
@@ -41,26 +73,10 @@ def interpreter() -> str:
     return own if own.startswith("/usr/") else _INTERPRETERS[0]
 
 
-def programs() -> dict[str, bytes]:
-    """Files by their path in the zone. Compiled here by that very Python, so that no start has to do it again."""
-    python = interpreter()
-    source = Path(__file__).with_name("task_programs.py").read_bytes()
-    first_line = f"#!{python} -IS\n".encode()
-    code = _compiled(python, source)
-    if code is None:
-        return {_PROGRAM: first_line + source}
-    return {_PROGRAM: first_line + _START.encode(), _CODE: code}
-
-
-def links() -> dict[str, str]:
-    """The names by which the one program is called."""
-    return {f"{PROGRAMS_FOLDER}/{name}": Path(_PROGRAM).name for name in NAMES}
-
-
-def _compiled(python: str, source: bytes) -> bytes | None:
+def _compiled(python: str, sources: bytes) -> bytes | None:
     try:
         done = subprocess.run(
-            [python, "-IS", "-c", _COMPILE], input=source, capture_output=True, timeout=_COMPILE_TIMEOUT_S, check=False
+            [python, "-IS", "-c", _COMPILE], input=sources, capture_output=True, timeout=_COMPILE_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

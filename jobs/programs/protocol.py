@@ -9,7 +9,7 @@ sends one CALL, whose payload is fields separated by NUL: the verb, then its arg
     list    name, after          answered by DATA frames, then DONE: `next after NUL key NUL size NUL …`
 
 The agent answers DONE, or FAILED with `code NUL message`, and closes. Options of `output` are `name=value`: `reducer`,
-`name`, `header` (`k: v`, repeated) and `side` (not an output of the task: mput, mtee). task_programs.py has the same
+`name`, `header` (`k: v`, repeated) and `side` (not an output of the task: mput, mtee). native/ and tasks/ have the same
 numbers. Nothing that comes from a task is unpickled or executed.
 """
 

@@ -65,7 +65,11 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         PeerStore(),
         [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
         open_sandbox(
-            storage.volume.layout.blobs, data / "sandbox", shared_dir=cache, programs=programs(), links=links()
+            storage.volume.layout.blobs,
+            data / "sandbox",
+            shared_dir=cache,
+            programs=programs(data / "sandbox"),
+            links=links(),
         ),
         data / "stderr",
         cache,

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from jobs.programs.install import links, programs, python_programs
+from jobs.sandbox.driver import open_sandbox
 from manta.core.limits import GIB
-from tests.support.sandbox import run_in, started, zone_of
+from tests.support.sandbox import ZONE, run_in, started, zone_of
 
 _POOL = """
 import concurrent.futures as futures, multiprocessing as processes, os, queue, subprocess, tempfile, threading
@@ -139,6 +141,24 @@ _SAID = {
     "jq": "1\n",
     "openssl": "1\n",
 }
+
+
+@pytest.mark.parametrize("language", ["c", "python"])
+async def test_the_stores_own_programs_run(language: str, tmp_path: Path, sandbox_state: Path) -> None:
+    files = programs(tmp_path) if language == "c" else python_programs()
+    blobs = tmp_path / "blobs"
+    blobs.mkdir(mode=0o700)
+    sandbox = open_sandbox(blobs, sandbox_state, programs=files, links=links())
+    await sandbox.start()
+    try:
+        zone = await sandbox.open_zone(ZONE)
+        ended = await run_in(zone, "export PATH=/manta/bin:$PATH; printf '1\\n2\\n' | maggr -c 1 sum; mpipe; mcat")
+        await zone.close()
+    finally:
+        await sandbox.close()
+    assert (ended.status, ended.out) == (2, "3\n"), ended
+    assert ended.err.splitlines()[0].startswith("mpipe: the node's agent cannot be reached: "), "it has no door here"
+    assert ended.err.splitlines()[1] == "mcat: at least one KEY is needed"
 
 
 @pytest.mark.parametrize("program", _SCRIPTS)

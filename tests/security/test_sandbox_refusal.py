@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import jobs.sandbox.driver
-import jobs.sandbox.forkserver_build
+import manta.core.compiled
 from jobs.sandbox import open_sandbox, probe
 from jobs.sandbox.forkserver_build import fork_server
 from manta.core.errors import SandboxUnavailable
@@ -72,7 +71,7 @@ async def test_s4_binds_are_read_only(tmp_path: Path, sandbox_state: Path) -> No
 
 
 def test_s4_without_a_compiler_python_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs.sandbox.forkserver_build, "_COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(manta.core.compiled, "COMPILERS", ("no-such-compiler",))
     program = fork_server(tmp_path)
     assert program.kind == "python"
     program.file.close()
@@ -83,7 +82,7 @@ def test_s4_without_a_compiler_python_serves(tmp_path: Path, monkeypatch: pytest
 def test_s4_the_fork_server_is_compiled_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = fork_server(tmp_path, "c")
     first.file.close()
-    monkeypatch.setattr(jobs.sandbox.forkserver_build, "_COMPILERS", ("no-such-compiler",))
+    monkeypatch.setattr(manta.core.compiled, "COMPILERS", ("no-such-compiler",))
     second = fork_server(tmp_path, "c")
     second.file.close()
     assert len(list(tmp_path.iterdir())) == 1
