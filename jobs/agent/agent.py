@@ -15,6 +15,7 @@ from jobs.agent.image_cache import ImageCache
 from jobs.agent.inputs import ReduceInputs
 from jobs.agent.lanes import Lanes
 from jobs.agent.link import Link
+from jobs.agent.login.sessions import Sessions
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
@@ -68,6 +69,7 @@ class Agent:
         self._lanes = Lanes(
             lanes, sandbox, furnisher, runner, clock, self.counters, self._on_result, self._on_change
         )  # fmt: skip
+        self.sessions = Sessions(sandbox, store, self._objects, clock, lambda: self._lanes.unavailable)
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._are_awaited, self._discard, self._on_change)
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
@@ -95,6 +97,7 @@ class Agent:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
         held = self._link.held()
+        await self.sessions.close()
         await self._lanes.close()
         if held:
             await self._link.give_back(held)
@@ -116,6 +119,7 @@ class Agent:
             "sandbox": self._sandbox.describe(),
             "stderr_bytes": self.stderr.total_bytes,
             "stderr_dropped": self.stderr.dropped,
+            **self.sessions.status(),
             **self.counters.as_dict(),
         }
 

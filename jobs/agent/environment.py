@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from jobs.agent.image_cache import Image
+from jobs.model.login import LoginSpec
 from jobs.model.outputs import base_key
 from jobs.model.ranges import Range
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
@@ -76,4 +77,14 @@ def task_environment(
         environment["MANTA_INPUT_FILE"] = f"{INPUT_FOLDER}/{input_name(lease.input.key)}"
         if lines is not None:
             environment["MANTA_INPUT_RANGE"] = str(lines)
+    return environment
+
+
+def login_environment(spec: LoginSpec) -> dict[str, str]:
+    """A session's: a job's variables it has none of."""
+    environment = {**_BASE, "TERM": spec.term}
+    if spec.kind is TaskKind.MAP:
+        (ref,) = spec.inputs
+        environment["MANTA_INPUT_OBJECT"] = f"{ref.bucket}/{ref.key}"
+        environment["MANTA_INPUT_FILE"] = f"{INPUT_FOLDER}/{input_name(ref.key)}"
     return environment

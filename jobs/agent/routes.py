@@ -1,10 +1,11 @@
-"""The agent's part of the node's listener: what tasks said on stderr."""
+"""The agent's part of the node's listener: what tasks said on stderr, and login sessions."""
 
 import re
 
 from aiohttp import web
 
 from jobs.agent.agent import Agent
+from jobs.model.login import NODE_PATH as LOGIN_PATH
 from manta.core.errors import NotFound
 
 _STDERR = re.compile(r"/agent/stderr/([0-9a-f]{20})/([0-9]{1,18})")
@@ -17,6 +18,8 @@ class AgentRoutes:
         self.agent: Agent | None = None
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.raw_path == LOGIN_PATH and request.method == "GET" and self.agent is not None:
+            return await self.agent.sessions.serve(request)
         named = _STDERR.fullmatch(request.raw_path)
         if named is None or request.method != "GET" or self.agent is None:
             raise NotFound("The node's agent has no such call.")

@@ -18,9 +18,10 @@ class ZoneSpec:
     """One zone serves one tenant, job, phase and lane. Sizes in bytes, times in seconds; `cpus` None is no quota.
 
     `binds` maps paths in this zone alone to the host's, read-only; a socket can be connected to all the same.
-    `assets` does so for files below ASSETS_FOLDER that lie in the driver's shared folder on the host, as does `image`,
+    `assets` does so for files that lie in the driver's shared folder on the host, as does `image`,
     the folder that is the zone's root instead of the host's /usr. `workplaces` are folders there that the zone's tasks
     may write: they become the zone's user's.
+    `terminal`: its tasks may have one, which they find at /dev/tty too.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ZoneSpec:
     workplaces: Mapping[str, str] = field(default_factory=dict)
     cpus: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
+    terminal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,9 @@ class TaskSpec:
     """One task. `blob` is the path below the volume's blobs folder of the input, mounted read-only as `input_name`.
 
     `input_name` without `blob` is an empty input: an empty file of that name, and stdin at its end.
-    With `blob`, stdin is opened inside, from the mounted file, or with `stdin_range` (start, end) is a pipe that a
-    process inside fills with those bytes of it; else `stdin_fd` (a pipe), else /dev/null.
+    stdin is `stdin_fd` (a pipe) if given, else opened inside from the mounted file of `blob`, else /dev/null. With
+    `stdin_range` (start, end) it is a pipe that a process inside fills with those bytes of the file.
+    With `terminal`, `stdin_fd` is one, and the task leads a session whose controlling terminal it is.
     `stdout_fd` and `stderr_fd` are pipes' write ends; the driver hands them over and the caller closes its own copy.
     """
 
@@ -56,6 +59,7 @@ class TaskSpec:
     input_name: str | None = None
     stdin_fd: int | None = None
     stdin_range: tuple[int, int] | None = None
+    terminal: bool = False
 
 
 class Overrun(StrEnum):

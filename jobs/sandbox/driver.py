@@ -122,6 +122,7 @@ class NamespaceSandbox:
                 image=spec.image,
                 workplaces=spec.workplaces,
                 stage=self._stage() if uid is not None and (spec.assets or spec.image or spec.workplaces) else None,
+                terminal=spec.terminal,
             )
             launched = launch(blueprint, uid, interior)
         except OSError as error:

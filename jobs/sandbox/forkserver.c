@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
@@ -47,7 +48,7 @@
 enum { VERSION = 2, MESSAGE_MAX = 1 << 18, ENVIRONMENT_MAX = 8192, DESCRIPTORS_MAX = 4, FILTER_MAX = 4096 };
 enum { TASK = 1, KILL = 2 };
 enum { HELLO = 0, ENDED = 1, BROKEN = 2 };
-enum { HAS_OBJECT = 1, HAS_STDIN = 2, IS_INIT = 4, SEES_ZONE = 8, HAS_RANGE = 16, IS_PLAIN = 32 };
+enum { HAS_OBJECT = 1, HAS_STDIN = 2, IS_INIT = 4, SEES_ZONE = 8, HAS_RANGE = 16, IS_PLAIN = 32, HAS_TERMINAL = 64 };
 enum { NONE, CLONE, PROC, INPUT, SCRATCH, ZONE, STDIO, LIMITS, PRIVILEGES, FILTER, SHELL, GROUP, RANGE };
 enum { FED_FROM = 3, FED_INTO = 4, PIPE_BYTES = 1 << 20 };
 enum { CANNOT_EXECUTE = 126, PLAIN_MAX = 1024 };
@@ -279,6 +280,8 @@ static pid_t spawn_shell(void) {
     pid_t pid = vfork();
     if (pid == 0) {
         setsid();
+        if (message.header.flags & HAS_TERMINAL)
+            ioctl(0, TIOCSCTTY, 0);
         if (message.header.flags & IS_PLAIN)
             execute_plain(words, environment);
         execve(shell, arguments, environment);

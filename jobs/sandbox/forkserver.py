@@ -24,7 +24,7 @@ REQUEST = struct.Struct("<IIQQQQQQQIIIII")
 REPLY = struct.Struct("<IIIIQQQQ")
 HELLO, ENDED, BROKEN = 0, 1, 2
 TASK, KILL = 1, 2
-HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE, HAS_RANGE = 1, 2, 4, 8, 16
+HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE, HAS_RANGE, HAS_TERMINAL = 1, 2, 4, 8, 16, 64
 MESSAGE_MAX = 1 << 18
 VERSION = 2
 
@@ -42,6 +42,7 @@ _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
 _SECUREBITS_LOCKED = 0x2F  # NOROOT and NO_SETUID_FIXUP with their locks, KEEP_CAPS locked off
 _CAPABILITY_VERSION_3 = 0x20080522
 _OOM_SCORE = b"800"
+_TIOCSCTTY = 0x540E
 _SHELLS = ("/bin/bash", "/bin/sh")
 _DEFAULT_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -168,6 +169,8 @@ def _drop_privileges() -> None:
 def _spawn(request: Request) -> int:
     shell = _SHELLS[0] if os.access(_SHELLS[0], os.X_OK) else _SHELLS[1]
     arguments: list[str | bytes] = [shell, b"-c", request.command]
+    if request.flags & HAS_TERMINAL:
+        return _fork_shell(shell, arguments, request.environment)
     try:
         return os.posix_spawn(
             shell, arguments, request.environment, setsid=True, setsigmask=(), setsigdef=_DEFAULT_SIGNALS
@@ -177,6 +180,22 @@ def _spawn(request: Request) -> int:
             raise
         os.write(2, b"the command and its environment are too long for the kernel\n")
         os._exit(0)
+
+
+def _fork_shell(shell: str, arguments: list[str | bytes], environment: dict[bytes, bytes]) -> int:
+    """The shell as leader of a session that has the terminal, which posix_spawn cannot do."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setsid()
+            fcntl.ioctl(0, _TIOCSCTTY, 0)
+            for number in _DEFAULT_SIGNALS:
+                signal.signal(number, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            os.execve(shell, arguments, environment)  # noqa: S606 - the task's own shell
+        finally:
+            os._exit(126)
+    return pid
 
 
 def _wait(shell: int) -> int:

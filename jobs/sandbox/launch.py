@@ -107,7 +107,7 @@ class Stage:
 class Interior:
     """What one zone has beside the blueprint: a folder for init's results if that has a size, and files of the host.
 
-    With a `stage` assets, image and workplaces are reached by way of it.
+    With a `stage` assets, image and workplaces are reached by way of it. `terminal`: there is a /dev/tty.
     """
 
     joins: Joins
@@ -117,6 +117,7 @@ class Interior:
     image: str | None = None
     workplaces: Mapping[str, str] = field(default_factory=dict)
     stage: Stage | None = None
+    terminal: bool = False
 
     def seen(self, path: str) -> str:
         return path if self.stage is None else self.stage.seen(path)
@@ -197,6 +198,8 @@ def _arguments(blueprint: Blueprint, interior: Interior, channel: int, opened: l
         arguments += ["--perms", "0555", "--file", str(passed(program_file)), path]
     for path, target in blueprint.links.items():
         arguments += ["--symlink", target, path]
+    if interior.terminal:
+        arguments += ["--dev-bind", "/dev/tty", "/dev/tty"]
     for inside, outside in interior.binds.items():
         arguments += ["--ro-bind", outside, inside]
     for inside, outside in interior.assets.items():

@@ -55,6 +55,7 @@ class Flag(IntFlag):
     HAS_RANGE = 16
     IS_PLAIN = 32
     """The command may be executed without a shell (see plain_command.py)."""
+    HAS_TERMINAL = 64
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,11 +135,13 @@ class ForkServerZone:
         try:
             if self._overrun is not None:
                 return _KILLED_BEFORE_ITS_START
-            if task.stdin_fd is not None and task.blob is None:
+            if task.stdin_fd is not None:
                 descriptors.append(task.stdin_fd)
                 flags |= Flag.HAS_STDIN
             if task.stdin_range is not None:
                 flags |= Flag.HAS_RANGE
+            if task.terminal:
+                flags |= Flag.HAS_TERMINAL
             self._own_pipes(task)
             if is_plain(task.command, task.env):
                 flags |= Flag.IS_PLAIN
@@ -165,7 +167,7 @@ class ForkServerZone:
         """So that `> /dev/stdout`, which opens the pipe anew, is allowed. Whatever is no pipe keeps its owner."""
         if self._uid is not None:
             for descriptor in {task.stdout_fd, task.stderr_fd}:
-                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                if task.terminal or stat.S_ISFIFO(os.fstat(descriptor).st_mode):
                     os.fchown(descriptor, self._uid, self._uid)
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:

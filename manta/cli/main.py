@@ -19,6 +19,7 @@ _COMMANDS = {
     "node": "manta.cli.node:node",
     "hello": "manta.cli.hello:hello",
     "doctor": "manta.cli.doctor:doctor",
+    "login": "manta.cli.login:login",
     "backup": "manta.cli.catalog:backup",
     "restore": "manta.cli.catalog:restore",
     "restored": "manta.cli.catalog:restored",

@@ -130,6 +130,12 @@ class MissingContentLength(BadRequest):
     default = "A Content-Length header is needed."
 
 
+class UpgradeRequired(BadRequest):
+    code = "UpgradeRequired"
+    status = 426
+    default = "This call is a WebSocket: ask for it with an upgrade (RFC 6455), as `manta login` does."
+
+
 class AccessDenied(MantaError):
     code = "AccessDenied"
     status = 403

@@ -263,6 +263,35 @@ PROGRAM_KEPT_BYTES: Final = 4 * MIB
 PROGRAM_SLOTS_MAX: Final = 32
 """Places for further outputs that an agent asks for ahead."""
 
+# login sessions
+LOGIN_SESSIONS_MAX: Final = 16
+"""Sessions on one node; they have no lane."""
+LOGIN_ACCOUNT_SESSIONS_MAX: Final = 4
+"""Of one account, on one node."""
+LOGIN_GATEWAY_SESSIONS_MAX: Final = 256
+"""Sessions that one gateway passes on."""
+LOGIN_MEMORY_FRACTION: Final = 0.25
+"""How much of a node's memory its sessions may promise together: the rest is for tasks."""
+LOGIN_CPUS: Final = 1.0
+LOGIN_OBJECTS_MAX: Final = 64
+"""Objects of one reduce session."""
+LOGIN_TIMEOUT_DEFAULT_S: Final = 3600.0
+LOGIN_TIMEOUT_MAX_S: Final = 12 * 3600.0
+"""Below half of ORPHAN_GRACE_S: copies of inputs that a session fetched are swept after that, if its node dies."""
+LOGIN_IDLE_S: Final = 30 * 60.0
+"""A session with neither input nor output for so long is ended."""
+LOGIN_PING_S: Final = 20.0
+LOGIN_SILENCE_S: Final = 90.0
+"""A client that answers no ping for so long is gone; the node, for the client, too."""
+LOGIN_OPEN_S: Final = 60.0
+"""Until a session's shell runs: its inputs are checked, or fetched, before."""
+LOGIN_MESSAGE_MAX_BYTES: Final = 64 * KIB
+"""One message of a client."""
+LOGIN_SPEC_MAX_BYTES: Final = 256 * KIB
+"""What a gateway tells a node of a session: LOGIN_OBJECTS_MAX keys of the longest kind, and where they lie."""
+TUNNEL_BYTES: Final = 64 * KIB
+"""Bytes that an upgraded connection keeps each way."""
+
 # gateway
 HEADERS_MAX: Final = 128
 LINGER_S: Final = 5.0

@@ -8,6 +8,7 @@ from manta.core.limits import HEADERS_DEADLINE_S, REQUEST_LINE_MAX_BYTES
 from manta.gateway.context import Context
 from manta.gateway.http.access_log import AccessLog
 from manta.gateway.http.server import HttpServer
+from manta.gateway.ops.login import open_logins
 
 ADMIN_HOST = "127.0.0.1"
 
@@ -38,6 +39,7 @@ def _reply(path: list[bytes], context: Context, server: HttpServer) -> bytes:
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
     gauges = {
         "manta_connections": float(len(server.connections)),
+        "manta_login_sessions": float(open_logins(context)),
         "manta_draining": float(context.draining.is_set()),
         "manta_access_log_lines_dropped": float(context.extra(AccessLog).dropped),
     }

@@ -8,6 +8,7 @@ from manta.gateway.ops import (
     health,
     jobs,
     list_uploads,
+    login,
     multipart,
     nodes,
     objects,
@@ -20,7 +21,7 @@ from manta.gateway.ops import list as listing
 from manta.gateway.router import Router
 
 _S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads, tagging)
-_API = (accounts, health, jobs, nodes, usage)
+_API = (accounts, health, jobs, login, nodes, usage)
 
 
 def build_router() -> Router:

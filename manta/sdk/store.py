@@ -16,6 +16,7 @@ from manta.sdk.jobs import Job, JobStatus
 from manta.sdk.objects import ObjectInfo, Objects, Selection
 from manta.sdk.session import Session, find_session
 from manta.sdk.transport import Transport, translated
+from manta.sdk.websocket import WebSocket
 
 Progress = Callable[[int], None]
 """Told how many more bytes have been moved."""
@@ -222,6 +223,10 @@ class Store:
         """Your jobs, newest first."""
         content = self._transport.call("GET", "/jobs", query={"state": state, "name": name, "limit": limit})
         return [msgspec.json.decode(line, type=JobStatus) for line in content.splitlines() if line]
+
+    def login(self, query: Mapping[str, str]) -> WebSocket:
+        """An interactive session (docs/reference.md has its parameters): `manta login` is what speaks with it."""
+        return self._transport.websocket("/login", query)
 
     def api(self, method: str, path: str, **options: Any) -> Any:
         """A signed call of the JSON API below /_manta/v1, for accounts and nodes (root only)."""

@@ -17,6 +17,7 @@ from manta.core import errors
 from manta.core.errors import MantaError
 from manta.core.limits import EVENT_STREAM_S
 from manta.sdk.session import Session
+from manta.sdk.websocket import WebSocket, connect, new_key, upgrade_headers
 
 API = "/_manta/v1"
 PATIENCE_S = 3.0
@@ -130,6 +131,18 @@ class Transport:
             raise errors.ServiceUnavailable(f"The store at {self._session.url} went away: ask again.") from error
         finally:
             http.close()
+
+    def websocket(self, path: str, query: Mapping[str, str]) -> WebSocket:
+        """A WebSocket, once the store has agreed to it."""
+        key = new_key()
+        request = AWSRequest(
+            method="GET", url=f"{self._session.url}{API}{path}?{urlencode(query)}", headers=upgrade_headers(key)
+        )
+        self._signer.add_auth(request)
+        answer, socket = connect(request.url, dict(request.headers.items()), key, self._session.ca_bundle)
+        if socket is None:
+            raise _read_error(answer.status, answer.body)
+        return socket
 
     def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> bytes:
         request = AWSRequest(method=method, url=url, data=payload, headers=headers)

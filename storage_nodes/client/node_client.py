@@ -10,6 +10,7 @@ from manta.core.peers import NodeAddress, PeerSource
 from storage_nodes import messages, token
 from storage_nodes.api import BlobInfo, BlobReader, BlobWriter, NodeStatus, Piece, Stored
 from storage_nodes.client.batcher import Batcher
+from storage_nodes.client.connection import Connection
 from storage_nodes.client.streams import open_download, open_upload
 from storage_nodes.client.transport import Transport
 from storage_nodes.messages import AssembleRequest, DeleteRequest, ListReply
@@ -79,6 +80,10 @@ class NodeClient:
     async def call(self, method: str, path_and_query: str, body: bytes = b"", timeout_s: float | None = None) -> bytes:
         """A call to one of the node's extra routes; the reply's body."""
         return await self._transport.call(method, path_and_query, body, timeout_s)
+
+    async def upgrade(self, path_and_query: str, first: bytes, timeout_s: float) -> Connection:
+        """A connection that the node's extra route has taken over; `first` is what it reads first."""
+        return await self._transport.upgrade(path_and_query, first, timeout_s)
 
     def interrupt(self) -> None:
         self._transport.interrupt()

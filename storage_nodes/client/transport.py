@@ -11,6 +11,7 @@ from storage_nodes import messages, token
 from storage_nodes.client.connection import Connection, Head, connect
 from storage_nodes.messages import Refusal
 
+SWITCHING_PROTOCOLS = 101
 TokenFor = Callable[[str, str], str]
 """(method, path and query) → the token to send with that call."""
 
@@ -34,6 +35,18 @@ class Transport:
         async with self.exchange(timeout_s) as connection:
             await self.begin(connection, method, target, {"content-length": str(len(body))}, body)
             return await self.finish(connection)
+
+    async def upgrade(self, target: str, first: bytes, timeout_s: float) -> Connection:
+        """A connection for another protocol, the caller's own, once the node has agreed; `first` is sent ahead."""
+        connection = await self._connect()
+        try:
+            async with self.translated(timeout_s):
+                await self.begin(connection, "GET", target, {"connection": "upgrade", "upgrade": "websocket"}, first)
+                await _switched(connection)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
 
     @asynccontextmanager
     async def exchange(self, timeout_s: float | None = None) -> AsyncIterator[Connection]:
@@ -111,16 +124,27 @@ class Transport:
             self._idle.pop().close()
 
 
+async def _switched(connection: Connection) -> None:
+    """Reads the node's agreement to another protocol, or raises what it says instead."""
+    head = await connection.read_head()
+    if head.status != SWITCHING_PROTOCOLS:
+        raise refusal_of(head, await connection.read_body(head))
+
+
 def raise_refusal(head: Head, body: bytes) -> None:
     """Raise what a reply of status 300 or more says."""
-    if head.status < 300:
-        return
+    if head.status >= 300:
+        raise refusal_of(head, body)
+
+
+def refusal_of(head: Head, body: bytes) -> MantaError:
+    """What a reply says that is not the one that was hoped for."""
     refused = Refusal("NodeUnavailable", f"A storage node answered {head.status}.")
     with suppress(MantaError):
         refused = messages.decode(body, Refusal)
     error = messages.error_of(refused)
     error.in_order = True  # type: ignore[attr-defined]
-    raise error
+    return error
 
 
 def _left_in_order(error: BaseException) -> bool:

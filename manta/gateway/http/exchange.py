@@ -11,6 +11,7 @@ from manta.core.limits import MIB, STREAM_CHUNK_BYTES
 from manta.gateway.http.reader_watch import ReaderWatch
 from manta.gateway.http.straight import begin
 from storage_nodes.server.raw_body import RawBody
+from storage_nodes.server.tunnel import Tunnel
 
 if TYPE_CHECKING:
     from manta.gateway.http.server import Connection
@@ -106,6 +107,9 @@ class Exchange:
             await self.drain()
             offset += len(data)
             count -= len(data)
+
+    def tunnel(self) -> Tunnel:
+        return Tunnel(self.protocol)
 
     def abort(self) -> None:
         """Break the connection, so that nobody takes a cut-off reply for a whole one."""

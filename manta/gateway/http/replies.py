@@ -1,6 +1,6 @@
 """Errors as replies: S3's XML, or JSON under `/_manta/`."""
 
-from manta.core.errors import InvalidRange, MantaError, ServiceUnavailable, SlowDown
+from manta.core.errors import InvalidRange, MantaError, ServiceUnavailable, SlowDown, UpgradeRequired
 from manta.gateway.http.responses import XML, Response, json_response
 from manta.gateway.http.xml import error_document
 
@@ -8,6 +8,8 @@ from manta.gateway.http.xml import error_document
 def error_reply(error: MantaError, resource: str, request_id: str, *, json: bool) -> Response:
     """The reply for an error; HEAD requests get its status and headers only (the sender leaves the body out)."""
     headers: dict[str, str] = {}
+    if isinstance(error, UpgradeRequired):
+        headers |= {"Upgrade": "websocket", "Sec-WebSocket-Version": "13"}
     if isinstance(error, ServiceUnavailable | SlowDown):
         headers["Retry-After"] = "1"
     if isinstance(error, InvalidRange) and "ActualObjectSize" in error.details:

@@ -12,6 +12,7 @@ import msgspec
 from manta.core.errors import InvalidArgument
 from manta.core.limits import STREAM_CHUNK_BYTES
 from storage_nodes.api import BlobReader
+from storage_nodes.server.tunnel import Tunnel
 
 XML = "application/xml"
 JSON = "application/json"
@@ -30,6 +31,10 @@ class Sink(Protocol):
         ...
 
     async def sendfile(self, file: BinaryIO, offset: int, count: int) -> None: ...
+
+    def tunnel(self) -> Tunnel:
+        """The connection itself, once its client was told 101."""
+        ...
 
 
 class Response:
@@ -181,10 +186,10 @@ def encode_head(response: Response, request_id: str, keep_alive: bool) -> bytes:
     ]
     for name, value in response.headers.items():
         lines.append(f"{name}: {value}")
-    if response.status not in (204, 304) and "Content-Length" not in response.headers:
+    if response.status not in (101, 204, 304) and "Content-Length" not in response.headers:
         length = response.length
         lines.append("Transfer-Encoding: chunked" if length is None else f"Content-Length: {length}")
-    if not keep_alive:
+    if not keep_alive and response.status != 101:
         lines.append("Connection: close")
     text = "\r\n".join(lines)
     if text.count("\n") != len(lines) + 2 or text.count("\r") != len(lines) + 2:
