@@ -57,6 +57,16 @@ def sleepers(running: RunningStore, seconds: int) -> list[int]:
     return found
 
 
+def in_foreground(running: RunningStore, seconds: int) -> bool:
+    """Whether a `sleep SECONDS` has its terminal: a key then reaches it."""
+    for pid in sleepers(running, seconds):
+        _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        _, _, group, _, _, foreground, *_ = fields.split()
+        if group == foreground:
+            return True
+    return False
+
+
 def test_a_shell_on_the_object(user: UserTerminal) -> None:
     assert "call me ishmael\r\nsome years ago\r\n" in user.run('cat "$MANTA_INPUT_FILE"')
     assert "\r\nbooks/sea/moby dick.txt /input/moby dick.txt vt100 /scratch\r\n" in user.run(
@@ -76,8 +86,9 @@ def test_the_size_of_the_terminal_is_the_users_and_follows_it(running: RunningSt
 
 def test_ctrl_c_interrupts_a_program_and_not_the_session(running: RunningStore, user: UserTerminal) -> None:
     user.type("sleep 7001\r")
-    await_condition(lambda: sleepers(running, 7001), "the program runs")
+    await_condition(lambda: in_foreground(running, 7001), "the program runs")
     user.type("\x03")
+    user.until("# ")
     assert "\r\nstatus 130\r\n" in user.run("echo status $?")
     assert not sleepers(running, 7001)
 
@@ -86,9 +97,10 @@ def test_job_control(running: RunningStore, user: UserTerminal) -> None:
     user.run("sleep 7002 &")
     assert re.search(r"\[1\]\+?  Running +sleep 7002", user.run("jobs"))
     user.type("fg\r")
-    user.until("sleep 7002\r\n")
+    await_condition(lambda: in_foreground(running, 7002), "the job is in the foreground")
     user.type("\x1a")
-    user.until("Stopped")
+    assert "Stopped" in user.until("manta:")
+    user.until("# ")
     assert re.search(r"\[1\]\+  Stopped +sleep 7002", user.run("jobs"))
     user.run("kill -9 %1; wait")
     assert not sleepers(running, 7002)
@@ -100,6 +112,7 @@ def test_programs_find_the_terminal(user: UserTerminal) -> None:
     user.type("read -s -p 'secret: ' secret\r")
     user.until("secret: ")
     user.type("hidden words\r")
+    assert "hidden" not in user.until("# ")
     assert "got hidden words" in user.run("echo got $secret")
 
 
@@ -142,7 +155,7 @@ def test_the_users_terminal_is_given_back_as_it_was(running: RunningStore, store
 
 def test_a_tilde_and_a_dot_leave(running: RunningStore, user: UserTerminal) -> None:
     user.type("sleep 7004\r")
-    await_condition(lambda: sleepers(running, 7004), "the program runs")
+    await_condition(lambda: in_foreground(running, 7004), "the program runs")
     user.type("~.")
     assert user.status() == 1
     await_condition(lambda: not sleepers(running, 7004), "every process is dead")
@@ -158,7 +171,7 @@ def test_a_reducer_sees_its_objects_as_files(running: RunningStore, store: Store
         assert "call me ishmael\r\nsome years ago\r\nit was the best of times\r\n" in user.run("cat /input/*/*")
         assert "Read-only file system" in user.run("echo x > /input/3/cities.txt")
     with at_prompt(running, "--reduce") as user:
-        assert "none" in user.run('ls /input; echo n""one')
+        assert "\r\nnone\r\n" in user.run("ls /input; echo none")
 
 
 def test_a_command_without_a_terminal(running: RunningStore, store: Store) -> None:

@@ -19,6 +19,7 @@ from typing import Self
 from tests.support.store import RunningStore
 
 PATIENCE_S = 60.0
+PROMPT = "manta:"
 _PASTE_MODE = re.compile(r"\x1b\[\?2004(h|l\r)")
 """What readline tells a terminal around each line."""
 
@@ -65,9 +66,10 @@ class UserTerminal:
 
     def run(self, command: str) -> str:
         """What a command line shows, once the shell asks for the next."""
-        mark = f"ready{time.monotonic_ns()}"
-        self.type(f"{command}\recho {mark[:3]}''{mark[3:]}\r")
-        return self.until(mark)
+        self.type(f"{command}\r")
+        said = self.until(PROMPT)
+        self.until("# ")
+        return said
 
     def status(self) -> int:
         """The command's exit code, once it has ended."""
@@ -98,5 +100,6 @@ class UserTerminal:
 def at_prompt(store: RunningStore, *arguments: str, **options: int) -> Iterator[UserTerminal]:
     """A user who sees the session's prompt."""
     with UserTerminal(store, "login", *arguments, **options) as user:
-        user.until("manta:")
+        user.until(PROMPT)
+        user.until("# ")
         yield user
