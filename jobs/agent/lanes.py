@@ -144,6 +144,11 @@ class Lanes:
         return tuple(self._started)
 
     @property
+    def idle(self) -> int:
+        """Lanes that nothing waits for."""
+        return max(0, self.count - self._running - self._waiting)
+
+    @property
     def hungry(self) -> bool:
         """Whether a lane has nothing to do: results are reported at once then, since they may make work."""
         return self._running + self._waiting < self.count

@@ -164,6 +164,7 @@ class Link:
             started=self._lanes.started(),
             returned=tuple(self._returned),
             blocked_jobs=self._lanes.blocked_jobs(),
+            idle_lanes=self._lanes.idle if room else 0,
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:

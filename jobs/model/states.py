@@ -7,6 +7,7 @@ running to ready. The attempt number grows with each lease and fences every earl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from statistics import median
 
 from jobs.model.wire import Failure, TaskKind, TaskResult
 from manta.core import limits
@@ -88,6 +89,28 @@ def grant(task: Progress, node_id: str) -> Progress:
     if task.state is not TaskState.READY:
         raise ValueError(f"A {task.state.name} task cannot be leased.")
     return Progress(TaskState.RUNNING, task.attempt + 1, node_id, task.faults, task.losses, task.failures)
+
+
+def double(task: Progress, node_id: str) -> Progress:
+    """The task as leased to that node besides the one that runs it: the newer of two attempts."""
+    if task.state is not TaskState.RUNNING or not task.node_id or task.node_id == node_id:
+        raise ValueError(f"A {task.state.name} task of node {task.node_id!r} gets no second attempt on {node_id}.")
+    return Progress(TaskState.RUNNING, task.attempt + 1, node_id, task.faults, task.losses, task.failures)
+
+
+def is_straggler(ran_s: float, finished_s: Sequence[float]) -> bool:
+    """Whether a task that has run so long may get a second attempt; `finished_s` are times of its phase's ended tasks.
+
+    It has run for STRAGGLER_FACTOR times their median and STRAGGLER_MIN_S, and STRAGGLER_SAMPLE_MIN have ended.
+    """
+    if ran_s < limits.STRAGGLER_MIN_S or len(finished_s) < limits.STRAGGLER_SAMPLE_MIN:
+        return False
+    return ran_s > limits.STRAGGLER_FACTOR * median(finished_s)
+
+
+def second_attempts_max(ended: int) -> int:
+    """How many second attempts a job may have had, when so many of its tasks have ended."""
+    return limits.SECOND_ATTEMPTS_MIN + int(ended * limits.SECOND_ATTEMPTS_FRACTION)
 
 
 def holds(task: Progress, node_id: str, attempt: int) -> bool:

@@ -98,7 +98,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
     asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
     `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or the
-    agent's own end stopped them. Nothing more is wanted of `blocked_jobs`, whose zones take long to build.
+    agent's own end stopped them. Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes`
+    have nothing to do at all: they may try again what runs too long elsewhere.
     """
 
     node_id: str
@@ -111,6 +112,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     started: tuple[AttemptRef, ...] = ()
     returned: tuple[AttemptRef, ...] = ()
     blocked_jobs: tuple[str, ...] = ()
+    idle_lanes: int = 0
     version: int = VERSION
 
 

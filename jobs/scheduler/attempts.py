@@ -1,7 +1,7 @@
 """What nodes say of the attempts they hold: which run, and since when, by this process's monotonic clock. Pure."""
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from jobs.model.wire import AttemptRef
 from manta.core.limits import STUCK_S, TASK_GRACE_S
@@ -11,7 +11,7 @@ from manta.core.limits import STUCK_S, TASK_GRACE_S
 class Followed:
     """An attempt that a node holds. `since_s`: when it began to run, or else to wait for its turn or for its outputs.
 
-    `phase` and `timeout_s` are None until somebody looked them up.
+    `phase` and `timeout_s` are None until somebody looked them up. `tried_s`: when which node was to try it as well.
     """
 
     node_id: str
@@ -20,6 +20,7 @@ class Followed:
     since_s: float
     phase: int | None = None
     timeout_s: float | None = None
+    tried_s: dict[str, float] = field(default_factory=dict)
 
     def is_suspect(self, now_s: float) -> bool:
         """Whether it may be overdue, whatever its timeout."""
@@ -45,6 +46,13 @@ class Attempts:
                 known.runs, known.since_s = runs, now_s
             after[ref] = known
         self._nodes[node_id] = after
+
+    def granted(self, node_id: str, ref: AttemptRef, phase: int, timeout_s: float, now_s: float) -> None:
+        """It goes out to the node, which will name it in its next poll."""
+        self._nodes.setdefault(node_id, {})[ref] = Followed(node_id, ref, False, now_s, phase, timeout_s)
+
+    def find(self, node_id: str, ref: AttemptRef) -> Followed | None:
+        return self._nodes.get(node_id, {}).get(ref)
 
     def forget(self, node_id: str) -> None:
         self._nodes.pop(node_id, None)

@@ -29,6 +29,7 @@ from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
 from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
+from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred
 from manta.catalog.job_store import JobStore
@@ -71,6 +72,7 @@ class Scheduler:
         self._deliveries = Deliveries()
         self._liveness = Liveness()
         self._attempts = Attempts()
+        self._stragglers = Stragglers(self._attempts)
         self._overdue = Overdue(jobs, clock, self._attempts, self.stir)
         self._renewed: dict[str, tuple[str, float]] = {}
         """Node → (epoch, until when its row is good for, by our monotonic clock)."""
@@ -190,9 +192,23 @@ class Scheduler:
                     idle_jobs_only=request.reserve,
                     without=request.blocked_jobs,
                 )
+        if not granted and request.idle_lanes > 0 and not self._draining:
+            granted = await self._second_attempts(request)
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
+
+    async def _second_attempts(self, request: LeaseRequest) -> list[Granted]:
+        """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
+        granted: list[Granted] = []
+        for one in self._stragglers.for_node(request.node_id, self._clock.monotonic_s()):
+            slot = self._make_id(int(self._clock.wall_s() * 1000))
+            if len(granted) == request.idle_lanes or not self._can_copy(slot, request.node_id):
+                break
+            grant = await self.jobs.lease_second(request.node_id, request.epoch, one.ref, slot)
+            if grant is not None:
+                granted.append(grant)
+        return granted
 
     def _can_copy(self, slot: str, node_id: str) -> bool:
         """Whether outputs would get their copies: while not, ready tasks wait, and polls are answered all the same."""
@@ -222,7 +238,10 @@ class Scheduler:
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
-            leases.append(self._lease_of(grant, request.node_id, spec.timeout_s))
+            lease = self._lease_of(grant, request.node_id, spec.timeout_s)
+            ref = AttemptRef(lease.job_id, lease.task_id, lease.attempt)
+            self._attempts.granted(request.node_id, ref, task.phase, spec.timeout_s, self._clock.monotonic_s())
+            leases.append(lease)
         if not request.reserve:
             self._deliveries.granted(
                 request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
@@ -243,6 +262,10 @@ class Scheduler:
         if len(request.results) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         stirred = await self.jobs.report(request.node_id, request.results)
+        for result in request.results:
+            one = self._attempts.find(request.node_id, result.attempt)
+            if one is not None and result.failure is None:
+                self._stragglers.ended(one, result.usage.task_seconds)
         self.stir(stirred)
         self._reserves.wake([request.node_id])
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))

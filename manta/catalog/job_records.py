@@ -99,6 +99,23 @@ class UsageDay(NamedTuple):
     shuffled_bytes: int
 
 
+class Elder(NamedTuple):
+    """The first of a task's two attempts. The task's own row has the second; a `node_id` of "" says that it ended."""
+
+    task_id: int
+    attempt: int
+    node_id: str
+    epoch: str
+    leased_ms: int
+    slot: str | None
+
+    def seen_as(self, task: TaskRow) -> TaskRow:
+        """The task as if this were its only attempt."""
+        return task._replace(
+            attempt=self.attempt, node_id=self.node_id, epoch=self.epoch, leased_ms=self.leased_ms, slot=self.slot
+        )
+
+
 class FoundObject(NamedTuple):
     """An object as input resolution sees it."""
 

@@ -110,6 +110,10 @@ class JobStore(Protocol):
         """
         ...
 
+    async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
+        """A second attempt of that attempt's task, on this other node. None where it may not have one (now)."""
+        ...
+
     async def running(self, node_id: str) -> list[TaskRow]:
         """The attempts that are the node's now."""
         ...

@@ -137,6 +137,19 @@ TASK_GRACE_S: Final = 30.0
 STUCK_S: Final = 1800.0
 """How long outputs may be on their way after their task ended, and an attempt may wait in its node beyond the longest
 timeout there: longer, and the attempt is taken away."""
+STRAGGLER_MIN_S: Final = 10.0
+STRAGGLER_FACTOR: Final = 4.0
+STRAGGLER_SAMPLE_MIN: Final = 5
+"""A task that runs for longer than this, and this many times the median of at least so many ended tasks of its phase,
+gets a second attempt on another node with a copy and a lane that is idle. The first of the two to commit wins."""
+STRAGGLER_SAMPLE_MAX: Final = 101
+"""Ended tasks of a phase whose times a gateway remembers."""
+STRAGGLER_PHASES_MAX: Final = 256
+SECOND_ATTEMPTS_MIN: Final = 4
+SECOND_ATTEMPTS_FRACTION: Final = 0.05
+"""A job has at most so many second attempts, and this share of its ended tasks more."""
+SECOND_ATTEMPT_AGAIN_S: Final = 10.0
+"""A node that could not give a straggler its second attempt is asked again after this."""
 HELD_MAX: Final = 16 * LEASE_BATCH_MAX
 """Attempts, or phases, that a node may name in one poll."""
 INFRASTRUCTURE_RETRIES: Final = 2

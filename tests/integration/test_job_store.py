@@ -419,6 +419,34 @@ async def test_an_account_with_many_jobs_keeps_no_other_waiting(catalog: Catalog
     assert len(await lease(catalog, clock, lanes=2 * FAIR_JOBS_MAX)) == 1
 
 
+@pytest.mark.invariant("J1", "J2")
+@pytest.mark.parametrize("winner", [0, 1])
+async def test_of_two_attempts_one_is_committed(catalog: Catalog, clock: StandingClock, winner: int) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/a")
+    (first,) = await lease(catalog, clock, "n1")
+    assert await catalog.jobs.lease_second("n1", "e", ref(first.task), new_id(clock.now_ms())) is None
+    second = await catalog.jobs.lease_second("n2", "e", ref(first.task), new_id(clock.now_ms()))
+    assert second is not None
+    assert await catalog.jobs.lease_second("n2", "e", ref(second.task), new_id(clock.now_ms())) is None
+    assert [ref(task) for task in await catalog.jobs.running("n1")] == [ref(first.task)]
+    assert [ref(task) for task in await catalog.jobs.running("n2")] == [ref(second.task)]
+    assert counts(await catalog.jobs.get_job(job)) == {"running": 1}
+    slot = new_id(clock.now_ms())
+    await catalog.jobs.set_slot("n1", ref(first.task), slot)
+    assert (await catalog.jobs.attempt_rights("n1", ref(first.task)))[0].slot == slot
+    two = [("n1", first), ("n2", second)]
+    node, won = two[winner]
+    assert (await catalog.jobs.report(node, done([won]))).stale == ()
+    node, late = two[1 - winner]
+    assert (await catalog.jobs.report(node, done([late]))).stale == (
+        (job, late.task.task_id, late.task.attempt),
+    )  # fmt: skip
+    view = await catalog.jobs.get_job(job)
+    assert (view.state, view.outputs, counts(view)) == ("done", 1, {"committed": 1})
+    assert await catalog.jobs.running("n1") == await catalog.jobs.running("n2") == []
+
+
 async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(
     catalog: Catalog, clock: StandingClock
 ) -> None:

@@ -1,15 +1,16 @@
-"""The scheduler on a store of its own: what it takes from nodes that poll but do not do their part."""
+"""The scheduler on a store of its own: what it takes from nodes that poll but do not do their part, or are slow."""
 
 from collections.abc import Sequence
 
 import pytest
 
-from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, TaskResult
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.memory import MemoryCatalog
-from manta.core.limits import INFRASTRUCTURE_RETRIES, LEASE_S, TASK_GRACE_S
+from manta.core.limits import INFRASTRUCTURE_RETRIES, LEASE_S, STRAGGLER_MIN_S, STRAGGLER_SAMPLE_MIN, TASK_GRACE_S
+from manta.core.names import new_id
 from tests.support.catalog import StandingClock
-from tests.support.jobs import MAP, NoPlacement, new_job, stored
+from tests.support.jobs import MAP, NoPlacement, failure, new_job, output, stored, success
 
 TIMEOUT_S = 60.0
 
@@ -38,14 +39,38 @@ class Bench:
         started: Sequence[AttemptRef] = (),
         returned: Sequence[AttemptRef] = (),
         lanes: int = 1,
+        idle: int = 0,
     ) -> LeaseReply:
         request = LeaseRequest(
-            node, "e", lanes, 0.0, tuple(held), started=tuple(started), returned=tuple(returned)
+            node, "e", lanes, 0.0, tuple(held), started=tuple(started), returned=tuple(returned), idle_lanes=idle
         )  # fmt: skip
         return await self.scheduler.lease(request)
 
     async def sweep(self) -> None:
         await self.scheduler.sweep()
+
+    async def report(self, node: str, *results: TaskResult) -> tuple[AttemptRef, ...]:
+        return (await self.scheduler.report(ReportRequest(node, "e", results))).stale
+
+    def done(self, attempt: AttemptRef) -> TaskResult:
+        return success(attempt, [output(new_id(self.clock.now_ms()), ("n1", "n2"))])
+
+    async def straggle(self) -> tuple[str, AttemptRef, AttemptRef]:
+        """The job, an attempt that runs too long on n1, and its second attempt on n2."""
+        job = await self.begin(*(f"k{number}" for number in range(STRAGGLER_SAMPLE_MIN + 1)))
+        slow, *others = refs(await self.poll("n1", lanes=STRAGGLER_SAMPLE_MIN + 1))
+        await self.poll("n1", [slow, *others], [slow, *others], lanes=0)
+        assert await self.report("n1", *(self.done(one) for one in others)) == ()
+        self.clock.advance(STRAGGLER_MIN_S - 1)
+        assert (await self.poll("n2", idle=2)).tasks == (), "not yet"
+        self.clock.advance(2.0)
+        await self.poll("n1", [slow], [slow], lanes=0)
+        assert (await self.poll("n2")).tasks == (), "a lane that only looks ahead is not idle"
+        assert (await self.poll("n1", [slow], [slow], idle=1)).tasks == (), "the node that has it is no other"
+        (second,) = refs(await self.poll("n2", idle=2))
+        assert (second.task_id, second.attempt) == (slow.task_id, 2)
+        assert (await self.poll("n2", [second], idle=1)).tasks == (), "one second attempt and no third"
+        return job, slow, second
 
 
 def refs(reply: LeaseReply) -> list[AttemptRef]:
@@ -114,3 +139,61 @@ async def test_a_store_that_was_stopped_for_long_fails_nothing_when_it_comes_bac
         await again.sweep()
         bench.clock.advance(1.0)
     assert (await bench.catalog.jobs.get_job(job)).errors == 0, "its nodes may need minutes to start"
+
+
+@pytest.mark.invariant("J1", "J2")
+@pytest.mark.parametrize("winner", ["n1", "n2"])
+async def test_of_two_attempts_the_first_to_commit_wins_and_the_other_ends(winner: str) -> None:
+    bench = Bench()
+    job, slow, second = await bench.straggle()
+    first, late = ((slow, "n1"), (second, "n2")) if winner == "n1" else ((second, "n2"), (slow, "n1"))
+    assert await bench.report(winner, bench.done(first[0])) == ()
+    assert (await bench.poll(late[1], [late[0]], [late[0]], lanes=0)).lost == (late[0],)
+    assert await bench.report(late[1], bench.done(late[0])) == (late[0],)
+    view = await bench.catalog.jobs.get_job(job)
+    assert (view.state, view.errors, view.outputs) == ("done", 0, STRAGGLER_SAMPLE_MIN + 1)
+    task = await bench.catalog.jobs.get_task(job, slow.task_id)
+    assert (task.attempt, task.node_id) == (first[0].attempt, winner)
+
+
+async def test_a_second_attempt_never_counts_as_a_failure() -> None:
+    bench = Bench()
+    job, slow, second = await bench.straggle()
+    await bench.report("n2", failure(second))
+    assert (await bench.catalog.jobs.get_job(job)).errors == 0
+    assert (await bench.poll("n1", [slow], [slow], lanes=0)).lost == ()
+    await bench.report("n1", bench.done(slow))
+    view = await bench.catalog.jobs.get_job(job)
+    assert (view.state, view.errors, view.outputs) == ("done", 0, STRAGGLER_SAMPLE_MIN + 1)
+
+
+async def test_a_failure_of_the_first_attempt_decides() -> None:
+    bench = Bench()
+    job, slow, second = await bench.straggle()
+    await bench.report("n1", failure(slow))
+    assert (await bench.poll("n2", [second], [second], lanes=0)).lost == (second,)
+    view = await bench.catalog.jobs.get_job(job)
+    assert (view.state, view.errors) == ("done", 1)
+
+
+@pytest.mark.invariant("J4")
+async def test_when_both_attempts_are_lost_the_task_runs_again() -> None:
+    bench = Bench()
+    job, slow, second = await bench.straggle()
+    await bench.catalog.jobs.release("n1", [slow], delivered=True)
+    assert (await bench.catalog.jobs.get_task(job, slow.task_id)).losses == 0, "the other goes on"
+    await bench.catalog.jobs.release("n2", [second], delivered=True)
+    (third,) = refs(await bench.poll("n1"))
+    assert (third.task_id, third.attempt) == (slow.task_id, 3)
+    assert await bench.report("n2", bench.done(second)) == (second,)
+    assert await bench.report("n1", bench.done(third)) == ()
+
+
+async def test_a_cancelled_job_ends_both_attempts() -> None:
+    bench = Bench()
+    job, slow, second = await bench.straggle()
+    await bench.scheduler.cancel(job, "enough")
+    await bench.catalog.jobs.tend(job)
+    assert (await bench.poll("n1", [slow], [slow], lanes=0)).lost == (slow,)
+    assert (await bench.poll("n2", [second], [second], lanes=0)).lost == (second,)
+    assert (await bench.catalog.jobs.get_job(job)).state == "cancelled"

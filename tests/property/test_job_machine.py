@@ -139,6 +139,19 @@ class JobMachine(RuleBasedStateMachine):
             assert ref(task) not in self.held, "an attempt is given once"
             self.held[ref(task)] = node, task
 
+    @rule(pick=st.integers(0, 99), node=st.sampled_from(NODES))
+    def lease_second(self, pick: int, node: str) -> None:
+        """A straggler's second attempt; whether it is slow is not the store's to know."""
+        if self.held:
+            straggler = sorted(self.held, key=str)[pick % len(self.held)]
+            slot = new_id(self.clock.now_ms())
+            grant = now(self.jobs.lease_second(node, f"e{self.epochs[node]}", straggler, slot))
+            if grant is not None:
+                assert node != self.held[straggler][0]
+                assert grant.task.blob_id is None or node in grant.task.nodes
+                assert ref(grant.task) not in self.held, "an attempt is given once"
+                self.held[ref(grant.task)] = node, grant.task
+
     @rule(
         picks=st.lists(
             st.tuples(st.integers(0, 99), st.sampled_from("ssssfr"), st.integers(0, 2)), min_size=1, max_size=4
@@ -205,6 +218,21 @@ class JobMachine(RuleBasedStateMachine):
                 assert waiting in (0, reducers)
                 assert not (opened and waiting)
             assert job.running == sum(many for (_, state), many in rows.items() if state == TaskState.RUNNING)
+
+    @invariant()
+    def two_attempts_are_of_running_tasks_one_of_them_at_least(self) -> None:
+        tables = self.jobs.tables
+        for job_id, rows in tables.elder_rows.items():
+            for task_id, elder in rows.items():
+                task = tables.task_rows[job_id][task_id]
+                assert task.state == TaskState.RUNNING
+                assert elder[1] < task.attempt
+                assert elder[2] or task.node_id
+                assert elder[2] != task.node_id
+        for tasks in tables.task_rows.values():
+            for task in tasks.values():
+                if task.state == TaskState.RUNNING and not task.node_id:
+                    assert tables.elder_rows[task.job_id][task.task_id][2], "nobody runs it"
 
     @invariant()
     def queues_hold_exactly_what_is_ready(self) -> None:

@@ -4,10 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from jobs.model.states import Again, Claim, Fail, JobState, TaskState, grant, lose, offer_to, share
+from jobs.model.states import Again, Claim, Fail, JobState, Stale, TaskState, grant, lose, offer_to, share
 from jobs.model.wire import AttemptRef, Failure, TaskKind
 from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
+from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
@@ -130,7 +131,11 @@ def set_slot(node_id: str, attempt: AttemptRef, slot: str, now_ms: int) -> Scrip
     unit = yield from find_unit(attempt.job_id, now_ms)
     task = yield from current_task(node_id, attempt)
     if unit is not None:
-        unit.change(task, slot=slot)
+        elder = unit.elders.get(task.task_id)
+        if elder is not None and elder.attempt == attempt.attempt:
+            unit.save_elder(elder._replace(slot=slot))
+        else:
+            unit.change(task, slot=slot)
         yield from unit.flush()
 
 
@@ -150,11 +155,17 @@ def lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[St
     for unit, current in (yield from locked(list(named), now_ms)):
         for task in current:
             node_id, attempt = named[task.job_id, task.task_id]
-            outcome = lose(task.progress, node_id, attempt, delivered=delivered)
+            one = seen_by(unit, task, node_id, attempt)
+            outcome = lose(one.progress, node_id, attempt, delivered=delivered)
+            if isinstance(outcome, Stale):
+                continue
+            earlier = _with_lost(unit, one) if delivered else task.earlier
+            if end_one_of_two(unit, task, one, earlier) is not None:
+                continue
             if isinstance(outcome, Fail):
                 fail_task(unit, task, outcome.failure)
             elif isinstance(outcome, Again):
-                put_back(unit, task, outcome, living, _with_lost(unit, task) if delivered else task.earlier)
+                put_back(unit, task, outcome, living, earlier)
         yield from move_on(unit)
         yield from unit.flush()
         results.append(unit.stirred())

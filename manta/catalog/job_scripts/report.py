@@ -10,6 +10,7 @@ from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat,
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
+from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
 from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
@@ -129,6 +130,7 @@ class _Apply:
     def __call__(self, task: TaskRow, result: TaskResult) -> TaskRow | None:
         """The task as it is then; None when the attempt is not the current one."""
         unit = self.unit
+        current, task = task, seen_by(unit, task, self.node_id, result.attempt.attempt)
         outcome = self._settle(task, result)
         if isinstance(outcome, Stale):
             return None
@@ -142,9 +144,18 @@ class _Apply:
         unit.job.in_place += usage.in_place_bytes
         unit.job.moved += usage.moved_bytes
         unit.job.shuffled += usage.shuffled_bytes
-        if isinstance(outcome, Again):
+        if not isinstance(outcome, Commit):
             code = result.failure.code if result.failure is not None else ""
-            return put_back(unit, task, outcome, unit.alive, with_attempt(task, usage, unit.now_ms, code))
+            earlier = with_attempt(task, usage, unit.now_ms, code)
+            users = isinstance(outcome, Fail) and not outcome.failure.retryable
+            if not (users and task is not current):
+                other = end_one_of_two(unit, current, task, earlier)
+                if other is not None:
+                    return other
+            if isinstance(outcome, Again):
+                return put_back(unit, current, outcome, unit.alive, earlier)
+        if task is not current:
+            unit.lost.add(current.node_id)
         state = TaskState.FAILED
         if isinstance(outcome, Commit):
             state = TaskState.COMMITTED

@@ -109,9 +109,10 @@ def _run_again(unit: Unit, task: TaskRow) -> None:
     if task.size > 0 and task.blob_id is None:
         unit.error(task, Failure("InternalError", "Its input was not kept when it failed: clone the job."))
         return
+    spared = 1 if unit.job.doubled else 0  # a second attempt may have had the next number
     unit.change(
-        task, state=int(TaskState.READY), node_id="", epoch="", faults=0, losses=0, failures=0, slot=None,
-        started_ms=None, ended_ms=None, earlier=_with_failed(task),
+        task, state=int(TaskState.READY), attempt=task.attempt + spared, node_id="", epoch="", faults=0, losses=0,
+        failures=0, slot=None, started_ms=None, ended_ms=None, earlier=_with_failed(task),
     )  # fmt: skip
     unit.offer(task, task.nodes if task.blob_id is not None else (ANY_NODE,))
 

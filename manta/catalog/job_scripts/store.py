@@ -21,7 +21,7 @@ from manta.catalog.job_records import (
     TaskRow,
     UsageDay,
 )
-from manta.catalog.job_scripts import create, expire, explain, lease, report, retry, tend, views
+from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -112,6 +112,9 @@ class ScriptedJobs(ABC):
     ) -> list[Granted]:
         take = lease.lease_idle if idle_jobs_only else lease.lease
         return await self.write(lambda: take(node_id, epoch, slots, self._now(), without))
+
+    async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
+        return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now()))
 
     async def running(self, node_id: str) -> list[TaskRow]:
         return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]

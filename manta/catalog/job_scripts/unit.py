@@ -11,7 +11,7 @@ from jobs.model.document import JobPlan, decode_plan
 from jobs.model.ranges import Range, nominal_ranges
 from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
-from manta.catalog.job_records import ANY_NODE, FoundObject, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Elder, FoundObject, Stirred, TaskRow
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
 from manta.core.errors import NoSuchJob
@@ -23,7 +23,8 @@ class JobRow:
     """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted.
 
     `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for. `outputs_gone` and
-    `errors_gone` count lines that a retry took back: numbers of lines only grow.
+    `errors_gone` count lines that a retry took back: numbers of lines only grow. `doubled`: second attempts that
+    its tasks have had.
     """
 
     job_id: str
@@ -51,6 +52,7 @@ class JobRow:
     outputs_gone: int = 0
     errors_gone: int = 0
     byte_seconds: int = 0
+    doubled: int = 0
 
     @property
     def ended(self) -> bool:
@@ -91,6 +93,10 @@ class Unit:
     input_ends: list[tuple[int, str, int]] = field(default_factory=list)
     """(state, job, reducer): inputs of a first phase that reduces end with their reducer."""
     lost: set[str] = field(default_factory=set)
+    elders: dict[int, Elder] = field(default_factory=dict)
+    """By task: the first attempts of those that have two. As few as there are lanes."""
+    elder_saves: list[tuple[Any, ...]] = field(default_factory=list)
+    elders_gone: list[tuple[str, int]] = field(default_factory=list)
 
     @property
     def plan(self) -> JobPlan:
@@ -180,6 +186,8 @@ class Unit:
             if task.phase >= 0:
                 self.phases[task.phase].move(before, after)
             self.job.running += (after is TaskState.RUNNING) - (before is TaskState.RUNNING)
+            if task.task_id in self.elders:
+                self._drop_elder(task.task_id)
             if after.ended and after is not TaskState.FAILED and task.blob_id is not None:
                 self.release.append((task.blob_id,))
         self.saves.append(
@@ -190,6 +198,17 @@ class Unit:
             )
         )  # fmt: skip
         return changed
+
+    def save_elder(self, elder: Elder) -> None:
+        self.elders[elder.task_id] = elder
+        self.elder_saves.append((self.job.job_id, *elder))
+
+    def _drop_elder(self, task_id: int) -> None:
+        """The task ended or waits anew: its node is told that the attempt is over."""
+        elder = self.elders.pop(task_id)
+        self.elders_gone.append((self.job.job_id, task_id))
+        if elder.node_id:
+            self.lost.add(elder.node_id)
 
     def error(self, task: TaskRow, failure: Failure, usage: Usage | None = None, stderr: bytes = b"") -> None:
         """One line of the job's errors (docs/jobs.md lists the fields)."""
@@ -221,6 +240,8 @@ class Unit:
         yield from _many("object_link", self.links)
         yield from _many("task_insert", self.new_tasks)
         yield from _many("task_save", self.saves)
+        yield from _many("elder_save", self.elder_saves)
+        yield from _many("elder_delete", self.elders_gone)
         yield from _many("inputs_end", self.input_ends)
         yield from _many("ready_delete", self.unready)
         yield from _many("ready_insert", self.ready)
@@ -247,7 +268,8 @@ class Unit:
             (
                 job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
                 job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
-                job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.job_id,
+                job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.doubled,
+                job.job_id,
             ),
         )  # fmt: skip
 
@@ -279,7 +301,11 @@ def find_unit(job_id: str, now_ms: int) -> Script[Unit | None]:
         return None
     job = JobRow(*rows[0])
     phases = yield Op("phases", (job_id,))
-    return Unit(job, [read_phase(row) for row in phases], now_ms)
+    unit = Unit(job, [read_phase(row) for row in phases], now_ms)
+    if job.doubled and not job.ended:
+        elders = yield Op("elders", (job_id,))
+        unit.elders = {row[0]: Elder(*row) for row in elders}
+    return unit
 
 
 def get_unit(job_id: str, now_ms: int) -> Script[Unit]:

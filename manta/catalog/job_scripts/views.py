@@ -8,7 +8,7 @@ from jobs.model.document import JobPlan
 from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
-from manta.catalog.job_records import INPUT_ONLY, JobView, Line, PhaseView, ShuffleRow, TaskPage, TaskRow
+from manta.catalog.job_records import INPUT_ONLY, Elder, JobView, Line, PhaseView, ShuffleRow, TaskPage, TaskRow
 from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
 from manta.core.errors import NoSuchJob, StaleAttempt
@@ -69,9 +69,18 @@ def current_task(node_id: str, attempt: AttemptRef) -> Script[TaskRow]:
     rows = yield Op("tasks", (attempt.job_id, [attempt.task_id]))
     if rows:
         task = TaskRow(*rows[0])
-        if task.state == TaskState.RUNNING and task.attempt == attempt.attempt and task.node_id == node_id:
-            return task
+        if task.state == TaskState.RUNNING:
+            if task.attempt == attempt.attempt and task.node_id == node_id:
+                return task
+            elder = yield from _elder(task)
+            if elder is not None and elder.attempt == attempt.attempt and elder.node_id == node_id:
+                return elder.seen_as(task)
     raise StaleAttempt
+
+
+def _elder(task: TaskRow) -> Script[Elder | None]:
+    rows = yield Op("elders", (task.job_id,))
+    return next((Elder(*row) for row in rows if row[0] == task.task_id), None)
 
 
 def reducer_inputs(node_id: str, attempt: AttemptRef, after: int, limit: int) -> Script[list[ShuffleRow]]:
@@ -96,7 +105,11 @@ def get_task(job_id: str, task_id: int) -> Script[TaskRow]:
     rows = yield Op("tasks", (job_id, [task_id]))
     if not rows:
         raise NoSuchJob(f"The job {job_id} has no task {task_id}.")
-    return TaskRow(*rows[0])
+    task = TaskRow(*rows[0])
+    if task.state == TaskState.RUNNING and not task.node_id:
+        elder = yield from _elder(task)
+        return task if elder is None else elder.seen_as(task)
+    return task
 
 
 def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> Script[TaskPage]:

@@ -30,6 +30,7 @@ _SAVED = [
     "outputs_gone",
     "errors_gone",
     "byte_seconds",
+    "doubled",
 ]
 
 _SAVED_OF_TASK = [
@@ -58,6 +59,7 @@ class MemoryJobTables:
         self.phase_rows: dict[str, dict[int, list[Any]]] = {}
         self.chunks: dict[str, dict[int, list[Any]]] = {}
         self.task_rows: dict[str, dict[int, TaskRow]] = {}
+        self.elder_rows: dict[str, dict[int, tuple[Any, ...]]] = {}
         self.ready: dict[str, dict[tuple[str, int], int]] = {}
         self.shuffle: dict[str, dict[tuple[int, int, int], tuple[Any, ...]]] = {}
         self.output_rows: dict[str, dict[int, tuple[Any, ...]]] = {}
@@ -190,14 +192,31 @@ class MemoryJobTables:
         return list(islice(found, limit))
 
     def tasks_of_node(self, node_id: str) -> list[tuple[Any, ...]]:
-        return [row for row in self._running() if row.node_id == node_id]
+        elders = (
+            self.task_rows[job_id][row[0]]._replace(
+                attempt=row[1], node_id=row[2], epoch=row[3], leased_ms=row[4], slot=row[5]
+            )
+            for job_id, rows in self.elder_rows.items()
+            for row in rows.values()
+        )
+        return [row for row in (*self._running(), *elders) if row.node_id == node_id]
+
+    def elders(self, job_id: str) -> list[tuple[Any, ...]]:
+        return list(self.elder_rows.get(job_id, {}).values())
+
+    def elder_save(self, job_id: str, *row: Any) -> None:
+        self.elder_rows.setdefault(job_id, {})[row[0]] = row
+
+    def elder_delete(self, job_id: str, task_id: int) -> None:
+        del self.elder_rows[job_id][task_id]
 
     def tasks_of_job(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
         return list(islice((row for row in self._running() if row.job_id == job_id), limit))
 
     def is_slot(self, blob_id: str) -> bool:
         """Whether a running attempt may be writing that blob."""
-        return any(row.slot == blob_id for row in self._running())
+        elders = (row for rows in self.elder_rows.values() for row in rows.values())
+        return any(row.slot == blob_id for row in self._running()) or any(row[5] == blob_id for row in elders)
 
     def _running(self) -> Iterable[TaskRow]:
         return (row for rows in self.task_rows.values() for row in rows.values() if row.state == TaskState.RUNNING)

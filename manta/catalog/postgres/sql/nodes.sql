@@ -45,7 +45,8 @@ SELECT i FROM jsonb_array_elements_text($2::jsonb) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
    OR EXISTS (SELECT 1 FROM garbage WHERE node_no = $1 AND blob_id = decode(i, 'hex'))
    OR EXISTS (SELECT 1 FROM blobs WHERE blob_id = decode(i, 'hex') AND size IS NULL)
-   OR i IN (SELECT slot FROM tasks WHERE state = 2);
+   OR i IN (SELECT slot FROM tasks WHERE state = 2)
+   OR i IN (SELECT slot FROM elders WHERE slot IS NOT NULL);
 
 -- name: blobs_of_node
 SELECT b.blob_id, b.size, b.nodes FROM replicas r JOIN blobs b ON b.blob_id = r.blob_id

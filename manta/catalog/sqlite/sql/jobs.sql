@@ -9,21 +9,21 @@ SELECT job_id FROM jobs WHERE owner_id = ?1 AND idempotency = ?2;
 -- name: job_get
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds
+       byte_seconds, doubled
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds
+       byte_seconds, doubled
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_save
 UPDATE jobs SET state = ?1, ended_ms = ?2, input_ended = ?3, cancel_reason = ?4, cursor = ?5, next_task = ?6,
                 inputs = ?7, outputs = ?8, errors = ?9, running = ?10, in_place = ?11, moved = ?12, shuffled = ?13,
                 task_ms = ?14, tend = ?15, doomed = ?16, retry = ?17, outputs_gone = ?18,
-                errors_gone = ?19, byte_seconds = ?20
-WHERE job_id = ?21;
+                errors_gone = ?19, byte_seconds = ?20, doubled = ?21
+WHERE job_id = ?22;
 
 -- name: job_delete
 DELETE FROM jobs WHERE job_id = ?1;
@@ -31,7 +31,7 @@ DELETE FROM jobs WHERE job_id = ?1;
 -- name: jobs_page
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds
+       byte_seconds, doubled
 FROM jobs
 WHERE (?1 = '' OR owner_id = ?1) AND (?2 = '' OR state = ?2) AND (?3 = '' OR name = ?3) AND job_id < ?4 AND doomed = 0
 ORDER BY job_id DESC LIMIT ?5;
@@ -124,7 +124,13 @@ ORDER BY task_id LIMIT ?5;
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
        range_start, range_end
-FROM tasks INDEXED BY tasks_running WHERE state = 2 AND node_id = ?1 ORDER BY job_id, task_id;
+FROM tasks INDEXED BY tasks_running WHERE state = 2 AND node_id = ?1
+UNION ALL
+SELECT t.job_id, t.task_id, t.phase, t.state, e.attempt, e.node_id, e.epoch, e.leased_ms, t.faults, t.losses,
+       t.failures, e.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
+       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
+FROM elders e CROSS JOIN tasks t ON t.job_id = e.job_id AND t.task_id = e.task_id WHERE e.node_id = ?1
+ORDER BY 1, 2;
 
 -- name: tasks_of_job
 -- All that runs anywhere is little, beside the tasks of one job.
@@ -132,6 +138,18 @@ SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
        range_start, range_end
 FROM tasks INDEXED BY tasks_running WHERE state = 2 AND job_id = ?1 LIMIT ?2;
+
+-- name: elders
+SELECT task_id, attempt, node_id, epoch, leased_ms, slot FROM elders WHERE job_id = ?1;
+
+-- name: elder_save
+INSERT INTO elders (job_id, task_id, attempt, node_id, epoch, leased_ms, slot)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
+ON CONFLICT (job_id, task_id) DO UPDATE SET attempt = excluded.attempt, node_id = excluded.node_id,
+    epoch = excluded.epoch, leased_ms = excluded.leased_ms, slot = excluded.slot;
+
+-- name: elder_delete
+DELETE FROM elders WHERE job_id = ?1 AND task_id = ?2;
 
 -- name: inputs_end
 UPDATE tasks SET state = ?1 WHERE job_id = ?2 AND reducer = ?3 AND phase = -1 AND state = 0;

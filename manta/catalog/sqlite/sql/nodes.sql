@@ -42,7 +42,8 @@ SELECT i.value FROM json_each(?2) i
 WHERE EXISTS (SELECT 1 FROM replicas WHERE node_no = ?1 AND blob_id = unhex(i.value))
    OR EXISTS (SELECT 1 FROM garbage WHERE node_no = ?1 AND blob_id = unhex(i.value))
    OR EXISTS (SELECT 1 FROM blobs WHERE blob_id = unhex(i.value) AND size IS NULL)
-   OR i.value IN (SELECT slot FROM tasks INDEXED BY tasks_running WHERE state = 2);
+   OR i.value IN (SELECT slot FROM tasks INDEXED BY tasks_running WHERE state = 2)
+   OR i.value IN (SELECT slot FROM elders WHERE slot IS NOT NULL);
 
 -- name: blobs_of_node
 SELECT b.blob_id, b.size, b.nodes FROM replicas r JOIN blobs b ON b.blob_id = r.blob_id
