@@ -42,7 +42,9 @@ class PeerStore:
     def _entrusted(self, source: PeerSource) -> Iterator[Transport]:
         transport = self._transports.get(source.url)
         if transport is None:
-            transport = self._transports[source.url] = Transport(source.url, lambda _method, _target: _TOKEN.get())
+            transport = self._transports[source.url] = Transport(
+                source.url, lambda _method, _target, _body: _TOKEN.get()
+            )
         before = _TOKEN.set(source.token)
         try:
             yield transport

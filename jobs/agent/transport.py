@@ -40,7 +40,7 @@ class HttpGateway:
         path = f"/_manta/node/v1/{name}"
         body = pack(message)
         headers = {
-            token.HEADER: token.sign(self._key, "POST", path, self._clock.wall_s() + NODE_TOKEN_TTL_S),
+            token.HEADER: token.sign(self._key, "POST", path, self._clock.wall_s() + NODE_TOKEN_TTL_S, body),
             NODE_HEADER: self._node_id,
             "content-type": "application/msgpack",
             "content-length": str(len(body)),

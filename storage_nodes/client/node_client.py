@@ -31,7 +31,7 @@ class NodeClient:
         self.address = address
         self._wall_s = wall_s
         self._transport = Transport(address.url, self._token, timeout_s)
-        self._batcher = Batcher(lambda body: self._transport.call("POST", "/batch", body))
+        self._batcher = Batcher(lambda body: self._transport.call("POST", "/batch", body, covered=False))
 
     @property
     def node_id(self) -> str:
@@ -92,8 +92,8 @@ class NodeClient:
         await self._batcher.close()
         self._transport.close()
 
-    def _token(self, method: str, target: str) -> str:
-        return token.sign(self.address.key, method, target, self._wall_s() + NODE_TOKEN_TTL_S)
+    def _token(self, method: str, target: str, body: Buffer | None) -> str:
+        return token.sign(self.address.key, method, target, self._wall_s() + NODE_TOKEN_TTL_S, body)
 
 
 class PeerClient:
@@ -101,7 +101,7 @@ class PeerClient:
 
     def __init__(self, source: PeerSource, timeout_s: float = NODE_TIMEOUT_S) -> None:
         self.source = source
-        self._transport = Transport(source.url, lambda _method, _target: source.token, timeout_s)
+        self._transport = Transport(source.url, lambda _method, _target, _body: source.token, timeout_s)
 
     async def open_put(self, blob_id: str, size: int | None) -> BlobWriter:
         return await open_upload(self._transport, token.blob_path(blob_id), size)

@@ -12,8 +12,8 @@ from storage_nodes.client.connection import Connection, Head, connect
 from storage_nodes.messages import Refusal
 
 SWITCHING_PROTOCOLS = 101
-TokenFor = Callable[[str, str], str]
-"""(method, path and query) → the token to send with that call."""
+TokenFor = Callable[[str, str, Buffer | None], str]
+"""(method, path and query, body to be covered) → the token to send with that call."""
 
 
 class Transport:
@@ -30,10 +30,13 @@ class Transport:
         self._places = asyncio.Semaphore(NODE_CONNECTIONS_MAX)
         self._closed = False
 
-    async def call(self, method: str, target: str, body: Buffer = b"", timeout_s: float | None = None) -> bytes:
+    async def call(
+        self, method: str, target: str, body: Buffer = b"", timeout_s: float | None = None, *, covered: bool = True
+    ) -> bytes:
         """One call with a whole body each way; the reply's body. The node's own error, or NodeUnavailable."""
         async with self.exchange(timeout_s) as connection:
-            await self.begin(connection, method, target, {"content-length": str(len(body))}, body)
+            headers = {"content-length": str(len(body))}
+            await self.begin(connection, method, target, headers, body, covered=covered)
             return await self.finish(connection)
 
     async def upgrade(self, target: str, first: bytes, timeout_s: float) -> Connection:
@@ -70,9 +73,16 @@ class Transport:
             raise NodeUnavailable(f"The storage node at {self.url} failed: {error or 'timed out'}.") from None
 
     async def begin(
-        self, connection: Connection, method: str, target: str, headers: dict[str, str], body: Buffer = b""
+        self,
+        connection: Connection,
+        method: str,
+        target: str,
+        headers: dict[str, str],
+        body: Buffer = b"",
+        *,
+        covered: bool = False,
     ) -> None:
-        headers[token.HEADER] = self._token_for(method, target)
+        headers[token.HEADER] = self._token_for(method, target, body if covered else None)
         await connection.send_head(method, target, headers, body)
 
     async def finish(self, connection: Connection) -> bytes:

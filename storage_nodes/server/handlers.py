@@ -9,7 +9,7 @@ from aiohttp import web
 from manta.core.errors import EntityTooLarge, InvalidArgument, MantaError
 from manta.core.limits import DELETE_BATCH_MAX, LIST_PAGE_MAX, NODE_MESSAGE_MAX_BYTES, SMALL_BLOB_BYTES
 from manta.core.names import check_id
-from storage_nodes import messages
+from storage_nodes import messages, token
 from storage_nodes.api import Stored
 from storage_nodes.disk import durable
 from storage_nodes.disk.assembly import Assembler
@@ -152,7 +152,7 @@ class Handlers:
         return reply(stored)
 
     async def assemble(self, call: Call) -> web.StreamResponse:
-        wanted = messages.decode(await read_message(call.request), AssembleRequest)
+        wanted = messages.decode(await read_order(call.request), AssembleRequest)
         for piece in wanted.pieces:
             check_id(piece.blob_id)
         return reply(await self._assembler.assemble(call.blob_id, wanted.pieces))
@@ -177,7 +177,7 @@ class Handlers:
         return web.Response()
 
     async def delete(self, call: Call) -> web.StreamResponse:
-        wanted = messages.decode(await read_message(call.request), DeleteRequest)
+        wanted = messages.decode(await read_order(call.request), DeleteRequest)
         if len(wanted.blob_ids) > DELETE_BATCH_MAX:
             raise InvalidArgument(f"At most {DELETE_BATCH_MAX} blobs are deleted in one call.")
         for blob_id in wanted.blob_ids:
@@ -200,6 +200,13 @@ class Handlers:
 
 def reply(message: Message) -> web.Response:
     return web.Response(body=messages.encode(message))
+
+
+async def read_order(request: web.BaseRequest) -> bytes:
+    """The body of a call that tells the node what to do; AccessDenied unless its token covers it."""
+    body = await read_message(request)
+    token.check_body(request.headers[token.HEADER], body)
+    return body
 
 
 async def read_message(request: web.BaseRequest) -> bytes:

@@ -35,7 +35,7 @@ def started(node: NodeProcess) -> NodeProcess:
 
 
 def transport_of(node: NodeProcess) -> Transport:
-    return Transport(node.url, lambda method, target: token.sign(KEY, method, target, time.time() + 60))
+    return Transport(node.url, lambda method, target, _body: token.sign(KEY, method, target, time.time() + 60))
 
 
 async def test_two_nodes_read_the_same_ring(nodes: NewNode) -> None:

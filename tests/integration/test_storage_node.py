@@ -24,9 +24,10 @@ from manta.core.errors import (
 )
 from manta.core.limits import BLOCK_BYTES, MIB, SMALL_BLOB_BYTES
 from manta.core.peers import NodeAddress, PeerSource
-from storage_nodes import token
+from storage_nodes import messages, token
 from storage_nodes.api import BlobWriter, Piece, Stored
 from storage_nodes.client.node_client import NodeClient, PeerClient
+from storage_nodes.client.transport import Transport
 from storage_nodes.disk.layout import Layout
 from storage_nodes.disk.reader import VolumeReader
 from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, read_all, write_all
@@ -302,6 +303,27 @@ async def test_s1_a_peers_token_is_for_one_blob_and_purpose(node: NodeProcess, c
     await writer.commit()
     await reading.close()
     await writing.close()
+
+
+@pytest.mark.invariant("S1")
+async def test_s1_an_overheard_delete_deletes_nothing_else(node: NodeProcess, client: NodeClient) -> None:
+    doomed, kept = blob_id(), blob_id()
+    for name in (doomed, kept):
+        await client.put(name, b"data")
+    body, another = (messages.encode(messages.DeleteRequest([name])) for name in (doomed, kept))
+    heard = token.sign(KEY, "POST", "/delete", time.time() + 60, body)
+    uncovered = token.sign(KEY, "POST", "/delete", time.time() + 60)
+    for signed in (heard, uncovered):
+        listener = Transport(node.url, lambda _method, _target, _body, signed=signed: signed)
+        with pytest.raises(AccessDenied):
+            await listener.call("POST", "/delete", another)
+        listener.close()
+    assert (await client.stat(kept)).size == 4
+    listener = Transport(node.url, lambda _method, _target, _body: heard)
+    await listener.call("POST", "/delete", body)
+    listener.close()
+    with pytest.raises(NoSuchBlob):
+        await client.stat(doomed)
 
 
 @pytest.mark.invariant("S3")

@@ -18,6 +18,7 @@ from jobs.model.wire import (
     SlotsRequest,
     TaskResult,
     Usage,
+    pack,
     unpack,
 )
 from manta.catalog.records import Node
@@ -219,3 +220,14 @@ async def test_the_list_of_nodes_goes_on_being_read_after_a_failure_nobody_fores
             await again.wait()
     finally:
         await made.close()
+
+
+@pytest.mark.invariant("S1")
+async def test_s1_an_overheard_report_reports_nothing_else(gateway: RunningGateway, node: NodeSide) -> None:
+    lease = await leased(gateway, node)
+    empty = pack(ReportRequest("n1", "e", ()))
+    forged = pack(ReportRequest("n1", "e", (success(attempt(lease), [output(lease.slot.blob_id, ("n1",))]),)))
+    reply = await node.call("report", forged, signed_for=empty)
+    assert (reply.status, b"does not cover its body" in reply.body) == (403, True)
+    assert (await node.call("report", empty)).status == 200
+    assert (await node.call("report", forged)).status == 200

@@ -57,10 +57,11 @@ class NodeSide:
         self.node_id = node_id
         self.key = key
 
-    async def call(self, name: str, message: msgspec.Struct | bytes) -> Reply:
+    async def call(self, name: str, message: msgspec.Struct | bytes, *, signed_for: bytes | None = None) -> Reply:
+        """`signed_for`: the body that the token covers, where it is another one."""
         path = f"/_manta/node/v1/{name}"
         body = message if isinstance(message, bytes) else pack(message)
-        signed = token.sign(self.key, "POST", path, time.time() + 60)
+        signed = token.sign(self.key, "POST", path, time.time() + 60, body if signed_for is None else signed_for)
         head = (
             f"POST {path} HTTP/1.1\r\nHost: x\r\n{token.HEADER}: {signed}\r\nx-manta-node: {self.node_id}\r\n"
             f"Content-Length: {len(body)}\r\n\r\n"

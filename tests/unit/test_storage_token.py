@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage_nodes.token import blob_path, sign, verify
+from manta.core.errors import AccessDenied
+from storage_nodes.token import blob_path, check_body, sign, verify
 
 KEY = b"k" * 32
 NOW = 1_700_000_000.0
@@ -32,6 +33,21 @@ def test_s1_expired_and_foreign_keys_are_refused() -> None:
     assert not verify(KEY, "GET", target, token, NOW)
     assert not verify(b"x" * 32, "GET", target, token, NOW - 1)
     assert verify(KEY, "GET", target, token, NOW - 1)
+
+
+@pytest.mark.invariant("S1")
+@given(methods, targets, st.binary(max_size=40), st.binary(max_size=40))
+def test_s1_a_token_for_a_message_allows_no_other_body(method: str, target: str, body: bytes, other: bytes) -> None:
+    token = sign(KEY, method, target, NOW + 10, body)
+    assert verify(KEY, method, target, token, NOW)
+    check_body(token, body)
+    if other != body:
+        with pytest.raises(AccessDenied):
+            check_body(token, other)
+        swapped = ".".join([*token.split(".")[:2], sign(b"x", "", "", 0, other).split(".")[2], token.split(".")[3]])
+        assert not verify(KEY, method, target, swapped, NOW)
+    with pytest.raises(AccessDenied):
+        check_body(sign(KEY, method, target, NOW + 10), body)
 
 
 @pytest.mark.invariant("S1")

@@ -67,8 +67,11 @@ async def listing(context: Context, request: Request) -> Response:
 async def _read(context: Context, request: Request, kind: type[NodeMessage]) -> NodeMessage:
     """The message, once the node has proved that it is the one it names."""
     node_id = request.headers.get(NODE_HEADER, "")
-    await context.extra(NodeKeys).check(node_id, request.raw_path, request.headers.get(token.HEADER, ""))
-    message = unpack(await request.body.read(NODE_MESSAGE_MAX_BYTES), kind)
+    signed = request.headers.get(token.HEADER, "")
+    await context.extra(NodeKeys).check(node_id, request.raw_path, signed)
+    body = await request.body.read(NODE_MESSAGE_MAX_BYTES)
+    token.check_body(signed, body)
+    message = unpack(body, kind)
     if message.node_id != node_id:
         raise AccessDenied("The message names another node than its sender.")
     return message
