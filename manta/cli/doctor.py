@@ -2,6 +2,8 @@
 
 import errno
 import os
+import platform
+import re
 import shutil
 import tempfile
 import time
@@ -22,6 +24,8 @@ from manta.core.limits import CLOCK_SKEW_S, RESERVE_FRACTION, RESERVE_MIN_BYTES
 from manta.sdk import find_session
 
 _CLOCK_WARN_S = 60.0
+_SYNCFS_KERNEL = (5, 8)
+"""Before it, syncfs succeeds although a write-back has failed: https://man7.org/linux/man-pages/man2/sync.2.html"""
 
 
 def doctor(
@@ -64,6 +68,7 @@ def _disk(data: Path) -> list[Finding]:
         ),
         _extended_attributes(folder),
         _sync_time(folder),
+        syncfs_errors(platform.release()),
     ]
 
 
@@ -93,6 +98,13 @@ def _sync_time(folder: Path) -> Finding:
     median_ms = sorted(times)[len(times) // 2]
     remedy = "Each PUT waits for syncs: a disk with a power-safe cache makes them faster."
     return Finding("fsync", median_ms < 50, f"{median_ms:.1f} ms", remedy, required=False)
+
+
+def syncfs_errors(release: str) -> Finding:
+    """Whether `syncfs`, by which nodes sync small objects behind their journal, says when a write failed."""
+    version = tuple(int(number) for number in re.findall(r"\d+", release)[:2])
+    remedy = "Start the store with --no-journal: each small object is then synced by itself, errors included."
+    return Finding("syncfs reports errors", version >= _SYNCFS_KERNEL, f"kernel {release}", remedy, required=False)
 
 
 def _catalog(data: Path) -> list[Finding]:
