@@ -38,6 +38,7 @@ test-slow: setup
 bench: setup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.jobs
+	$(BIN)/python -m benchmarks.tenants
 
 lock: setup
 	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml
