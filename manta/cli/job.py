@@ -1,6 +1,7 @@
 """`manta job …`: submit, feed, watch and read jobs."""
 
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -247,7 +248,7 @@ def share(job: JobId) -> None:
     """Print a job as one HTML page that stands alone: `manta job share JOB > page.html`."""
     with connect() as store:
         found = store.job(job)
-        output.line(page(found.status(), found.outputs(), found.errors()).rstrip())
+        output.line(page(found.status(), found.tasks(), found.outputs(), found.errors(), time.time()).rstrip())
 
 
 @app.command()

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from html import escape
 from itertools import islice
 
+from manta.cli.job_tasks import moment_s
+from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
 from manta.sdk.jobs import JobStatus, Line, PhaseStatus
 
@@ -20,30 +22,42 @@ pre, code { font: 13px/1.45 ui-monospace, monospace; } pre { background: var(--p
   margin: .4rem 0; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
 table { border-collapse: collapse; width: 100%; } td, th { text-align: left; padding: .3rem .6rem .3rem 0;
   border-bottom: 1px solid var(--line); vertical-align: top; overflow-wrap: anywhere; } td.n { white-space: nowrap; }
-dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9rem, 1fr)); gap: .8rem; margin: 1rem 0; }
+dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.6rem, 1fr)); gap: .8rem; margin: 1rem 0; }
 dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 1.15rem; }
 .bar { display: flex; height: .6rem; border-radius: 3px; overflow: hidden; background: var(--wait); margin: .4rem 0; }
 .good { background: var(--good); } .bad { background: var(--bad); } .failed { color: var(--bad); }
 """
 
 
-def page(status: JobStatus, outputs: Iterable[Line], errors: Iterable[Line]) -> str:
-    """The document: what the job was, how its phases went, its failures, its outputs; LINES_MAX of each at most."""
+def page(
+    status: JobStatus, tasks: Iterable[Line], outputs: Iterable[Line], errors: Iterable[Line], now_s: float
+) -> str:
+    """The document: what the job was, how its phases went and when, its failures, its outputs; LINES_MAX of these.
+
+    `now_s`: the time, seconds since the epoch, for a job that still runs.
+    """
+    began_s, ended_s = moment_s(status.created) or now_s, moment_s(status.ended) or now_s
     name = status.name or f"Job {status.id}"
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title>',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">",
-        f"<style>{_STYLE}</style><h1>{escape(name)}</h1>",
-        f'<p class="soft">{escape(status.id)} · {escape(status.state)} · {escape(status.created or "")}'
-        f" to {escape(status.ended or 'now')}</p>",
+        f"<style>{_STYLE}{STYLE}</style><h1>{escape(name)}</h1>",
+        f'<p class="soft">{escape(status.id)} · {escape(status.state)} · {_moment(status.created)}'
+        f" to {_moment(status.ended) or 'now'} UTC</p>",
         _totals(status),
         "<h2>Phases</h2>",
         *(_phase(number, phase) for number, phase in enumerate(status.phases)),
+        timeline(tasks, began_s, ended_s),
         _failures(errors, status.errors),
         _outputs(outputs, status.outputs),
     ]
     return "\n".join(part for part in parts if part) + "\n"
+
+
+def _moment(text: str | None) -> str:
+    """`2026-11-30 12:00:00` of the store's form."""
+    return escape(text[:19].replace("T", " ")) if text else ""
 
 
 def _totals(status: JobStatus) -> str:
@@ -55,6 +69,7 @@ def _totals(status: JobStatus) -> str:
         "input moved": size_text(status.input_bytes_moved),
         "shuffled": size_text(status.shuffle_bytes_moved),
         "task seconds": f"{status.task_seconds:,.1f}",
+        "memory used": f"{status.byte_seconds / (1 << 30) / 3600:,.3f} GiB h",
     }
     return "<dl>" + "".join(f"<div><dt>{name}</dt><dd>{value}</dd></div>" for name, value in facts.items()) + "</dl>"
 

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from manta.core.errors import ServiceUnavailable
-from manta.core.limits import JOB_PAGE_LINES
+from manta.core.limits import JOB_PAGE_LINES, JOB_PAGE_LINES_MAX
 from manta.sdk.transport import PATIENCE_S, Transport
 
 _POLL_S = 10
@@ -155,7 +155,7 @@ class Job:
 
     def tasks(self, *, state: str | None = None) -> Iterator[Line]:
         """Each task so far, where and when it ran. `state`: only those in it (ready, running, committed, failed …)."""
-        return self._lines("tasks", state=state)
+        return self._lines("tasks", limit=JOB_PAGE_LINES_MAX, state=state)
 
     def stderr(self, task: int) -> bytes:
         """What the task wrote to stderr: its last 64 KiB."""
@@ -165,13 +165,13 @@ class Job:
         """What the task says on stderr as it says it, until it has ended."""
         return self._transport.stream(f"/jobs/{self.id}/tasks/{task}/stderr", {"follow": "1"})
 
-    def _lines(self, what: str, after: int = 0, **more: str | None) -> Iterator[Line]:
+    def _lines(self, what: str, after: int = 0, *, limit: int = JOB_PAGE_LINES, **more: str | None) -> Iterator[Line]:
         while True:
-            query = {"after": after, "limit": JOB_PAGE_LINES, **more}
+            query = {"after": after, "limit": limit, **more}
             content = self._transport.call("GET", f"/jobs/{self.id}/{what}", query=query)
             lines = [msgspec.json.decode(line) for line in content.splitlines() if line]
             yield from lines
-            if len(lines) < JOB_PAGE_LINES:
+            if len(lines) < limit:
                 return
             after = lines[-1]["seq"]
 

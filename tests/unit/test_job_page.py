@@ -1,15 +1,20 @@
 """The page of a job: it stands alone, and nothing in a job becomes markup."""
 
+import re
+from datetime import UTC, datetime
 from html.parser import HTMLParser
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.cli.job_page import LINES_MAX, page
+from manta.cli.job_timeline import BARS_MAX, NODES_MAX, timeline
 from manta.sdk.jobs import JobStatus, PhaseStatus, TaskCounts
 
 _TAGS = {"html", "meta", "title", "style", "h1", "h2", "p", "dl", "div", "dt", "dd", "b", "span", "pre", "table"}
-_TAGS |= {"tr", "th", "td"}
+_TAGS |= {"tr", "th", "td", "h3", "svg", "rect", "line", "text", "i"}
+_DRAWN = {"viewbox", "role", "x", "x1", "x2", "y", "y1", "y2", "width", "height", "rx"}
 
 
 class _Tags(HTMLParser):
@@ -27,10 +32,24 @@ def _job(text: str) -> JobStatus:
     )
 
 
+def _time(moment_s: float | None) -> str | None:
+    return None if moment_s is None else datetime.fromtimestamp(moment_s, UTC).isoformat()
+
+
+def _task(number: int, began_s: float, ended_s: float | None, state: str = "committed", **more: Any) -> dict[str, Any]:
+    given = {
+        "task": number, "phase": 0, "state": state, "attempt": 1, "node": "n1", "input": "b/k",
+        "leased": _time(began_s),
+        "started": None if ended_s is None else _time(began_s), "ended": _time(ended_s), "earlier": [],
+    }  # fmt: skip
+    return given | more
+
+
 def _tags(text: str) -> list[tuple[str, tuple[str, ...]]]:
     error = {"input": text, "code": text, "message": text, "stderr": text + ".", "node": text}
     parser = _Tags()
-    parser.feed(page(_job(text), [{"bucket": text, "key": text, "size": 7}], [error]))
+    output = {"bucket": text, "key": text, "size": 7}
+    parser.feed(page(_job(text), [_task(1, 0, 1, input=text, node=text)], [output], [error], 100.0))
     return parser.tags
 
 
@@ -42,7 +61,7 @@ def test_nothing_in_a_job_becomes_markup(text: str) -> None:
 def test_nothing_is_loaded_from_elsewhere() -> None:
     tags = _tags("x")
     assert {tag for tag, _ in tags} <= _TAGS
-    assert {name for _, names in tags for name in names} <= {
+    assert {name for _, names in tags for name in names} - _DRAWN <= {
         "lang",
         "charset",
         "name",
@@ -51,7 +70,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
         "style",
         "class",
     }
-    text = page(_job("x"), [], [])
+    text = page(_job("x"), [_task(1, 0, 1)], [], [], 100.0)
     assert "url(" not in text
     assert "default-src 'none'" in text
 
@@ -59,6 +78,57 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 def test_a_page_is_bounded_and_says_so() -> None:
     lines = ({"bucket": "b", "key": str(number), "size": 1} for number in range(5000))
     status = JobStatus("j", "done", outputs=5000)
-    text = page(status, lines, [])
+    text = page(status, [], lines, [], 100.0)
     assert f"The first {LINES_MAX:,} of 5,000." in text
     assert text.count("s3://b/") == LINES_MAX
+
+
+def _bars(text: str) -> list[tuple[str, float, float, float]]:
+    """(class, x, y, width) of each bar."""
+    found = re.findall(r'<rect class="([^"]+)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', text)
+    return [(kind, float(x), float(y), float(width)) for kind, x, y, width in found]
+
+
+def test_attempts_lie_where_and_when_they_ran() -> None:
+    lost = {"attempt": 1, "node": "n2", "started": _time(10), "ended": _time(30), "why": "NodeLost"}
+    tasks = [
+        _task(1, 10, 20),
+        _task(2, 15, 35, "failed"),
+        _task(3, 20, 30, "committed", phase=1),
+        _task(4, 50, 60, attempt=2, earlier=[lost]),
+        _task(5, 80, None, "running"),
+        _task(6, 0, None, "ready", node=None),
+    ]
+    text = timeline(tasks, 10, 110)
+    assert text.index(">n1<") < text.index(">n2<")
+    first, second = text.split(">n2<")
+    assert _bars(first) == [
+        ("p0", 0, 1, 96), ("p1", 96, 1, 96), ("p0", 384, 1, 96), ("p0 now", 672, 1, 288), ("no", 48, 10, 192)
+    ]  # fmt: skip
+    assert _bars(second) == [("lost", 0, 1, 192)]
+    assert "task 4, attempt 1, NodeLost, 20s: b/k" in second
+
+
+def test_a_nodes_clock_that_differs_draws_nothing_outside() -> None:
+    text = timeline([_task(1, 0, 20), _task(2, 90, 500), _task(3, 700, 800)], 10, 110)
+    assert all(x >= 0 and x + width <= 961 for _, x, _, width in _bars(text))
+    assert len(_bars(text)) == 3
+    assert timeline([], 10, 110) == ""
+    assert timeline([_task(1, 5, 5)], 5, 5)
+
+
+def test_many_attempts_are_drawn_by_how_many_ran_at_a_time() -> None:
+    many = 20 * BARS_MAX
+    tasks = (_task(n, 10 + n % 50, 11 + n % 50, "failed" if n % 3 == 0 else "committed") for n in range(many))
+    text = timeline(tasks, 10, 110)
+    assert f"{many:,} attempts" in text
+    assert f"at most {many / 50:.1f} at a time" in text
+    assert len(text) < 60_000
+    good = text.count('<rect class="p0"')
+    assert (good, text.count('<rect class="no"')) == (120, 120), "half of the time, and of 240 columns"
+
+
+def test_many_nodes_are_bounded_and_told() -> None:
+    text = timeline([_task(n, 10, 20, node=f"n{n}") for n in range(NODES_MAX + 7)], 10, 110)
+    assert text.count("<svg") == NODES_MAX
+    assert "not shown: 7." in text
