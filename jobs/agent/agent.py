@@ -7,6 +7,7 @@ from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 
 from jobs.agent.attempt import Attempt
+from jobs.agent.batches import BatchRunner
 from jobs.agent.counters import Counters
 from jobs.agent.doors import SandboxWithDoors
 from jobs.agent.furnisher import Furnisher
@@ -67,7 +68,8 @@ class Agent:
         furnisher = Furnisher(node_id, caller, self._objects, self._images)
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
         self._lanes = Lanes(
-            lanes, sandbox, furnisher, runner, clock, self.counters, self._on_result, self._on_change
+            lanes, sandbox, furnisher, BatchRunner(runner, self._outputs), clock, self.counters, self._on_result,
+            self._on_change,
         )  # fmt: skip
         self.sessions = Sessions(sandbox, store, self._objects, clock, lambda: self._lanes.unavailable)
         epoch = secrets.token_hex(8)
@@ -134,7 +136,7 @@ class Agent:
         return self._lanes.hungry or any(not self._lanes.works_for(job_id) for job_id in job_ids)
 
     def _discard(self, result: TaskResult) -> None:
-        for output in result.outputs:
+        for output in (*result.outputs, *(output for one in result.members for output in one.outputs)):
             if output.blob_id is not None:
                 self._spawn(self._outputs.discard(output.blob_id))
 

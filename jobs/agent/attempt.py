@@ -5,7 +5,9 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
-from jobs.model.wire import AttemptRef, PhaseSpec, TaskLease
+from msgspec import structs
+
+from jobs.model.wire import AttemptRef, BatchInput, PhaseSpec, TaskLease
 from jobs.sandbox.api import Zone
 
 _KILL_AGAIN_S: Final = 0.2
@@ -32,8 +34,24 @@ class Attempt:
     zone: Zone | None = None
     worker: asyncio.Task[None] | None = None
 
+    is_further: bool = False
+    """Its output is not the one that the task's own slot is for."""
+
     def __post_init__(self) -> None:
         self.ref = AttemptRef(self.lease.job_id, self.lease.task_id, self.lease.attempt)
+
+    @property
+    def number(self) -> int:
+        """By which its stderr and its outputs are named: the task's, or that of the input of a batch."""
+        return self.lease.task_id
+
+    def of_input(self, one: BatchInput) -> "Attempt":
+        """The part of a batch that runs for this input, with the rights of the whole."""
+        is_further = one.slot.blob_id != self.lease.slot.blob_id
+        lease = structs.replace(self.lease, task_id=one.number, input=one.input, slot=one.slot, batch=())
+        part = Attempt(lease, self.spec, is_further=is_further)
+        part.ref = self.ref
+        return part
 
     @property
     def group(self) -> tuple[str, int]:

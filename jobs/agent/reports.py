@@ -71,8 +71,7 @@ class Reports:
 
     async def flush(self) -> bool:
         """One call with what is pending. False when no gateway took it: everything stays for the next call."""
-        size = 1 if self._one_by_one else REPORT_BATCH_MAX
-        batch = tuple(self._pending.values())[:size]
+        batch = self._next_batch()
         if not batch:
             return True
         again = {result.attempt for result in batch} & self._sent
@@ -88,6 +87,17 @@ class Reports:
         self._one_by_one = False
         self._acknowledged(batch, set(reply.stale) - again)
         return True
+
+    def _next_batch(self) -> tuple[TaskResult, ...]:
+        """As many as one report takes, counted by inputs."""
+        room = 1 if self._one_by_one else REPORT_BATCH_MAX
+        batch: list[TaskResult] = []
+        for result in self._pending.values():
+            room -= result.weight
+            if room < 0 and batch:
+                break
+            batch.append(result)
+        return tuple(batch)
 
     async def _until_due(self) -> None:
         while not self._pending:
@@ -123,6 +133,6 @@ class Reports:
         _LOG.error("The gateway refused the result of %s: %s", result.attempt, error.message)
         held = result.attempt in self._pending
         self.lose(result.attempt)
-        if held and (result.outputs or result.failure is None):
+        if held and (result.outputs or result.members or result.failure is None):
             failure = infrastructure_failure(f"The task's result was refused: {error.message}")
-            self.add(msgspec.structs.replace(result, outputs=(), stderr=b"", failure=failure))
+            self.add(msgspec.structs.replace(result, outputs=(), stderr=b"", failure=failure, members=()))

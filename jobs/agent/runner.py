@@ -78,12 +78,16 @@ class Runner:
         if len(blobs) > 1:
             self._start(self._store.check_ahead(blobs))
 
+    def begin(self) -> tuple[int, InputBytes]:
+        """When an attempt begins, and what it has read."""
+        return self._now_ms(), InputBytes()
+
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
         """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`.
 
         A range in which no line begins is not run: it has succeeded without an output.
         """
-        ended = Ended(self._now_ms(), InputBytes())
+        ended = Ended(*self.begin())
         blob = None
         if attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
             try:
@@ -97,7 +101,7 @@ class Runner:
         stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
         stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
         stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
-        self._stderr.watch(attempt.ref.job_id, attempt.ref.task_id, stderr.tail)
+        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr.tail)
         task = TaskSpec(
             command=attempt.spec.exec,
             env=task_environment(environment, attempt.spec, attempt.lease, ended.lines),
@@ -116,7 +120,7 @@ class Runner:
             if ended.programs is not None:
                 await ended.programs.outputs.discard()
             stderr.close()
-            self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
+            self._stderr.forget(attempt.ref.job_id, attempt.number)
             if isinstance(error, SandboxUnavailable):
                 raise ZoneBroken(error.message) from error
             raise
@@ -128,7 +132,7 @@ class Runner:
         """The result to report, once the output is durable everywhere it has to be."""
         if ended.end is not None:
             first = attempt.lease.attempt <= 1
-            self._stderr.keep(attempt.ref.job_id, attempt.ref.task_id, ended.stderr, first_attempt=first)
+            self._stderr.keep(attempt.ref.job_id, attempt.number, ended.stderr, first_attempt=first)
         failure = _failure(attempt, ended)
         outputs: tuple[Output, ...] = ()
         if ended.stdout is not None and failure is None:
@@ -147,7 +151,7 @@ class Runner:
 
     async def abandon(self, attempt: Attempt, ended: Ended) -> None:
         """Forget an attempt whose lease was lost, with what it wrote."""
-        self._stderr.forget(attempt.ref.job_id, attempt.ref.task_id)
+        self._stderr.forget(attempt.ref.job_id, attempt.number)
         if ended.stdout is not None:
             await ended.stdout.discard()
         if ended.programs is not None:
@@ -217,7 +221,8 @@ class Runner:
             captured = await stdout.finish()
             if _failure(attempt, ended) is not None:
                 return ()
-            outputs = (await self._outputs.store(attempt.ref, attempt.lease.slot, captured),)
+            stored = await self._outputs.store(attempt.ref, attempt.lease.slot, captured, further=attempt.is_further)
+            outputs = (stored,)
         if ended.programs is not None:
             outputs += await ended.programs.outputs.store()
         self._counters.output_bytes += sum(output.size for output in outputs if output.version_id is None)

@@ -15,16 +15,16 @@ from manta.core.errors import BadRequest, InvalidArgument, MantaError
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
 _PHASE = (
     *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
-    "split",
+    *("split", "batch"),
 )
-_PHASE_LATER = ("program", "cpus", "batch")
+_PHASE_LATER = ("program", "cpus")
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
 class Phase(msgspec.Struct, frozen=True):
     """One phase. Sizes in bytes, times in seconds; `count` is the number of reducers (1 for a map phase).
 
-    `split_bytes`: a larger input of a map phase becomes several tasks.
+    `split_bytes`: a larger input of a map phase becomes several tasks. `batch`: small inputs that one task takes.
     """
 
     kind: TaskKind
@@ -39,6 +39,12 @@ class Phase(msgspec.Struct, frozen=True):
     assets: tuple[ObjectName, ...] = ()
     split_bytes: int | None = None
     image: ObjectName | None = None
+    batch: int = 1
+
+    @property
+    def task_timeout_s(self) -> float:
+        """The longest that a task takes: `timeout_s` is of each input of a batch."""
+        return self.timeout_s * self.batch
 
     def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
         """What an agent is told of this phase."""
@@ -152,6 +158,7 @@ def _phase(value: object, number: int) -> Phase:
         assets=parse_assets(value.get("assets"), where),
         split_bytes=_split(value, kind, where),
         image=parse_image(value.get("image"), where),
+        batch=_batch(value, kind, where),
     )
 
 
@@ -192,6 +199,15 @@ def _split(value: Mapping[str, object], kind: TaskKind, where: str) -> int | Non
     if not limits.SPLIT_MIN_BYTES <= size <= limits.OBJECT_MAX_BYTES:
         raise InvalidArgument(f"`split` lies between {limits.SPLIT_MIN_BYTES >> 10}K and the size of any object.")
     return size
+
+
+def _batch(value: Mapping[str, object], kind: TaskKind, where: str) -> int:
+    batch = _whole(value, "batch", 1, limits.BATCH_INPUTS_MAX) or 1
+    if batch > 1 and kind is TaskKind.REDUCE:
+        raise InvalidArgument(f"`batch` of {where} is for map phases: a reducer reads all that it is given.")
+    if batch * _timeout(value) > limits.TASK_TIMEOUT_MAX_S:
+        raise InvalidArgument(f"`batch` of {where} times its `timeout`, which is of each input, is more than 7d.")
+    return batch
 
 
 def _timeout(value: Mapping[str, object]) -> float:

@@ -72,6 +72,14 @@ class OutputSlot(msgspec.Struct, frozen=True):
     copies: tuple[PeerSource, ...] = ()
 
 
+class BatchInput(msgspec.Struct, frozen=True):
+    """One input of a batch: run, reported and named by its own number."""
+
+    number: int
+    input: InputRef
+    slot: OutputSlot
+
+
 class TaskLease(msgspec.Struct, frozen=True):
     """One attempt of one task, granted to this node. `input` is for map tasks; reducers page theirs by /inputs."""
 
@@ -83,6 +91,8 @@ class TaskLease(msgspec.Struct, frozen=True):
     input: InputRef | None = None
     reducer: int = 0
     """Number of this reducer, from 0."""
+    batch: tuple[BatchInput, ...] = ()
+    """With these, the task runs for each of them, one after another; `input` is the first of them."""
 
 
 class AttemptRef(msgspec.Struct, frozen=True):
@@ -168,13 +178,21 @@ class Failure(msgspec.Struct, frozen=True):
 
 
 class TaskResult(msgspec.Struct, frozen=True):
-    """`failure` is None for success. `stderr` is the tail for the error record; the whole stays on the node."""
+    """`failure` is None for success. `stderr` is the tail for the error record; the whole stays on the node.
+
+    Of a batch `members` are the results of its inputs, by their numbers, and `failure` is what kept all from running.
+    """
 
     attempt: AttemptRef
     usage: Usage
     outputs: tuple[Output, ...] = ()
     failure: Failure | None = None
     stderr: bytes = b""
+    members: tuple["TaskResult", ...] = ()
+
+    @property
+    def weight(self) -> int:
+        return max(1, len(self.members))
 
 
 class ReportRequest(msgspec.Struct, frozen=True):

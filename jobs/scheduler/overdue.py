@@ -33,7 +33,7 @@ class Overdue:
             return
         try:
             one.phase = (await self._jobs.get_task(one.ref.job_id, one.ref.task_id)).phase
-            one.timeout_s = (await self._jobs.get_job(one.ref.job_id)).plan.phases[one.phase].timeout_s
+            one.timeout_s = (await self._jobs.get_job(one.ref.job_id)).plan.phases[one.phase].task_timeout_s
         except NoSuchJob:
             one.since_s = self._clock.monotonic_s()
 

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from jobs.model.wire import (
     AttemptRef,
+    BatchInput,
     InputRef,
     InputsReply,
     InputsRequest,
@@ -31,7 +32,7 @@ from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
 from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
-from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred
+from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred, TaskRow
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock
@@ -238,9 +239,9 @@ class Scheduler:
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
-            lease = self._lease_of(grant, request.node_id, spec.timeout_s)
+            lease = self._lease_of(grant, request.node_id, spec.task_timeout_s)
             ref = AttemptRef(lease.job_id, lease.task_id, lease.attempt)
-            self._attempts.granted(request.node_id, ref, task.phase, spec.timeout_s, self._clock.monotonic_s())
+            self._attempts.granted(request.node_id, ref, task.phase, spec.task_timeout_s, self._clock.monotonic_s())
             leases.append(lease)
         if not request.reserve:
             self._deliveries.granted(
@@ -250,16 +251,27 @@ class Scheduler:
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 
     def _lease_of(self, grant: Granted, node_id: str, timeout_s: float) -> TaskLease:
+        """A batch gets a slot for each input: the first is its own, the others are further ones (see `slots`)."""
         task = grant.task
-        reads = None
-        if task.bucket:
-            reads = InputRef(task.bucket, task.key, task.size, task.blob_id, range=task.range)
-        slot = OutputSlot(task.slot or "", self._placement.copies(task.slot or "", node_id, _ttl_s(timeout_s)))
-        return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer)
+        batch: tuple[BatchInput, ...] = ()
+        slots = [task.slot or ""]
+        if task.members is not None:
+            born_ms = int((self._clock.wall_s() + timeout_s) * 1000)
+            slots += [self._make_id(born_ms) for _ in range(task.weight - 1)]
+            batch = tuple(
+                BatchInput(one.task_id, _input_of(one), self._slot(slot, node_id, timeout_s))
+                for one, slot in zip(task.inputs, slots, strict=True)
+            )
+        reads = batch[0].input if batch else _input_of(task) if task.bucket else None
+        slot = self._slot(slots[0], node_id, timeout_s)
+        return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer, batch)
+
+    def _slot(self, blob_id: str, node_id: str, timeout_s: float) -> OutputSlot:
+        return OutputSlot(blob_id, self._placement.copies(blob_id, node_id, _ttl_s(timeout_s)))
 
     async def report(self, request: ReportRequest) -> ReportReply:
         """Commits what is current, names what is not. BadRequest for a batch beyond limits.REPORT_BATCH_MAX."""
-        if len(request.results) > limits.REPORT_BATCH_MAX:
+        if sum(result.weight for result in request.results) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         stirred = await self.jobs.report(request.node_id, request.results)
         for result in request.results:
@@ -301,7 +313,7 @@ class Scheduler:
 
     async def _further_slots(self, request: SlotsRequest) -> SlotsReply:
         task, _, plan = await self.jobs.attempt_rights(request.node_id, request.attempt)
-        timeout_s = plan.phases[task.phase].timeout_s
+        timeout_s = plan.phases[task.phase].task_timeout_s
         born_ms = int((self._clock.wall_s() + timeout_s) * 1000)
         ids = [self._make_id(born_ms) for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX))]
         ttl_s = _ttl_s(timeout_s)
@@ -365,6 +377,10 @@ class Scheduler:
         gone = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
         if gone:
             self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
+
+
+def _input_of(task: TaskRow) -> InputRef:
+    return InputRef(task.bucket, task.key, task.size, task.blob_id, range=task.range)
 
 
 def _ttl_s(timeout_s: float) -> float:

@@ -1,7 +1,10 @@
 """What the catalog records of jobs: rows as they come from any engine, and the values callers get. Times are ms."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+import msgspec
 
 from jobs.model.document import JobPlan
 from jobs.model.ranges import Range
@@ -14,6 +17,37 @@ ANY_NODE = ""
 
 INPUT_ONLY = -1
 """The phase of rows that only record an input, where the first phase reduces."""
+
+
+class Member(msgspec.Struct, frozen=True, array_like=True):
+    """An input of a batch. `number` is kept for it: the task's number, should it get a task of its own."""
+
+    number: int
+    bucket: str
+    key: str
+    version_id: str
+    size: int
+    blob_id: str | None
+    first_input: str
+
+
+_MEMBERS = msgspec.msgpack.Decoder(list[Member])
+
+
+def unpack_members(members: bytes) -> list[Member]:
+    return _MEMBERS.decode(members)
+
+
+def pack_members(members: Sequence["Member | TaskRow"]) -> bytes:
+    return msgspec.msgpack.encode(
+        [
+            (
+                one.number if isinstance(one, Member) else one.task_id, one.bucket, one.key, one.version_id, one.size,
+                one.blob_id, one.first_input,
+            )
+            for one in members
+        ]
+    )  # fmt: skip
 
 
 class TaskRow(NamedTuple):
@@ -49,6 +83,26 @@ class TaskRow(NamedTuple):
     """JSON, see `job_scripts.attempts`."""
     range_start: int = 0
     range_end: int = 0
+    members: bytes | None = None
+    """The inputs of a batch, packed; its own input is the first of them."""
+
+    @property
+    def inputs(self) -> "list[TaskRow]":
+        """One row for each input; those of a batch as if each had a task of its own."""
+        if self.members is None:
+            return [self]
+        return [
+            self._replace(
+                task_id=one.number, bucket=one.bucket, key=one.key, version_id=one.version_id, size=one.size,
+                blob_id=one.blob_id, first_input=one.first_input, members=None,
+            )
+            for one in unpack_members(self.members)
+        ]  # fmt: skip
+
+    @property
+    def weight(self) -> int:
+        """How many inputs it counts for."""
+        return 1 if self.members is None else len(unpack_members(self.members))
 
     @property
     def progress(self) -> Progress:
@@ -219,12 +273,12 @@ class Line:
 class FoundInputs:
     """A page of inputs as a job would find them, and how many it could not read.
 
-    `tasks` of a map phase: (bytes it reads, nodes that hold them, whether it is the first of its input).
+    `tasks` of a map phase: (bytes it reads, nodes that hold them, inputs that begin in it).
 
     The next page begins at spec number `position`, behind the key `after`.
     """
 
-    tasks: tuple[tuple[int, tuple[str, ...], bool], ...]
+    tasks: tuple[tuple[int, tuple[str, ...], int], ...]
     unreadable: dict[str, int]
     position: int
     after: str

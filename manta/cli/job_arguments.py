@@ -19,10 +19,11 @@ _PHASE_OPTIONS = {
     "--image": "image",
     "--env": "env",
     "--split": "split",
+    "--batch": "batch",
     "--retries": "retries",
 }
 _JOB_OPTIONS = {"--name": "name", "--output": "output", "--max-errors": "max_errors"}
-_INTEGERS = {"count", "max_errors", "retries"}
+_INTEGERS = {"batch", "count", "max_errors", "retries"}
 USAGE = "manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD] [--name N] [--output s3://B/P/] INPUT…"
 
 

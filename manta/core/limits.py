@@ -182,6 +182,12 @@ SPLIT_MIN_BYTES: Final = 64 * KIB
 """The smallest `split` of a map phase."""
 SPLIT_RANGES_MAX: Final = 4096
 """Ranges of one object; of one that would have more, each is larger."""
+BATCH_INPUTS_MAX: Final = 256
+"""The largest `batch` of a map phase; a report never has more inputs than this either."""
+BATCH_INPUT_MAX_BYTES: Final = MIB
+"""A larger input has a task of its own."""
+BATCH_MAX_INPUT_BYTES: Final = 64 * MIB
+"""Of the inputs of one task together."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000

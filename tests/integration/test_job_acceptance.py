@@ -330,3 +330,21 @@ def test_an_object_without_newlines_is_read_by_one_task(store: Store) -> None:
     job = _split_totals(store, "s3://large/one-line.bin", b"z" * 300_000, "64K")
     assert len(list(job.outputs())) == 1
     assert job.status().phases[0].tasks.committed == 5
+
+
+@pytest.mark.invariant("J1", "J3")
+def test_batches_change_nothing_but_the_number_of_tasks(store: Store, corpus: dict[str, bytes]) -> None:
+    """Acceptance case 3 on small inputs, with and without batches: the same outputs, the same errors."""
+    command = 'grep -c "^import" > count && mpipe -f count; echo "${MANTA_INPUT_OBJECT##*.}"; test -s count'
+    found = []
+    for batch in (1, 16):
+        phase = _map(command, batch=batch)
+        job = _done(store.submit([phase], inputs=["s3://corpus/"]))
+        errors = sorted((line["input"], line["message"]) for line in _errors(job))
+        status = job.status()
+        assert status.inputs == len(corpus) == sum(line["state"] in ("committed", "failed") for line in job.inputs())
+        assert status.input_bytes_in_place == sum(map(len, corpus.values()))
+        found.append((sorted(_outputs(store, job)), errors, status.outputs, status.phases[0].tasks))
+    assert found[0] == found[1]
+    batched = sum(1 for task in job.tasks() if task["inputs"] > 1)
+    assert batched >= 3

@@ -164,7 +164,7 @@ async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -
     ("document", "status", "told"),
     [
         ({"phases": [{"type": "map", "exex": "wc"}]}, 400, "did you mean `exec`?"),
-        ({"phases": [{**MAP, "image": "s3://x/y"}]}, 501, "`image`"),
+        ({"phases": [{**MAP, "cpus": 2}]}, 501, "`cpus`"),
         ({"phases": []}, 400, "`phases`"),
         ({"phases": [MAP], "output": "s3://absent/x"}, 404, "absent"),
         ({"phases": [MAP], "inputs": [{"bucket": "b", "where": {}}]}, 501, "`where`"),

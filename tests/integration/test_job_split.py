@@ -1,62 +1,22 @@
 """Objects larger than a phase's `split`, on every engine: ranges as tasks, their counts, errors and second tries."""
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Any
-
 import pytest
 
 from jobs.model.inputs import InputSpec
 from jobs.model.wire import Output
-from manta.catalog.job_records import Granted
-from manta.catalog.store import Catalog
 from manta.core.limits import RESOLVE_PAGE, SPLIT_MIN_BYTES, SPLIT_RANGES_MAX
-from manta.core.names import new_id
-from tests.support.catalog import StandingClock, opened, sqlite_url
-from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
+from tests.support.job_inputs import InputRig, rig
+from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, success
 
+__all__ = ["rig"]
 KIB64 = SPLIT_MIN_BYTES
 SPLIT = {**MAP, "split": "64K"}
 
 
-class Rig:
-    def __init__(self, catalog: Catalog, clock: StandingClock) -> None:
-        self.catalog, self.clock, self.jobs = catalog, clock, catalog.jobs
-
-    async def put(self, key: str, size: int) -> str | None:
-        """Its blob."""
-        version = stored(self.clock.now_ms(), key, ("n1",), size)
-        await self.catalog.put_object("books", version)
-        return version.blob.blob_id if version.blob is not None else None
-
-    async def begin(self, *inputs: object, phases: Sequence[dict[str, Any]] = (SPLIT,)) -> str:
-        job = (await self.jobs.create_job(new_job(self.clock.now_ms(), phases, inputs))).job_id
-        await self.tend(job)
-        return job
-
-    async def tend(self, job: str) -> None:
-        while (await self.jobs.tend(job)).more:
-            pass
-
-    async def lease(self, lanes: int = 10) -> list[Granted]:
-        return await self.jobs.lease("n1", "e", [new_id(self.clock.now_ms()) for _ in range(lanes)])
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
-    urls = {"memory": "memory:", "sqlite": sqlite_url(tmp_path)}
-    url = urls.get(request.param) or str(request.getfixturevalue("postgres_url"))
-    clock = StandingClock()
-    async with opened(url, clock) as catalog:
-        await catalog.create_bucket("books", "alice", 7)
-        await catalog.jobs.renew("n1", "e", clock.now_ms() + 60_000)
-        yield Rig(catalog, clock)
-
-
-async def test_a_large_object_is_several_tasks_and_one_input(rig: Rig) -> None:
+async def test_a_large_object_is_several_tasks_and_one_input(rig: InputRig) -> None:
     await rig.put("large", 2 * KIB64 + 5)
     await rig.put("small", KIB64)
-    job = await rig.begin("s3://books/large", "s3://books/small")
+    job = await rig.begin("s3://books/large", "s3://books/small", phases=[SPLIT])
     grants = await rig.lease()
     assert [(grant.task.key, grant.task.range, grant.task.size) for grant in grants] == [
         ("large", (0, KIB64), 2 * KIB64 + 5),
@@ -66,17 +26,17 @@ async def test_a_large_object_is_several_tasks_and_one_input(rig: Rig) -> None:
     ]
     assert len({grant.task.version_id for grant in grants}) == 2
     await rig.jobs.report("n1", [success(ref(grant.task), [output(grant.task.slot, ("n1",))]) for grant in grants])
-    view = await rig.jobs.get_job(job)
+    view = await rig.view(job)
     assert (view.state, view.inputs, view.outputs, view.phases[0].tasks["committed"]) == ("done", 2, 4, 4)
     lines = [line.fields for line in await rig.jobs.inputs(job, 0, 10)]
     assert [line.get("range") for line in lines] == ["0-65536", "65536-131072", "131072-131077", None]
     assert {line["state"] for line in lines} == {"committed"}
 
 
-async def test_each_range_keeps_the_blob_of_its_version(rig: Rig) -> None:
+async def test_each_range_keeps_the_blob_of_its_version(rig: InputRig) -> None:
     blob = await rig.put("large", 2 * KIB64)
     assert blob is not None
-    await rig.begin("s3://books/large")
+    await rig.begin("s3://books/large", phases=[SPLIT])
     await rig.catalog.delete_object("books", "large")
     for grant in await rig.lease():
         assert grant.task.blob_id == blob
@@ -86,14 +46,14 @@ async def test_each_range_keeps_the_blob_of_its_version(rig: Rig) -> None:
 
 
 @pytest.mark.invariant("J1")
-async def test_a_failed_range_is_named_and_tried_again_alone(rig: Rig) -> None:
+async def test_a_failed_range_is_named_and_tried_again_alone(rig: InputRig) -> None:
     await rig.put("large", 3 * KIB64)
-    job = await rig.begin("s3://books/large")
+    job = await rig.begin("s3://books/large", phases=[SPLIT])
     grants = await rig.lease()
     results = [success(ref(grant.task), [output(grant.task.slot, ("n1",))]) for grant in grants]
     results[1] = failure(ref(grants[1].task))
     await rig.jobs.report("n1", results)
-    view = await rig.jobs.get_job(job)
+    view = await rig.view(job)
     assert (view.state, view.inputs, view.outputs, view.errors) == ("done", 1, 2, 1)
     (error,) = await rig.jobs.errors(job, 0, 10)
     assert (error.fields["input"], error.fields["range"]) == ("books/large", "65536-131072")
@@ -102,11 +62,11 @@ async def test_a_failed_range_is_named_and_tried_again_alone(rig: Rig) -> None:
     (again,) = await rig.lease()
     assert again.task.range == (KIB64, 2 * KIB64)
     await rig.jobs.report("n1", [success(ref(again.task), [output(again.task.slot, ("n1",))])])
-    view = await rig.jobs.get_job(job)
+    view = await rig.view(job)
     assert (view.state, view.inputs, view.outputs, view.errors) == ("done", 1, 3, 0)
 
 
-async def test_an_inner_phase_splits_what_the_one_before_made(rig: Rig) -> None:
+async def test_an_inner_phase_splits_what_the_one_before_made(rig: InputRig) -> None:
     await rig.put("a", 10)
     job = await rig.begin("s3://books/a", phases=(MAP, SPLIT, REDUCE))
     (first,) = await rig.lease()
@@ -121,7 +81,7 @@ async def test_an_inner_phase_splits_what_the_one_before_made(rig: Rig) -> None:
     assert (await rig.jobs.get_job(job)).state == "done"
 
 
-async def test_a_page_of_many_ranges_is_bounded_and_none_is_lost(rig: Rig) -> None:
+async def test_a_page_of_many_ranges_is_bounded_and_none_is_lost(rig: InputRig) -> None:
     """A page ends with the input that fills it, however the inputs are written."""
     for key in ("a", "b", "c"):
         await rig.put(key, RESOLVE_PAGE * KIB64)
@@ -134,11 +94,11 @@ async def test_a_page_of_many_ranges_is_bounded_and_none_is_lost(rig: Rig) -> No
         assert (view.inputs, view.phases[0].tasks["ready"]) == (3, 3 * RESOLVE_PAGE)
 
 
-async def test_explain_counts_inputs_and_their_ranges(rig: Rig) -> None:
+async def test_explain_counts_inputs_and_their_ranges(rig: InputRig) -> None:
     await rig.put("large", 2 * KIB64 + 5)
     await rig.put("huge", 2 * SPLIT_RANGES_MAX * KIB64)
     plan = new_job(1, [SPLIT], []).plan
     page = await rig.jobs.find_inputs("alice", plan, [InputSpec("books", key="large")], 0, "")
-    assert page.tasks == ((KIB64, ("n1",), True), (KIB64, ("n1",), False), (5, ("n1",), False))
+    assert page.tasks == ((KIB64, ("n1",), 1), (KIB64, ("n1",), 0), (5, ("n1",), 0))
     page = await rig.jobs.find_inputs("alice", plan, [InputSpec("books", key="huge")], 0, "")
     assert [size for size, _, _ in page.tasks] == [2 * KIB64] * SPLIT_RANGES_MAX

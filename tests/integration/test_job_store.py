@@ -644,7 +644,7 @@ async def test_a_long_cancel_goes_in_pages(
     await put(catalog, clock, *(f"k{number}" for number in range(5)))
     job = await begin(catalog, clock, [MAP], "s3://books/")
     grants = await lease(catalog, clock, lanes=3)
-    monkeypatch.setattr("manta.catalog.job_scripts.tend.RESOLVE_PAGE", 2)
+    monkeypatch.setattr("manta.catalog.job_scripts.unit.RESOLVE_PAGE", 2)
     await catalog.jobs.cancel_job(job, "Enough.")
     assert (await catalog.jobs.tend(job)).more == {job}
     assert (await catalog.jobs.get_job(job)).state == "running"

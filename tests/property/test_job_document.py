@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_phase_is_named(phase: dict[str, object], told: str
         read_document({"phases": [{"type": "map", "exec": "wc", **phase}]})
 
 
-@pytest.mark.parametrize("name", ["program", "cpus", "batch"])
+@pytest.mark.parametrize("name", ["program", "cpus"])
 def test_what_comes_later_is_not_ignored(name: str) -> None:
     with pytest.raises(NotImplementedHere, match=name):
         read_document({"phases": [{"type": "map", "exec": "wc", name: "1"}]})
@@ -120,6 +120,20 @@ def test_split_is_for_map_phases_and_bounded() -> None:
             split(wrong)
     with pytest.raises(InvalidArgument, match="map phases"):
         split("64M", "reduce")
+
+
+def test_batch_is_for_map_phases_and_bounded() -> None:
+    def batch(value: object, **more: object) -> int:
+        return read_document({"phases": [{"type": "map", "exec": "wc", "batch": value, **more}]}).plan.phases[0].batch
+
+    assert (batch(1), batch(limits.BATCH_INPUTS_MAX), batch(None)) == (1, limits.BATCH_INPUTS_MAX, 1)
+    for wrong in (0, limits.BATCH_INPUTS_MAX + 1, "10", True):
+        with pytest.raises(InvalidArgument, match="`batch`"):
+            batch(wrong)
+    with pytest.raises(InvalidArgument, match="map phases"):
+        batch(2, type="reduce")
+    with pytest.raises(InvalidArgument, match="more than 7d"):
+        batch(10, timeout="1d")
 
 
 def test_bounds_of_a_document() -> None:

@@ -7,14 +7,14 @@ import signal
 import tempfile
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiohttp import web
 
 from jobs.model import wire
-from jobs.model.wire import AttemptRef, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease, TaskResult
+from jobs.model.wire import AttemptRef, BatchInput, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease, TaskResult
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone, ZoneInitError, ZoneSpec
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB
@@ -216,17 +216,27 @@ class FakeGateway:
         attempt: int = 1,
         reducer: int = 0,
         task: int | None = None,
+        batch: Sequence[InputRef] = (),
     ) -> TaskLease:
+        """With `batch` the task's number is followed by one for each of them."""
         self._ids += 1
+        number = task if task is not None else self._ids
         blob_id = new_id(int(time.time() * 1000))
+        slots = [blob_id, *(new_id(int(time.time() * 1000)) for _ in batch[1:])]
+        members = tuple(
+            BatchInput(number + place, one, OutputSlot(slot, self.copies(slot)))
+            for place, (one, slot) in enumerate(zip(batch, slots, strict=False), 1)
+        )
+        self._ids += len(batch)
         lease = TaskLease(
             spec.job_id,
             spec.phase,
-            task if task is not None else self._ids,
+            number,
             attempt,
             OutputSlot(blob_id, self.copies(blob_id)),
-            ref,
+            batch[0] if batch else ref,
             reducer,
+            members,
         )
         async with self._change:
             self.ready.append(lease)

@@ -39,6 +39,7 @@ def _may_double(unit: Unit, task: TaskRow, straggler: AttemptRef, node_id: str) 
         and current
         and task.node_id not in ("", node_id)
         and task.task_id not in unit.elders
+        and task.members is None  # some of its inputs might end in one attempt, some in the other
         and reaches
         and unit.job.doubled < second_attempts_max(ended)
     )

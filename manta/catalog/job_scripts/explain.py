@@ -10,6 +10,7 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import JobState, PhaseCounts
 from jobs.model.wire import TaskKind
 from manta.catalog.job_records import FoundInputs, TaskRow
+from manta.catalog.job_scripts.map_tasks import close_batches
 from manta.catalog.job_scripts.resolve import resolve_specs
 from manta.catalog.job_scripts.unit import JobRow, Unit
 from manta.catalog.ops import Script
@@ -26,8 +27,13 @@ def find_inputs(
     )  # fmt: skip
     unit = Unit(job, [PhaseCounts(0, TaskKind.MAP, 1)], now_ms)
     position, after, _ = yield from resolve_specs(unit, specs, position, after, RESOLVE_PAGE)
+    close_batches(unit)
     unreadable = Counter(str(msgspec.json.decode(record)["code"]) for _, _, record in unit.errors)
-    tasks = tuple((_bytes(task), tuple(task.nodes), not task.range_start) for task in unit.new_tasks if task.version_id)
+    tasks = tuple(
+        (_bytes(task), tuple(task.nodes), 0 if task.range_start else task.weight)
+        for task in unit.new_tasks
+        if task.version_id
+    )
     return FoundInputs(tasks, dict(unreadable), position, after)
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs.model.states import EndJob, OpenReducers, TaskState, advance, place_reducers
 from manta.catalog.job_records import ANY_NODE
+from manta.catalog.job_scripts.map_tasks import close_batches
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
 
@@ -13,6 +14,7 @@ def move_on(unit: Unit) -> Script[None]:
 
     A cancelled job ends by its last page of cancelling alone: before, inputs without a task may be unfinished (J3).
     """
+    close_batches(unit)
     _check_errors(unit)
     if unit.job.ended or (unit.job.cancel_reason is not None and not unit.all_cancelled):
         return

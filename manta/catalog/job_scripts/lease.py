@@ -10,6 +10,7 @@ from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
+from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Op, Script
@@ -184,7 +185,11 @@ def locked(names: Sequence[tuple[str, int]], now_ms: int) -> Script[list[tuple[U
 
 
 def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
-    """The task ends; where the first phase reduces, its inputs end with it (J3)."""
+    """The task ends; where the first phase reduces, its inputs end with it (J3). A batch falls apart."""
+    if task.members is not None:
+        for one in part(unit, task, {one.task_id for one in task.inputs})[1]:
+            fail_task(unit, one, failure)
+        return
     if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
         unit.input_ends.append((int(TaskState.FAILED), task.job_id, task.reducer))
     unit.change(task, state=int(TaskState.FAILED), slot=None, **_ended_now(unit, task))
@@ -197,7 +202,8 @@ def cancel_task(unit: Unit, task: TaskRow) -> TaskRow:
         unit.lost.add(task.node_id)
     if task.state == TaskState.READY:
         unit.withdraw(task)
-    unit.error(task, Failure("JobCancelled", unit.job.cancel_reason or "The job was cancelled."))
+    for one in task.inputs:
+        unit.error(one, Failure("JobCancelled", unit.job.cancel_reason or "The job was cancelled."))
     return unit.change(task, state=int(TaskState.CANCELLED), slot=None, **_ended_now(unit, task))
 
 

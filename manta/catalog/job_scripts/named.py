@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from jobs.model.outputs import META_PREFIX, base_key, check_output_headers
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult
 from manta.catalog.job_records import FoundObject, TaskRow
+from manta.catalog.job_scripts.map_tasks import add_map_input
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, Attributes, Blob, BucketKind, Checksum, ObjectVersion
@@ -157,7 +158,7 @@ def add_input(unit: Unit, task: TaskRow, output: Output, found: FoundObject, buc
     if following.kind is TaskKind.REDUCE:
         unit.add_shuffle(following.number, output.reducer, bucket, found)
         return
-    unit.add_map_tasks(following.number, bucket, found, task.first_input)
+    add_map_input(unit, following.number, bucket, found, task.first_input)
 
 
 def object_version(unit: Unit, output: Output, key: str, version_id: str) -> ObjectVersion:

@@ -13,6 +13,7 @@ from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
+from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.usage import Spent, charge, counted, save_spent
@@ -20,10 +21,18 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken
 from manta.core.errors import BadRequest
-from manta.core.limits import BYTE_SECONDS_MAX, OBJECT_MAX_BYTES, SPLIT_RANGES_MAX, TASK_COUNTER_MAX, TASK_OUTPUTS_MAX
+from manta.core.limits import (
+    BATCH_INPUTS_MAX,
+    BYTE_SECONDS_MAX,
+    OBJECT_MAX_BYTES,
+    SPLIT_RANGES_MAX,
+    TASK_COUNTER_MAX,
+    TASK_OUTPUTS_MAX,
+)
 from manta.core.names import check_id, check_node_id, job_bucket
 
 NewId = Callable[[], str]
+_UNTOLD = Failure("InternalError", "The node did not tell what became of this input of a batch.", retryable=True)
 
 
 def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: NewId) -> Script[Stirred]:
@@ -67,6 +76,12 @@ def check_result(result: TaskResult) -> None:
         if output.blob_id is not None:
             check_id(output.blob_id)
     check_names(result)
+    if result.members and (result.outputs or len(result.members) > BATCH_INPUTS_MAX):
+        raise BadRequest(f"A batch has at most {BATCH_INPUTS_MAX} inputs, and no outputs but theirs.")
+    for member in result.members:
+        if member.members:
+            raise BadRequest("An input of a batch is no batch.")
+        check_result(member)
 
 
 def _is_sane(usage: Usage) -> bool:
@@ -87,7 +102,7 @@ def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: N
     tasks = {row[1]: TaskRow(*row) for row in rows}
     ends = any(_is_last(unit, task.phase) for task in tasks.values())
     target = (yield from _target_bucket(unit)) if ends else ""
-    names = yield from look_up(unit, batch)
+    names = yield from look_up(unit, [one for result in batch for one in result.members or (result,)])
     apply = _Apply(unit, node_id, new_id, target, names)
     stale: list[tuple[str, int, int]] = []
     for result in batch:
@@ -144,6 +159,36 @@ class _Apply:
         unit.job.in_place += usage.in_place_bytes
         unit.job.moved += usage.moved_bytes
         unit.job.shuffled += usage.shuffled_bytes
+        if task.members is not None and not isinstance(outcome, Again):
+            return self._end_batch(task, result, outcome)
+        return self._end(current, task, result, outcome)
+
+    def _end_batch(self, task: TaskRow, result: TaskResult, outcome: Outcome) -> TaskRow:
+        """Each input by its own result; those that were not committed leave the batch. Fail is of the whole."""
+        unit = self.unit
+        told = {one.attempt.task_id: one for one in result.members}
+        ends: dict[int, tuple[TaskResult, Outcome]] = {}
+        for one in task.inputs:
+            if isinstance(outcome, Fail):
+                ends[one.task_id] = result, outcome
+                continue
+            own = told.get(one.task_id, structs.replace(result, failure=_UNTOLD, members=()))
+            ends[one.task_id] = own, self._settle(one, own)
+        rest, apart = part(unit, task, {number for number, (_, end) in ends.items() if not isinstance(end, Commit)})
+        for one in apart:
+            self._end(one, one, *ends[one.task_id])
+        if rest is None:
+            return task._replace(state=int(TaskState.FAILED))
+        for one in rest.inputs:
+            self._add_outputs(one, ends[one.task_id][0])
+        usage = result.usage
+        return unit.change(
+            rest, state=int(TaskState.COMMITTED), slot=None, started_ms=usage.started_ms, ended_ms=usage.ended_ms
+        )
+
+    def _end(self, current: TaskRow, task: TaskRow, result: TaskResult, outcome: Outcome) -> TaskRow:
+        """`current` is the task, `task` the same as the attempt that ended knows it."""
+        unit, usage = self.unit, result.usage
         if not isinstance(outcome, Commit):
             code = result.failure.code if result.failure is not None else ""
             earlier = with_attempt(task, usage, unit.now_ms, code)
@@ -169,7 +214,7 @@ class _Apply:
     def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:
         retries = self.unit.plan.phases[task.phase].retries
         outcome = settle(task.progress, self.node_id, result, retries)
-        if not isinstance(outcome, Commit):
+        if not isinstance(outcome, Commit) or task.members is not None:
             return outcome
         if isinstance(self.target, Failure) and _is_last(self.unit, task.phase):
             return Fail(self.target)

@@ -8,6 +8,7 @@ from jobs.model.states import TaskState
 from jobs.model.wire import Failure, TaskKind
 from manta.catalog.job_chunks import decode_chunk
 from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
+from manta.catalog.job_scripts.map_tasks import add_map_input
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.records import ROOT_ACCOUNT
@@ -70,15 +71,16 @@ def _resolve_keys(unit: Unit, specs: Sequence[InputSpec], budget: int) -> Script
                 continue
             rows = yield Op("objects_find", (bucket, list(dict.fromkeys(keys))))
             found.update({(bucket, row[0]): FoundObject(*row) for row in rows})
-    before = len(unit.new_tasks)
+    made = 0
     for place, spec in enumerate(specs):
-        if len(unit.new_tasks) - before >= budget:
+        if made >= budget:
             return place, budget
-        _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), refused.get(spec.bucket))
-    return len(specs), len(unit.new_tasks) - before
+        made += _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), refused.get(spec.bucket))
+    return len(specs), made
 
 
-def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Failure | None) -> None:
+def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Failure | None) -> int:
+    """How many tasks it is."""
     if unit.stopped:
         _add_failed(unit, spec, Failure("JobCancelled", unit.job.cancel_reason or ""), TaskState.CANCELLED)
     elif spec.malformed is not None:
@@ -90,7 +92,8 @@ def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Fa
             unit, spec, Failure("ResourceNotFound", f"The object s3://{spec.bucket}/{spec.key} does not exist.")
         )
     else:
-        _add_found(unit, spec.bucket, found)
+        return _add_found(unit, spec.bucket, found)
+    return 1
 
 
 def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Script[tuple[int, str]]:
@@ -102,12 +105,12 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
         _add_failed(unit, spec, failure)
         return 1, ""
     rows = yield Op("objects_page", (spec.bucket, spec.listing_prefix, after, budget))
-    before = len(unit.new_tasks)
+    made = 0
     for row in rows:
         found = FoundObject(*row)
         if spec.matches(found.key):
-            _add_found(unit, spec.bucket, found)
-        if len(unit.new_tasks) - before >= budget:
+            made += _add_found(unit, spec.bucket, found)
+        if made >= budget:
             return budget, found.key
     return len(rows), rows[-1][0] if len(rows) == budget else ""
 
@@ -122,7 +125,8 @@ def _refusal(unit: Unit, bucket: str) -> Script[Failure | None]:
     return None
 
 
-def _add_found(unit: Unit, bucket: str, found: FoundObject) -> None:
+def _add_found(unit: Unit, bucket: str, found: FoundObject) -> int:
+    """How many tasks it is."""
     unit.job.inputs += 1
     if found.blob_id is not None:
         unit.retain.append((found.blob_id,))
@@ -137,8 +141,8 @@ def _add_found(unit: Unit, bucket: str, found: FoundObject) -> None:
             reducer=reducer,
             first_input=f"{bucket}/{found.key}",
         )
-        return
-    unit.add_map_tasks(0, bucket, found, f"{bucket}/{found.key}")
+        return 1
+    return add_map_input(unit, 0, bucket, found, f"{bucket}/{found.key}")
 
 
 def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState = TaskState.FAILED) -> None:

@@ -57,20 +57,20 @@ def delete(job_id: str, now_ms: int) -> Script[Stirred]:
 
 def _cancel_running(unit: Unit) -> Script[set[int]]:
     """What runs ends first (J6), since there may be a thousand pages of what does not; the tasks' numbers."""
-    rows = (yield Op("tasks_of_job", (unit.job.job_id, RESOLVE_PAGE))) if unit.job.running else []
+    rows = (yield Op("tasks_of_job", (unit.job.job_id, unit.page))) if unit.job.running else []
     return {cancel_task(unit, TaskRow(*row)).task_id for row in rows}
 
 
 def _cancel_page(unit: Unit, ended: Collection[int]) -> Script[bool]:
     """Unfinished tasks in the order of their numbers, but for those `ended` just now; reducers that were never opened
     just count."""
-    rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, RESOLVE_PAGE))
+    rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, unit.page))
     for row in rows:
         task = TaskRow(*row)
         if task.task_id not in ended:
             cancel_task(unit, task)
         unit.job.cursor = task.task_id
-    if len(rows) == RESOLVE_PAGE:
+    if len(rows) == unit.page:
         return True
     for phase in unit.phases:
         if phase.waiting:

@@ -8,14 +8,13 @@ from typing import Any
 import msgspec
 
 from jobs.model.document import JobPlan, decode_plan
-from jobs.model.ranges import Range, nominal_ranges
 from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
-from manta.catalog.job_records import ANY_NODE, Elder, FoundObject, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Elder, FoundObject, Member, Stirred, TaskRow
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
 from manta.core.errors import NoSuchJob
-from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, SPLIT_RANGES_MAX, STDERR_IN_ERROR_BYTES
+from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, RESOLVE_PAGE, SPLIT_RANGES_MAX, STDERR_IN_ERROR_BYTES
 
 
 @dataclass(slots=True)
@@ -97,10 +96,20 @@ class Unit:
     """By task: the first attempts of those that have two. As few as there are lanes."""
     elder_saves: list[tuple[Any, ...]] = field(default_factory=list)
     elders_gone: list[tuple[str, int]] = field(default_factory=list)
+    gathered: dict[tuple[int, str], list[Member]] = field(default_factory=dict)
+    """Small inputs that wait for others of their phase on the same nodes: `map_tasks` makes batches of them."""
+    shrinks: list[tuple[Any, ...]] = field(default_factory=list)
+    gone: list[tuple[str, int]] = field(default_factory=list)
+    """(job, number) of batches of which nothing is left."""
 
     @property
     def plan(self) -> JobPlan:
         return read_plan(self.job.plan)
+
+    @property
+    def page(self) -> int:
+        """Tasks that one page of work looks at: fewer where each has many inputs."""
+        return max(1, RESOLVE_PAGE // max(phase.batch for phase in self.plan.phases))
 
     @property
     def stopped(self) -> bool:
@@ -131,24 +140,8 @@ class Unit:
         )  # fmt: skip
         self.new_tasks.append(task)
         if phase >= 0:
-            self.phases[phase].move(None, state)
+            self.phases[phase].move(None, state, task.weight)
         return task
-
-    def add_map_tasks(self, phase: int, bucket: str, found: FoundObject, first_input: str) -> None:
-        """The task of one input of that map phase; one for each range where the phase splits it.
-
-        The input's own reference to its blob is the caller's; further ranges add theirs.
-        """
-        ranges = nominal_ranges(found.size, self.plan.phases[phase].split_bytes, self.ranges_max) or [_WHOLE]
-        for part in ranges:
-            task = self.new_task(
-                phase, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
-                blob_id=found.blob_id, holders=found.holders if found.blob_id is not None else "",
-                first_input=first_input, range_start=part.start, range_end=part.end,
-            )  # fmt: skip
-            self.offer(task, task.nodes)
-        if found.blob_id is not None:
-            self.retain.extend([(found.blob_id,)] * (len(ranges) - 1))
 
     def add_shuffle(self, phase: int, wanted: int | None, bucket: str, found: FoundObject) -> int:
         """One more input of that reduce phase; which reducer gets it. The caller sees to the blob's reference."""
@@ -184,12 +177,12 @@ class Unit:
         before, after = TaskState(task.state), TaskState(changed.state)
         if before is not after:
             if task.phase >= 0:
-                self.phases[task.phase].move(before, after)
+                self.phases[task.phase].move(before, after, task.weight)
             self.job.running += (after is TaskState.RUNNING) - (before is TaskState.RUNNING)
             if task.task_id in self.elders:
                 self._drop_elder(task.task_id)
-            if after.ended and after is not TaskState.FAILED and task.blob_id is not None:
-                self.release.append((task.blob_id,))
+            if after.ended and after is not TaskState.FAILED:
+                self.release += [(one.blob_id,) for one in task.inputs if one.blob_id is not None]
         self.saves.append(
             (
                 int(changed.state), changed.attempt, changed.node_id, changed.epoch, changed.leased_ms, changed.faults,
@@ -242,6 +235,8 @@ class Unit:
         yield from _many("task_save", self.saves)
         yield from _many("elder_save", self.elder_saves)
         yield from _many("elder_delete", self.elders_gone)
+        yield from _many("task_shrink", self.shrinks)
+        yield from _many("task_delete", self.gone)
         yield from _many("inputs_end", self.input_ends)
         yield from _many("ready_delete", self.unready)
         yield from _many("ready_insert", self.ready)
@@ -274,7 +269,6 @@ class Unit:
         )  # fmt: skip
 
 
-_WHOLE = Range(0, 0)
 _NO_INPUT: dict[str, Any] = {
     "reducer": 0,
     "bucket": "",
@@ -286,6 +280,7 @@ _NO_INPUT: dict[str, Any] = {
     "first_input": "",
     "range_start": 0,
     "range_end": 0,
+    "members": None,
 }
 
 

@@ -8,11 +8,21 @@ from jobs.model.document import JobPlan
 from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
-from manta.catalog.job_records import INPUT_ONLY, Elder, JobView, Line, PhaseView, ShuffleRow, TaskPage, TaskRow
+from manta.catalog.job_records import (
+    INPUT_ONLY,
+    Elder,
+    JobView,
+    Line,
+    PhaseView,
+    ShuffleRow,
+    TaskPage,
+    TaskRow,
+    unpack_members,
+)
 from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
 from manta.core.errors import NoSuchJob, StaleAttempt
-from manta.core.limits import TASK_WINDOW
+from manta.core.limits import BATCH_INPUTS_MAX, TASK_WINDOW
 
 
 def view_job(job_id: str) -> Script[JobView]:
@@ -102,14 +112,24 @@ def attempt_rights(node_id: str, attempt: AttemptRef) -> Script[tuple[TaskRow, s
 
 
 def get_task(job_id: str, task_id: int) -> Script[TaskRow]:
+    """By the number of an input of a batch: that input, as if it had a task of its own."""
     rows = yield Op("tasks", (job_id, [task_id]))
     if not rows:
-        raise NoSuchJob(f"The job {job_id} has no task {task_id}.")
+        return (yield from _batch_input(job_id, task_id))
     task = TaskRow(*rows[0])
     if task.state == TaskState.RUNNING and not task.node_id:
         elder = yield from _elder(task)
         return task if elder is None else elder.seen_as(task)
     return task
+
+
+def _batch_input(job_id: str, number: int) -> Script[TaskRow]:
+    before = max(0, number - BATCH_INPUTS_MAX - 1)
+    for row in (yield Op("tasks_page", (job_id, before, BATCH_INPUTS_MAX + 1))):
+        for one in TaskRow(*row).inputs:
+            if one.task_id == number:
+                return one
+    raise NoSuchJob(f"The job {job_id} has no task {number}.")
 
 
 def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> Script[TaskPage]:
@@ -130,8 +150,30 @@ def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
     """`seq` is the task's number: inputs are numbered in the order in which they were resolved."""
     view = yield from view_job(job_id)
     phase = INPUT_ONLY if view.phases[0].kind is TaskKind.REDUCE else 0
-    rows = yield Op("inputs_page", (job_id, phase, after, limit))
-    return [_input_line(*row) for row in rows]
+    most = max(one.batch for one in view.plan.phases)
+    if most == 1:
+        rows = yield Op("inputs_page", (job_id, phase, after, limit))
+        return [_input_line(*row[:7]) for row in rows]
+    return (yield from _batched_inputs(job_id, phase, after, limit, most))
+
+
+def _batched_inputs(job_id: str, phase: int, after: int, limit: int, most: int) -> Script[list[Line]]:
+    """Numbers of a batch's inputs follow its own, some maybe in rows of their own: read from before `after` on, and
+    told only as far as every row is known."""
+    wanted = limit + most + 2
+    rows = yield Op("inputs_page", (job_id, phase, max(0, after - most - 1), wanted))
+    lines: list[Line] = []
+    for number, state, bucket, key, version, start, end, members in rows:
+        if members is None:
+            lines.append(_input_line(number, state, bucket, key, version, start, end))
+        else:
+            lines += [
+                _input_line(one.number, state, one.bucket, one.key, one.version_id, 0, 0)
+                for one in unpack_members(members)
+            ]
+    known = rows[-1][0] if len(rows) == wanted else None
+    told = [line for line in lines if line.seq > after and (known is None or line.seq <= known)]
+    return sorted(told, key=lambda line: line.seq)[:limit]
 
 
 def _input_line(seq: int, state: int, bucket: str, key: str, version: str, start: int, end: int) -> Line:

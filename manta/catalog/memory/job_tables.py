@@ -51,7 +51,7 @@ _SAVED_OF_TASK = [
 
 
 class MemoryJobTables:
-    """`tasks` and the like are by job and number; numbers grow, so their order is that of insertion."""
+    """`tasks` and the like are by job and number; their order is that of the numbers."""
 
     def __init__(self) -> None:
         self.jobs: dict[str, JobRow] = {}
@@ -167,7 +167,11 @@ class MemoryJobTables:
 
     def task_insert(self, *values: Any) -> None:
         task = TaskRow(*values)
-        self.task_rows.setdefault(task.job_id, {})[task.task_id] = task
+        rows = self.task_rows.setdefault(task.job_id, {})
+        is_last = task.task_id > next(reversed(rows), 0)
+        rows[task.task_id] = task
+        if not is_last:  # an input that left its batch
+            self.task_rows[task.job_id] = dict(sorted(rows.items()))
 
     def task_save(self, *values: Any) -> None:
         *saved, job_id, task_id = values
@@ -221,6 +225,13 @@ class MemoryJobTables:
     def _running(self) -> Iterable[TaskRow]:
         return (row for rows in self.task_rows.values() for row in rows.values() if row.state == TaskState.RUNNING)
 
+    def task_shrink(self, *values: Any) -> None:
+        members, size, bucket, key, version_id, blob_id, first_input, job_id, task_id = values
+        self.task_rows[job_id][task_id] = self.task_rows[job_id][task_id]._replace(
+            members=members, size=size, bucket=bucket, key=key, version_id=version_id, blob_id=blob_id,
+            first_input=first_input,
+        )  # fmt: skip
+
     def inputs_end(self, state: int, job_id: str, reducer: int) -> None:
         for task in list(self.task_rows.get(job_id, {}).values()):
             if task.phase < 0 and task.reducer == reducer and task.state == TaskState.WAITING:
@@ -230,7 +241,7 @@ class MemoryJobTables:
         rows = self.task_rows.get(job_id, {}).values()
         found = (row for row in rows if row.phase == phase and row.task_id > after)
         return [
-            (row.task_id, row.state, row.bucket, row.key, row.version_id, row.range_start, row.range_end)
+            (row.task_id, row.state, row.bucket, row.key, row.version_id, row.range_start, row.range_end, row.members)
             for row in islice(found, limit)
         ]
 

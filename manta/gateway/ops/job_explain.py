@@ -24,13 +24,13 @@ class Estimate:
     holds_bytes: Counter[str] = field(default_factory=Counter)
     tasks: Counter[str] = field(default_factory=Counter)
 
-    def add(self, size_bytes: int, nodes: tuple[str, ...], *, first: bool) -> None:
-        """A task of the first phase; `first`: of its input."""
-        self.inputs += first
+    def add(self, size_bytes: int, nodes: tuple[str, ...], *, inputs: int) -> None:
+        """A task of the first phase; `inputs`: those that begin in it."""
+        self.inputs += inputs
         self.all_tasks += 1
         self.size_bytes += size_bytes
         for node in nodes:
-            self.holds[node] += first
+            self.holds[node] += inputs
             self.holds_bytes[node] += size_bytes
         if nodes:
             self.tasks[min(nodes, key=lambda node: (self.tasks[node], node))] += 1
@@ -74,8 +74,8 @@ async def _look_up(context: Context, owner_id: str, document: JobDocument, estim
         if estimate.all_tasks + estimate.unreadable.total() >= limits.EXPLAIN_INPUTS_MAX:
             return False
         page = await context.catalog.jobs.find_inputs(owner_id, document.plan, document.inputs, position, after)
-        for size_bytes, nodes, first in page.tasks:
-            estimate.add(size_bytes, nodes, first=first)
+        for size_bytes, nodes, inputs in page.tasks:
+            estimate.add(size_bytes, nodes, inputs=inputs)
         estimate.unreadable.update(page.unreadable)
         position, after = page.position, page.after
     return True

@@ -47,6 +47,8 @@ def shown_task(task: TaskRow) -> dict[str, object]:
         "attempt": task.attempt,
         "node": task.node_id or None,
         "input": task.input_name or None,
+        "inputs": task.weight,
+        "range": None if task.range is None else str(task.range),
         "size": task.size,
         "leased": _time(task.leased_ms if task.node_id else None),
         "started": _time(task.started_ms),

@@ -74,9 +74,9 @@ class _Asked:
 
     async def readable(self, bucket: str, key: str) -> NamedObject:
         """The current version; of the task's own input the version that it reads."""
-        task = self._task
-        if task.bucket and (bucket, key) == (task.bucket, task.key):
-            return self._object(task.size, task.blob_id, task.version_id, task.nodes)
+        for own in self._task.inputs:
+            if own.bucket and (bucket, key) == (own.bucket, own.key):
+                return self._object(own.size, own.blob_id, own.version_id, own.nodes)
         located = await self._context.catalog.locate(bucket, key)
         _authorize(self._owner_id, Action.READ, located.bucket)
         version = located.object
@@ -90,15 +90,16 @@ class _Asked:
     def _object(self, size: int, blob_id: str | None, version_id: str, nodes: list[str]) -> NamedObject:
         if blob_id is None:
             return NamedObject(size, None, version_id)
-        ttl_s = self._plan.phases[self._task.phase].timeout_s + NODE_TOKEN_TTL_S
+        ttl_s = self._plan.phases[self._task.phase].task_timeout_s + NODE_TOKEN_TTL_S
         return NamedObject(size, blob_id, version_id, self._placement.sources(blob_id, nodes, ttl_s))
 
     async def writable(self, bucket: str, key: str) -> NamedObject:
         """Nothing, when an output of that name would be accepted. The commit asks again."""
-        own = job_bucket(self._task.job_id)
-        kind = self._plan.phases[self._task.phase].kind
-        if bucket == own and key.startswith(base_key(kind, self._task.phase, self._task.task_id)):
-            return NamedObject()
+        task = self._task
+        if bucket == job_bucket(task.job_id):
+            kind = self._plan.phases[task.phase].kind
+            if key.startswith(tuple(base_key(kind, task.phase, one.task_id) for one in task.inputs)):
+                return NamedObject()
         _authorize(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
         return NamedObject()
 

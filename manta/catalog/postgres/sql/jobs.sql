@@ -84,9 +84,9 @@ DELETE FROM job_chunks WHERE job_id = $1 AND chunk = $2;
 -- name: task_insert
 INSERT INTO tasks (job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot,
                    reducer, bucket, key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-                   range_start, range_end)
+                   range_start, range_end, members)
 VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
-        $22, $23, $24, $25);
+        $22, $23, $24, $25, $26);
 
 -- name: task_save
 UPDATE tasks SET state = $1, attempt = $2, node_id = $3, epoch = $4, leased_ms = $5, faults = $6, losses = $7,
@@ -97,38 +97,38 @@ WHERE job_id = $14 AND task_id = $15;
 -- name: tasks
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
        t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
-       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
+       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end, t.members
 FROM jsonb_array_elements_text($2::jsonb) i JOIN tasks t ON t.job_id = $1 AND t.task_id = i::bigint;
 
 -- name: tasks_open
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-       range_start, range_end
+       range_start, range_end, members
 FROM tasks WHERE job_id = $1 AND task_id > $2 AND state <= 2 ORDER BY task_id LIMIT $3;
 
 -- name: tasks_page
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-       range_start, range_end
+       range_start, range_end, members
 FROM tasks WHERE job_id = $1 AND task_id > $2 ORDER BY task_id LIMIT $3;
 
 -- name: tasks_window
 -- The tasks of a window of numbers, in whatever state with -1: a rare state is looked for in bounded steps.
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-       range_start, range_end
+       range_start, range_end, members
 FROM tasks WHERE job_id = $1 AND task_id > $2 AND task_id <= $3 AND phase >= 0 AND ($4 = -1 OR state = $4)
 ORDER BY task_id LIMIT $5;
 
 -- name: tasks_of_node
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-       range_start, range_end
+       range_start, range_end, members
 FROM tasks WHERE state = 2 AND node_id = $1
 UNION ALL
 SELECT t.job_id, t.task_id, t.phase, t.state, e.attempt, e.node_id, e.epoch, e.leased_ms, t.faults, t.losses,
        t.failures, e.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
-       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
+       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end, t.members
 FROM elders e JOIN tasks t ON t.job_id = e.job_id AND t.task_id = e.task_id WHERE e.node_id = $1
 ORDER BY 1, 2;
 
@@ -136,7 +136,7 @@ ORDER BY 1, 2;
 -- All that runs anywhere is little, beside the tasks of one job.
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
-       range_start, range_end
+       range_start, range_end, members
 FROM tasks WHERE state = 2 AND job_id = $1 LIMIT $2;
 
 -- name: elders
@@ -151,11 +151,15 @@ ON CONFLICT (job_id, task_id) DO UPDATE SET attempt = excluded.attempt, node_id 
 -- name: elder_delete
 DELETE FROM elders WHERE job_id = $1 AND task_id = $2;
 
+-- name: task_shrink
+UPDATE tasks SET members = $1, size = $2, bucket = $3, key = $4, version_id = $5, blob_id = $6, first_input = $7
+WHERE job_id = $8 AND task_id = $9;
+
 -- name: inputs_end
 UPDATE tasks SET state = $1 WHERE job_id = $2 AND reducer = $3 AND phase = -1 AND state = 0;
 
 -- name: inputs_page
-SELECT task_id, state, bucket, key, version_id, range_start, range_end FROM tasks
+SELECT task_id, state, bucket, key, version_id, range_start, range_end, members FROM tasks
 WHERE job_id = $1 AND phase = $2 AND task_id > $3 ORDER BY task_id LIMIT $4;
 
 -- name: task_take
@@ -199,7 +203,7 @@ SELECT j.job_id, j.owner_id, j.running FROM queue JOIN jobs j ON j.job_id = queu
 -- name: ready_tasks
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
        t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
-       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
+       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end, t.members
 FROM (SELECT job_id, task_id FROM ready WHERE node_id = $1 AND owner_id = $2 AND job_id = $3
       ORDER BY task_id LIMIT $4) r
 JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id;
@@ -216,7 +220,7 @@ SELECT node_id FROM queue WHERE node_id IS NOT NULL;
 -- name: ready_older
 SELECT r.since_ms, t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses,
        t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
-       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end
+       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end, t.members
 FROM ready r JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
 WHERE r.node_id = $1 AND (r.since_ms < $2 OR r.since_ms > $3) LIMIT $4;
 

@@ -1,0 +1,113 @@
+"""The tasks of a map phase's inputs: one each, one for each range of a large one, one for a batch of small ones.
+
+Whatever the tasks, inputs are accounted for one by one: a batch in which some fail lets go of those, each as a task of
+its own, and only what it committed stays in it.
+"""
+
+from collections.abc import Collection, Sequence
+
+from jobs.model.ranges import Range, nominal_ranges
+from jobs.model.states import TaskState
+from manta.catalog.job_records import FoundObject, Member, TaskRow, pack_members
+from manta.catalog.job_scripts.unit import Unit
+from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_MAX_INPUT_BYTES
+
+_WHOLE = Range(0, 0)
+
+
+def add_map_input(unit: Unit, phase: int, bucket: str, found: FoundObject, first_input: str) -> int:
+    """An input of that map phase; how many tasks or parts of a batch it is.
+
+    The input's own reference to its blob is the caller's; further ranges add theirs.
+    """
+    spec = unit.plan.phases[phase]
+    ranges = nominal_ranges(found.size, spec.split_bytes, unit.ranges_max)
+    if not ranges and spec.batch > 1 and found.size <= BATCH_INPUT_MAX_BYTES:
+        _gather(unit, phase, bucket, found, first_input)
+        return 1
+    for part in ranges or [_WHOLE]:
+        task = unit.new_task(
+            phase, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
+            blob_id=found.blob_id, holders=_holders(found), first_input=first_input, range_start=part.start,
+            range_end=part.end,
+        )  # fmt: skip
+        unit.offer(task, task.nodes)
+    if found.blob_id is not None:
+        unit.retain.extend([(found.blob_id,)] * (len(ranges) - 1))
+    return max(1, len(ranges))
+
+
+def _holders(found: FoundObject) -> str:
+    return found.holders if found.blob_id is not None else ""
+
+
+def _gather(unit: Unit, phase: int, bucket: str, found: FoundObject, first_input: str) -> None:
+    """Inputs of one batch lie on the same nodes: whoever takes it has them all (J5)."""
+    place = phase, ",".join(sorted(_holders(found).split(",")))
+    waiting = unit.gathered.setdefault(place, [])
+    if waiting and sum(one.size for one in waiting) + found.size > BATCH_MAX_INPUT_BYTES:
+        _close(unit, place)
+        waiting = unit.gathered[place]
+    waiting.append(Member(0, bucket, found.key, found.version_id, found.size, found.blob_id, first_input))
+    if len(waiting) == unit.plan.phases[phase].batch:
+        _close(unit, place)
+
+
+def close_batches(unit: Unit) -> None:
+    """What is gathered becomes tasks, however few: no input waits for those of a later page."""
+    for place in list(unit.gathered):
+        _close(unit, place)
+    unit.gathered.clear()
+
+
+def _close(unit: Unit, place: tuple[int, str]) -> None:
+    waiting, unit.gathered[place] = unit.gathered[place], []
+    if not waiting:
+        return
+    phase, holders = place
+    members = None
+    if len(waiting) > 1:
+        first = unit.job.next_task + 2
+        members = pack_members([_numbered(one, first + at) for at, one in enumerate(waiting)])
+    head = waiting[0]
+    task = unit.new_task(
+        phase, TaskState.READY, bucket=head.bucket, key=head.key, version_id=head.version_id,
+        size=sum(one.size for one in waiting), blob_id=head.blob_id, holders=holders, first_input=head.first_input,
+        members=members,
+    )  # fmt: skip
+    if members is not None:
+        unit.job.next_task += len(waiting)
+    unit.offer(task, task.nodes)
+
+
+def _numbered(one: Member, number: int) -> Member:
+    return Member(number, one.bucket, one.key, one.version_id, one.size, one.blob_id, one.first_input)
+
+
+def part(unit: Unit, task: TaskRow, leaving: Collection[int]) -> tuple[TaskRow | None, list[TaskRow]]:
+    """The inputs of these numbers leave the batch: (what is left of it, they as tasks in the same state)."""
+    apart = [one._replace(slot=None) for one in task.inputs if one.task_id in leaving]
+    unit.new_tasks += apart
+    if task.state == TaskState.RUNNING:
+        unit.job.running += len(apart)
+    return _shrunk(unit, task, [one for one in task.inputs if one.task_id not in leaving]) if apart else task, apart
+
+
+def _shrunk(unit: Unit, task: TaskRow, left: Sequence[TaskRow]) -> TaskRow | None:
+    if not left:
+        unit.gone.append((task.job_id, task.task_id))
+        if task.state == TaskState.RUNNING:
+            unit.job.running -= 1
+        return None
+    head = left[0]
+    changed = task._replace(
+        members=pack_members(left), size=sum(one.size for one in left), bucket=head.bucket, key=head.key,
+        version_id=head.version_id, blob_id=head.blob_id, first_input=head.first_input,
+    )  # fmt: skip
+    unit.shrinks.append(
+        (
+            changed.members, changed.size, changed.bucket, changed.key, changed.version_id, changed.blob_id,
+            changed.first_input, changed.job_id, changed.task_id,
+        )
+    )  # fmt: skip
+    return changed
