@@ -126,12 +126,11 @@ class Lanes:
         return tuple({job_id for (job_id, _), group in self._groups.items() if group.is_blocked(now_s)})
 
     def hand_back(self) -> list[AttemptRef]:
-        """Take out what has waited for a lane too long. A zone that is being built keeps tasks for its lanes."""
+        """Take out what has waited for a lane too long. A zone that is being built keeps those in whose name it is."""
         before_s = self._clock.monotonic_s() - HAND_BACK_S
         found: list[AttemptRef] = []
         for group in self._groups.values():
-            kept = 0 if group.zones == group.busy else self.count
-            late = [attempt for attempt in group.waiting if attempt.since_s < before_s][kept:]
+            late = [one for one in group.waiting if one.since_s < before_s and one not in group.builders]
             for attempt in late:
                 group.waiting.remove(attempt)
                 self._waiting -= 1
@@ -191,7 +190,10 @@ class Lanes:
         attempt.lost = True
         self._counters.tasks_lost += 1
         if attempt.stage is Stage.WAITING:
-            self._groups[attempt.group].waiting.remove(attempt)
+            group = self._groups[attempt.group]
+            group.waiting.remove(attempt)
+            if not group.waiting:
+                self._builder.give_up(group)
             self._waiting -= 1
             del self._attempts[ref]
         elif attempt.stage is Stage.RUNNING:

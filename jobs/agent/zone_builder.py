@@ -13,7 +13,15 @@ from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
 from manta.core.errors import Conflict, MantaError
-from manta.core.limits import HEARTBEAT_S, ZONE_BUILDS_MAX, ZONE_IDLE_S, ZONE_RETRY_S, ZONES_IDLE_MAX
+from manta.core.limits import (
+    HEARTBEAT_S,
+    ZONE_BUILDS_MAX,
+    ZONE_IDLE_S,
+    ZONE_RETRY_S,
+    ZONE_SLOW_BUILDS_MAX,
+    ZONE_SLOW_S,
+    ZONES_IDLE_MAX,
+)
 
 _LOG = logging.getLogger("manta.agent")
 
@@ -37,7 +45,8 @@ class ZoneBuilder:
         self._counters = counters
         self._on_failed = on_failed
         self._on_change = on_change
-        self._building = 0
+        self._begun_s: list[float] = []
+        """When each zone that is being built was begun."""
         self._builds: set[asyncio.Task[None]] = set()
         self._closes: set[asyncio.Task[None]] = set()
 
@@ -45,14 +54,25 @@ class ZoneBuilder:
         """Begin the zones that waiting tasks need."""
         now_s = self._clock.monotonic_s()
         for group in groups:
-            while self._building < ZONE_BUILDS_MAX and now_s >= group.retry_at_s and group.wants_zone(lanes):
+            while self._may_begin(now_s) and now_s >= group.retry_at_s and group.wants_zone(lanes, now_s):
+                attempt = next(one for one in reversed(group.waiting) if one not in group.builders)
                 group.building += 1
-                self._building += 1
                 group.building_since_s = now_s
-                _start(self._builds, self._build(group, group.waiting[-1]))
+                self._begun_s.append(now_s)
+                group.builders[attempt] = _start(self._builds, self._build(group, attempt, now_s))
+
+    def _may_begin(self, now_s: float) -> bool:
+        """Zones that are slow to build (a long init) leave room for others."""
+        young = sum(now_s - begun_s <= ZONE_SLOW_S for begun_s in self._begun_s)
+        return young < ZONE_BUILDS_MAX and len(self._begun_s) < ZONE_SLOW_BUILDS_MAX
 
     def close(self, zone: Zone) -> None:
         _start(self._closes, self._close(zone))
+
+    def give_up(self, group: Group) -> None:
+        """Nothing waits for the zones that are being built: their init ends with them (J6)."""
+        for build in group.builders.values():
+            build.cancel()
 
     def close_idle(self, group: Group) -> None:
         for entry in group.idle:
@@ -73,7 +93,7 @@ class ZoneBuilder:
             self.close_idle(group)
         await asyncio.gather(*self._closes, return_exceptions=True)
 
-    async def _build(self, group: Group, attempt: Attempt) -> None:
+    async def _build(self, group: Group, attempt: Attempt, begun_s: float) -> None:
         """In the name of a waiting attempt, with whose rights the zone is furnished."""
         try:
             zone = await self._open(group, attempt)
@@ -91,7 +111,8 @@ class ZoneBuilder:
             group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
         finally:
             group.building -= 1
-            self._building -= 1
+            del group.builders[attempt]
+            self._begun_s.remove(begun_s)
             self._on_change()
 
     async def _open(self, group: Group, attempt: Attempt) -> Zone:
@@ -122,7 +143,8 @@ def own_fault(error: Exception) -> Failure:
     return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")
 
 
-def _start(tasks: set[asyncio.Task[None]], work: Coroutine[object, object, None]) -> None:
+def _start(tasks: set[asyncio.Task[None]], work: Coroutine[object, object, None]) -> asyncio.Task[None]:
     task = asyncio.get_running_loop().create_task(work)
     tasks.add(task)
     task.add_done_callback(tasks.discard)
+    return task

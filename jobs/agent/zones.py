@@ -1,5 +1,6 @@
 """The zones of one (job, phase): built in the background, each running one task at a time, closed when long idle."""
 
+import asyncio
 import itertools
 from collections import deque
 from collections.abc import Iterable
@@ -30,6 +31,8 @@ class Group:
     busy: int = 0
     building: int = 0
     building_since_s: float = 0.0
+    builders: dict[Attempt, "asyncio.Task[None]"] = field(default_factory=dict)
+    """The waiting attempts in whose name zones are being built, and the work on each."""
     refusal: Failure | None = None
     retry_at_s: float = 0.0
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
@@ -45,9 +48,9 @@ class Group:
         """Whether nothing can run because the first zone takes long to build."""
         return self.building > 0 and not self.idle and not self.busy and now_s - self.building_since_s > ZONE_SLOW_S
 
-    def wants_zone(self, lanes: int) -> bool:
-        """Whether one more zone would have something to do."""
-        return self.zones < min(lanes, len(self.waiting) + self.busy)
+    def wants_zone(self, lanes: int, now_s: float) -> bool:
+        """Whether one more zone would have something to do, and the first is not slow to build."""
+        return self.zones < min(lanes, len(self.waiting) + self.busy) and not self.is_blocked(now_s)
 
     def zone_spec(self, furniture: Furniture) -> ZoneSpec:
         """Of one more zone; with an image the tasks' environment is that of the image which this zone has."""

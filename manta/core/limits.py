@@ -249,6 +249,8 @@ PREFETCH_S: Final = 0.25
 ZONES_IDLE_MAX: Final = 8
 ZONE_IDLE_S: Final = 30.0
 ZONE_BUILDS_MAX: Final = 8
+ZONE_SLOW_BUILDS_MAX: Final = 32
+"""Zones being built at a time, with those that take longer than ZONE_SLOW_S."""
 ZONE_SLOW_S: Final = 0.5
 """A first zone that takes longer to build (a long init) does not keep the node from taking other tasks."""
 WAITING_MAX: Final = 128

@@ -14,7 +14,8 @@ import pytest
 
 from manta.core.errors import AccessDenied, MantaError, NotImplementedHere
 from manta.sdk import Job, Store, connect
-from tests.integration.test_serve import await_condition, descendants
+from tests.integration.test_serve import await_condition
+from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
 
 
@@ -189,27 +190,16 @@ def test_cancel_ends_every_process_and_names_every_input(store: Store, running: 
     _bucket(store, "sleepy", {f"{number:02d}": b"" for number in range(20)})
     job = store.submit([_map("sleep 3600")], inputs=["s3://sleepy/"])
     await_condition(lambda: job.status().phases[0].tasks.running >= 2, "tasks to run")
-    await_condition(lambda: _sleepers(running) >= 2, "processes to run")
+    await_condition(lambda: len(sleepers(running, 3600)) >= 2, "processes to run")
     started = time.monotonic()
     job.cancel()
-    await_condition(lambda: _sleepers(running) == 0, "every process to end", 5.0)
+    await_condition(lambda: not sleepers(running, 3600), "every process to end", 5.0)
     assert time.monotonic() - started < 5
     status = job.wait(timeout_s=20)
     assert status.state == "cancelled"
     failures = _errors(job)
     assert [failure["code"] for failure in failures] == ["JobCancelled"] * 20
     assert status.phases[0].tasks.cancelled == 20
-
-
-def _sleepers(running: RunningStore) -> int:
-    count = 0
-    for pid in descendants(running.process.pid):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except OSError:
-            continue
-        count += words.startswith(b"sleep\x003600")
-    return count
 
 
 def test_the_steps_one_by_one(running: RunningStore, store: Store) -> None:

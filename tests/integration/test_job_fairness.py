@@ -5,6 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from manta.sdk import Job, Store, connect
+from tests.integration.test_serve import await_condition
+from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
 
 SECRETS = {"alice": "alice-secret-for-tests", "bobby": "bobby-secret-for-tests"}
@@ -86,3 +88,24 @@ def test_lanes_that_come_free_go_to_the_account_with_fewer_tasks(clients: dict[s
     assert left.state == "running", "three tasks did not wait for ninety"
     large.cancel()
     large.wait(timeout_s=60)
+
+
+@pytest.mark.invariant("J8")
+def test_a_job_whose_zone_is_slow_to_build_holds_no_other_up(running: RunningStore, clients: dict[str, Store]) -> None:
+    """Its tasks fill no queue of the node, of whichever account the others are."""
+    alice, bobby = clients["alice"], clients["bobby"]
+    slow = alice.submit(
+        [{"type": "map", "exec": "cat", "init": "sleep 8200"}], inputs=["s3://alice-data/*"] * 10
+    )  # fmt: skip
+    for status in slow.watch(interval_s=0.2):
+        if status.phases[0].tasks.running:
+            break
+    for client, name in ((bobby, "bobby"), (alice, "alice")):
+        quick = _map(client, "wc -c", f"s3://{name}-data/*").wait(timeout_s=60)
+        assert (quick.state, quick.outputs, quick.errors) == ("done", 30, 0)
+    held = slow.status().phases[0].tasks
+    assert held.committed == 0
+    assert 0 < held.running < 10, "the node keeps few tasks for a zone that is not there yet"
+    slow.cancel()
+    assert slow.wait(timeout_s=60).state == "cancelled"
+    await_condition(lambda: not sleepers(running, 8200), "its init to end", 5.0)

@@ -13,7 +13,8 @@ import pytest
 
 from manta.core.limits import LOGIN_ACCOUNT_SESSIONS_MAX
 from manta.sdk import Store
-from tests.integration.test_serve import await_condition, descendants
+from tests.integration.test_serve import await_condition
+from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
 
@@ -42,19 +43,6 @@ def user(running: RunningStore, store: Store) -> Iterator[UserTerminal]:
     """At the prompt of a session on an object."""
     with at_prompt(running, "s3://books/sea/moby dick.txt") as user:
         yield user
-
-
-def sleepers(running: RunningStore, seconds: int) -> list[int]:
-    """Processes `sleep SECONDS` below the store."""
-    found = []
-    for pid in descendants(running.process.pid):
-        try:
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if words[:2] == [b"sleep", str(seconds).encode()]:
-            found.append(pid)
-    return found
 
 
 def in_foreground(running: RunningStore, seconds: int) -> bool:

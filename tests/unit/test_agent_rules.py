@@ -138,10 +138,10 @@ def test_idle_zones_are_bounded_in_number_and_time() -> None:
 
 def test_zones_wanted_follow_the_work() -> None:
     group = Group(_spec())
-    assert not group.wants_zone(lanes=2)
+    assert not group.wants_zone(lanes=2, now_s=0.0)
     group.busy = 1
-    assert not group.wants_zone(lanes=2)
+    assert not group.wants_zone(lanes=2, now_s=0.0)
     group.waiting.extend([object()] * 5)  # type: ignore[list-item]
-    assert group.wants_zone(lanes=2)
+    assert group.wants_zone(lanes=2, now_s=0.0)
     group.building = 1
-    assert not group.wants_zone(lanes=2)
+    assert not group.wants_zone(lanes=2, now_s=0.0)

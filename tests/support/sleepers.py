@@ -1,0 +1,19 @@
+"""Tasks that only sleep, found among a store's processes."""
+
+from pathlib import Path
+
+from tests.integration.test_serve import descendants
+from tests.support.store import RunningStore
+
+
+def sleepers(running: RunningStore, seconds: int) -> list[int]:
+    """Processes `sleep SECONDS` below the store."""
+    found = []
+    for pid in descendants(running.process.pid):
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[:2] == [b"sleep", str(seconds).encode()]:
+            found.append(pid)
+    return found
