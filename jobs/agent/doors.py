@@ -20,9 +20,11 @@ from typing import Final
 from jobs.programs.protocol import FRAME_MAX_BYTES, SOCKET_PATH
 from jobs.sandbox.api import Sandbox, TaskEnd, TaskSpec, Zone, ZoneSpec
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX
+from manta.core.owner import claim_folder
 
 _BACKLOG: Final = PROGRAM_CONNECTIONS_MAX
 _RUN: Final = Path("/run")
+_PREFIX: Final = "manta-"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -137,11 +139,10 @@ class SandboxWithDoors:
         self._numbers = count(1)
 
     async def start(self) -> None:
-        """Sockets of an earlier agent are removed."""
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir(mode=0o700, parents=True)
+        """Sockets of an earlier agent are removed, and those that killed agents of this machine left."""
         # Zones of a root agent run under uids of their own, and must find the way; names cannot be listed nor guessed.
-        self._folder.chmod(0o711 if os.geteuid() == 0 else 0o700)
+        mode = 0o711 if os.geteuid() == 0 else 0o700
+        claim_folder(self._folder, self._folder.name, mode, f"{_PREFIX}*")
         await self._sandbox.start()
 
     async def open_zone(self, spec: ZoneSpec) -> ZoneWithDoor:
@@ -164,5 +165,5 @@ class SandboxWithDoors:
 def door_folder(state: Path) -> Path:
     """Where a node with that state folder keeps its zones' sockets; as root where other uids find the way."""
     if os.geteuid() == 0 and os.access(_RUN, os.W_OK):
-        return _RUN / f"manta-{sha256(bytes(state.resolve())).hexdigest()[:16]}"
+        return _RUN / f"{_PREFIX}{sha256(bytes(state.resolve())).hexdigest()[:16]}"
     return state / "doors"

@@ -26,7 +26,7 @@ from jobs.agent.shelf import Shelf
 from jobs.model.wire import InputRef
 from jobs.programs.install import UNPACK_COMMAND, interpreter, unpacker
 from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, ZoneSpec
-from jobs.sandbox.roots import IMAGE_MOUNT_POINTS
+from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import (
     IMAGE_CACHE_MAX_BYTES,

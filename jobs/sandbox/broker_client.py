@@ -9,7 +9,7 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from jobs.sandbox.launch import SealedFile
+from jobs.sandbox.blueprint import SealedFile
 from manta.core.errors import InternalError, NoSuchBlob, SandboxUnavailable
 
 _ANSWER = struct.Struct("<i")

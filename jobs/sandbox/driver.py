@@ -1,4 +1,4 @@
-"""The sandbox driver: one mount broker, and zones built by bubblewrap with a fork server in each."""
+"""The sandbox driver: one mount broker, and zones built by bubblewrap or an OCI runtime, a fork server in each."""
 
 import os
 import platform
@@ -11,23 +11,27 @@ from typing import Final
 
 from jobs.sandbox import seccomp
 from jobs.sandbox.api import Sandbox, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage
 from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes_of
 from jobs.sandbox.broker_client import Broker
+from jobs.sandbox.builders import BUBBLEWRAP, BuilderChoice
 from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
 from jobs.sandbox.forkserver_build import fork_server
-from jobs.sandbox.launch import Blueprint, Interior, Joins, SealedFile, Stage, launch
-from jobs.sandbox.probe import bubblewrap, probe, refuse_if_missing
+from jobs.sandbox.launch import launch
+from jobs.sandbox.oci import bundles_folder
+from jobs.sandbox.probe import probe, refuse_if_missing
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
+from manta.core.owner import claim_folder
 
 _SELF_TEST_TIMEOUT_S: Final = 30.0
 STAGE_PLACE: Final = Path("/run/manta-stage")
 """Empty but for those who build a zone: each sees there what it is shown."""
 
 
-def open_sandbox(
+def open_sandbox(  # noqa: PLR0913 - composed once, by name where it matters
     blobs_dir: Path,
     state_dir: Path,
     *,
@@ -37,13 +41,14 @@ def open_sandbox(
     programs: Mapping[str, bytes] | None = None,
     links: Mapping[str, str] | None = None,
     fork_server_kind: str | None = None,
+    builder: BuilderChoice = BUBBLEWRAP,
 ) -> Sandbox:
     """A driver over the volume whose blobs lie in `blobs_dir`; `state_dir` keeps the compiled fork server.
 
     `shared_dir` is where the files lie that zones get as assets. `store_uid` owns the blobs, where the node runs as
     root and the store does not. `binds` maps paths in the zone to the host's, read-only; `programs` are executable
     files by their path in the zone, `links` symbolic links to their targets. `fork_server_kind` forces "c" or "python";
-    by default C where a compiler is found.
+    by default C where a compiler is found. `builder` is what builds the zones.
     """
     return NamespaceSandbox(
         blobs_dir,
@@ -54,13 +59,14 @@ def open_sandbox(
         programs=programs or {},
         links=links or {},
         fork_server_kind=fork_server_kind,
+        builder=builder,
     )
 
 
 class NamespaceSandbox:
     """The Sandbox of api.py, on Linux namespaces."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - as open_sandbox
         self,
         blobs_dir: Path,
         state_dir: Path,
@@ -71,6 +77,7 @@ class NamespaceSandbox:
         programs: Mapping[str, bytes],
         links: Mapping[str, str],
         fork_server_kind: str | None,
+        builder: BuilderChoice,
     ) -> None:
         self._state_dir = state_dir
         self._shared_dir = shared_dir
@@ -78,6 +85,7 @@ class NamespaceSandbox:
         self._programs = programs
         self._links = links
         self._wanted = fork_server_kind
+        self._builder = builder
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
         self._stage_program = SealedFile("stage", Path(__file__).with_name("stage.py").read_bytes())
@@ -86,7 +94,7 @@ class NamespaceSandbox:
         self._groups: ControlGroups | None = None
 
     async def start(self) -> None:
-        refuse_if_missing(probe())
+        refuse_if_missing(probe(self._builder))
         self._blueprint = self._build()
         if self._groups is None:
             groups = ControlGroups(sha256(bytes(self._state_dir.resolve())).hexdigest()[:12])
@@ -145,7 +153,7 @@ class NamespaceSandbox:
 
     def describe(self) -> dict[str, object]:
         return {
-            "driver": "bubblewrap, user namespaces, seccomp",
+            "driver": f"{self._builder.name}, user namespaces, seccomp",
             "fork_server": self._blueprint.program.kind if self._blueprint else None,
             "identity": "a uid per account" if self._is_root else f"uid {os.geteuid()} for every account",
             "limits": means(self._groups.survey if self._groups else survey()),
@@ -162,6 +170,8 @@ class NamespaceSandbox:
             own = (blueprint.program.file, blueprint.zone_filter, blueprint.task_filter)
             for file in (*own, *blueprint.programs.values()):
                 file.close()
+            if isinstance(blueprint.builder, Runtime):
+                shutil.rmtree(blueprint.builder.bundles, ignore_errors=True)
             self._blueprint = None
 
     async def _self_test(self) -> None:
@@ -183,13 +193,25 @@ class NamespaceSandbox:
             await broker.close()
             shutil.rmtree(folder)
 
+    def _zone_builder(self) -> str | Runtime:
+        """SandboxUnavailable when it is not there, or its bundles have no place."""
+        path = self._builder.require()
+        if self._builder.kind == "bubblewrap":
+            return path
+        folder = bundles_folder(self._state_dir)
+        try:
+            claim_folder(folder, folder.name, 0o711 if self._is_root else 0o700, f"{folder.name.partition('-')[0]}-*")
+        except OSError as error:
+            raise SandboxUnavailable(f"The bundles of zones have no place: {error}.") from None
+        return Runtime(path, folder)
+
     def _build(self) -> Blueprint:
         machine = platform.machine()
         program = fork_server(self._state_dir, self._wanted)
         zone_filter = SealedFile("zone.bpf", seccomp.zone_filter(machine))
         task_filter = SealedFile("task.bpf", seccomp.task_filter(machine))
         programs = {path: SealedFile(Path(path).name, content) for path, content in self._programs.items()}
-        return Blueprint(bubblewrap(), program, zone_filter, task_filter, self._binds, programs, self._links)
+        return Blueprint(self._zone_builder(), program, zone_filter, task_filter, self._binds, programs, self._links)
 
 
 def _joins(lease: ZoneLease | None) -> Joins:

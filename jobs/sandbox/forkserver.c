@@ -1,7 +1,7 @@
 /* The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
  *
- * Run as `forkserver SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`; protocol.py has the messages, forkserver.py is the same program in Python. It
- * trusts its agent and is not trusted by it. Written for one thread and no heap: every buffer has its size here.
+ * Run as `forkserver [--enclose ZONE_FILTER_FD] SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`;
+ * protocol.py has the messages, forkserver.py is the same program in Python. It trusts its agent and is not trusted by it. Written for one thread and no heap: every buffer has its size here.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -425,20 +425,45 @@ static void receive(int channel) {
         exit(1);
 }
 
-static void load_filter(int file) {
-    ssize_t size = read(file, filter_code, sizeof filter_code);
+static struct sock_fprog load_filter(int file, struct sock_filter code[FILTER_MAX]) {
+    ssize_t size = read(file, code, FILTER_MAX * sizeof code[0]);
     if (size <= 0)
         exit(1);
     close(file);
-    filter.len = (unsigned short)((size_t)size / sizeof filter_code[0]);
-    filter.filter = filter_code;
+    return (struct sock_fprog){.len = (unsigned short)((size_t)size / sizeof code[0]), .filter = code};
+}
+
+static int write_file(const char *path, const char *text) {
+    int file = open(path, O_WRONLY | O_CLOEXEC);
+    int result = file >= 0 && write(file, text, strlen(text)) == (ssize_t)strlen(text) ? 0 : -1;
+    close(file);
+    return result;
+}
+
+/* What bubblewrap does for a zone and an OCI runtime does not: a second user namespace, under which the zone's mounts
+ * cannot be changed any more, the zone's system call filter, and an end with whoever started it. */
+static int enclose(int file) {
+    static struct sock_filter code[FILTER_MAX];
+    struct sock_fprog zone = load_filter(file, code);
+    if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP) < 0 || write_file("/proc/self/setgroups", "deny") < 0 ||
+        write_file("/proc/self/uid_map", "0 0 1") < 0 || write_file("/proc/self/gid_map", "0 0 1") < 0)
+        return -1;
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+        return -1;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &zone, 0, 0);
 }
 
 int main(int count, char *arguments[]) {
+    int zone_filter = -1;
+    if (count > 2 && strcmp(arguments[1], "--enclose") == 0) {
+        zone_filter = atoi(arguments[2]);
+        arguments += 2;
+        count -= 2;
+    }
     if (count < 5)
         return 2;
     int channel = atoi(arguments[1]);
-    load_filter(atoi(arguments[2]));
+    filter = load_filter(atoi(arguments[2]), filter_code);
     task_group = atoi(arguments[3]);
     init_group = atoi(arguments[4]);
     for (int place = 5; place < count; place++) {
@@ -448,6 +473,10 @@ int main(int count, char *arguments[]) {
             return 1;
         }
         close(group);
+    }
+    if (zone_filter >= 0 && enclose(zone_filter) < 0) {
+        perror("fork server: enclosing its zone");
+        return 1;
     }
     for (int number = 1; number < NSIG; number++)
         signal(number, SIG_DFL);

@@ -1,8 +1,9 @@
 """The fork server, first process of a zone: gives each task fresh pid, mount and ipc namespaces and awaits its end.
 
 A program of its own, standard library only, run as
-`python -I -S forkserver.py SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`; forkserver.c is the same
-program in C and speaks the same protocol (protocol.py). It trusts its agent and is not trusted by it.
+`python -I -S forkserver.py [--enclose ZONE_FILTER_FD] SOCKET_FD FILTER_FD TASK_GROUP_FD INIT_GROUP_FD OWN_GROUP_FD...`;
+forkserver.c is the same program in C and speaks the same protocol (protocol.py). It trusts its agent and is not trusted
+by it.
 """
 
 import contextlib
@@ -29,6 +30,7 @@ MESSAGE_MAX = 1 << 18
 VERSION = 2
 
 _NAMESPACES = 0x00020000 | 0x20000000 | 0x08000000  # NEWNS, NEWPID, NEWIPC
+_ENCLOSING_NAMESPACES = 0x10000000 | 0x00020000 | 0x02000000  # NEWUSER, NEWNS, NEWCGROUP
 _SYS_CLONE = 220 if platform.machine() == "aarch64" else 56
 _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 429, 442
 _AT_FDCWD = -100
@@ -36,6 +38,7 @@ _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_RDONLY = 1
 _NOSUID_NODEV = 2 | 4
 _NOEXEC = 8
+_PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
 _PR_SET_DUMPABLE, _PR_SET_SECCOMP, _PR_CAPBSET_DROP, _PR_SET_SECUREBITS = 4, 22, 24, 28
 _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 38, 47
@@ -358,17 +361,37 @@ class ForkServer:
         return REPLY.pack(ENDED, ended_by, killed, full, wall_ns, cpu_ns, usage.ru_maxrss, 0)
 
 
+def enclose(file: int) -> None:
+    """What bubblewrap does for a zone and an OCI runtime does not.
+
+    A second user namespace, under which the zone's mounts cannot be changed any more, the zone's system call filter,
+    and an end with whoever started it.
+    """
+    with os.fdopen(file, "rb") as code:
+        zone = Filter(code.read())
+    _check(_libc.unshare(_ENCLOSING_NAMESPACES))
+    for name, text in (("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")):
+        with open(f"/proc/self/{name}", "w") as map_file:
+            map_file.write(text)
+    _check(_libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
+    zone.apply()
+
+
 def main() -> None:
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
     _libc.prctl(_PR_SET_NAME, b"forkserver", 0, 0, 0)
-    channel = socket.socket(fileno=int(sys.argv[1]))
-    with os.fdopen(int(sys.argv[2]), "rb") as file:
+    given = sys.argv[1:]
+    zone_filter = int(given[1]) if given[0] == "--enclose" else -1
+    channel_number, filter_number, task_group, init_group, *own_groups = map(int, given[2 if zone_filter >= 0 else 0 :])
+    channel = socket.socket(fileno=channel_number)
+    with os.fdopen(filter_number, "rb") as file:
         program = Filter(file.read())
-    task_group, init_group, *own_groups = map(int, sys.argv[3:])
     for group in own_groups:
         _join(group)
         os.close(group)
+    if zone_filter >= 0:
+        enclose(zone_filter)
     ForkServer(channel, program, task_group, init_group).serve()
 
 

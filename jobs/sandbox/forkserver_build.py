@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Final
 
+from jobs.sandbox.blueprint import Program, SealedFile
 from jobs.sandbox.elf import names_a_loader
-from jobs.sandbox.launch import Program, SealedFile
 from manta.core.compiled import compiled
 from manta.core.errors import SandboxUnavailable
 

@@ -5,11 +5,15 @@ import platform
 import re
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from jobs.sandbox import oci
+from jobs.sandbox.blueprint import Runtime
 from jobs.sandbox.bounds import means
+from jobs.sandbox.builders import BUBBLEWRAP, BuilderChoice
 from jobs.sandbox.cgroups import survey
 from jobs.sandbox.syscall_numbers import MACHINES
 from jobs.sandbox.tenants import UID_BASE
@@ -34,11 +38,11 @@ class Finding:
     required: bool = True
 
 
-def probe() -> list[Finding]:
-    """Every finding, good and bad; takes some 10 ms, since it starts bubblewrap once."""
-    findings = [_machine(), _kernel(platform.release()), _seccomp(), _bubblewrap_found()]
+def probe(builder: BuilderChoice = BUBBLEWRAP) -> list[Finding]:
+    """Every finding, good and bad; takes some 10 ms (an OCI runtime more), since it starts the builder once."""
+    findings = [_machine(), _kernel(platform.release()), _seccomp(), _builder_found(builder)]
     if all(finding.ok for finding in findings):
-        findings.append(_namespaces())
+        findings.append(_namespaces() if builder.kind == "bubblewrap" else _container(builder.require()))
     return [*findings, _compiler(), *_groups()]
 
 
@@ -47,13 +51,6 @@ def refuse_if_missing(findings: list[Finding]) -> None:
     for finding in findings:
         if finding.required and not finding.ok:
             raise SandboxUnavailable(f"No sandbox can be built: {finding.what}: {finding.seen}. {finding.remedy}")
-
-
-def bubblewrap() -> str:
-    path = shutil.which("bwrap")
-    if path is None:
-        refuse_if_missing([_bubblewrap_found()])
-    return path or ""
 
 
 def _machine() -> Finding:
@@ -76,11 +73,9 @@ def _seccomp() -> Finding:
     return Finding("seccomp filters", present, "present" if present else "absent", remedy)
 
 
-def _bubblewrap_found() -> Finding:
-    path = shutil.which("bwrap")
-    return Finding(
-        "bubblewrap", path is not None, path or "not on PATH", "Install the package `bubblewrap`, 0.8 or later."
-    )
+def _builder_found(builder: BuilderChoice) -> Finding:
+    path = builder.find()
+    return Finding(builder.name, path is not None, path or "not on PATH", builder.remedy)
 
 
 def _namespaces() -> Finding:
@@ -88,7 +83,7 @@ def _namespaces() -> Finding:
     what = "user namespaces"
     uid = UID_BASE if os.geteuid() == 0 else None
     command = [
-        bubblewrap(),
+        BUBBLEWRAP.require(),
         "--unshare-user",
         "--unshare-pid",
         "--unshare-net",
@@ -111,6 +106,33 @@ def _namespaces() -> Finding:
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(what, False, str(error), _namespace_remedy())
     said = done.stderr.decode(errors="replace").strip() or f"bwrap ended with {done.returncode}"
+    return Finding(what, done.returncode == 0, "allowed" if done.returncode == 0 else said, _namespace_remedy())
+
+
+def _container(runtime: str) -> Finding:
+    """Runs `true` in a container, as the user a zone would have."""
+    what = "containers without privileges"
+    uid = UID_BASE if os.geteuid() == 0 else None
+    with tempfile.TemporaryDirectory(prefix="manta-probe-") as folder:
+        Path(folder).chmod(0o711)
+        try:
+            trial = Runtime(runtime, Path(folder))
+            bundle = oci.make_bundle(
+                trial, "trial", os.geteuid() if uid is None else uid, ["/usr/bin/env", "true"], oci.Content()
+            )
+            done = subprocess.run(
+                oci.run_command(trial, bundle, []),
+                capture_output=True,
+                timeout=_TRIAL_TIMEOUT_S,
+                cwd="/",
+                user=uid,
+                group=uid,
+                extra_groups=None if uid is None else (),
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            return Finding(what, False, str(error), _namespace_remedy())
+    said = done.stderr.decode(errors="replace").strip() or f"{runtime} ended with {done.returncode}"
     return Finding(what, done.returncode == 0, "allowed" if done.returncode == 0 else said, _namespace_remedy())
 
 

@@ -42,7 +42,7 @@ class ForkServerZone:
         groups: ZoneLease | None,
     ) -> None:
         self._spec = spec
-        self._process = launched.process
+        self._launched = launched
         self._channel = launched.channel
         self._complaints = launched.complaints
         self._limits = limits
@@ -61,8 +61,8 @@ class ForkServerZone:
 
     @property
     def pid(self) -> int:
-        """Of bubblewrap, outside."""
-        return self._process.pid
+        """Of the zone's builder, outside."""
+        return self._launched.process.pid
 
     async def greet(self) -> None:
         """Waits until the fork server is ready; SandboxUnavailable with bubblewrap's own words if it never is."""
@@ -109,6 +109,7 @@ class ForkServerZone:
         if self._groups is not None:
             self._groups.give_back()
             self._groups = None
+        await self._launched.remove()
 
     async def _run(self, task: TaskSpec, flags: Flag) -> TaskEnd:
         if self._broken is not None:
@@ -209,8 +210,7 @@ class ForkServerZone:
         self._broken = reason
         self._loop.remove_reader(self._channel.fileno())
         self._channel.close()
-        self._process.kill()
-        self._process.wait()
+        self._launched.end()
         if not self._reply.done():
             self._reply.set_exception(SandboxUnavailable(self._sentence()))
             self._reply.exception()  # seen: nobody may be waiting

@@ -17,8 +17,10 @@ import apsw
 import typer
 
 from jobs.sandbox import Finding, probe
+from jobs.sandbox.builders import BuilderChoice, builder_choice
 from manta.cli import output
 from manta.cli.exit_codes import FAILED
+from manta.core.config import NodeConfig, load
 from manta.core.errors import MantaError
 from manta.core.limits import CLOCK_SKEW_S, RESERVE_FRACTION, RESERVE_MIN_BYTES
 from manta.sdk import find_session
@@ -30,10 +32,12 @@ _SYNCFS_KERNEL = (5, 8)
 
 def doctor(
     data: Annotated[Path, typer.Option(help="The store's data folder.")] = Path("manta-data"),
+    sandbox: Annotated[str | None, typer.Option(help="bubblewrap or oci; else as the store here has it.")] = None,
+    runtime: Annotated[str | None, typer.Option(help="The OCI runtime, by path or name. Default runc.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
     """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
-    findings = [*probe(), *_disk(data), *_catalog(data), *_running_store()]
+    findings = [*probe(_builder(data, sandbox, runtime)), *_disk(data), *_catalog(data), *_running_store()]
     for finding in findings:
         if json:
             output.json_line({"what": finding.what, "ok": finding.ok, "seen": finding.seen, "remedy": _remedy(finding)})
@@ -41,6 +45,15 @@ def doctor(
             _print(finding)
     if any(finding.required and not finding.ok for finding in findings):
         raise typer.Exit(FAILED)
+
+
+def _builder(data: Path, sandbox: str | None, runtime: str | None) -> BuilderChoice:
+    """As asked for, else as the nodes here were last started."""
+    if sandbox is None and runtime is None:
+        for file in sorted((data / "config").glob("node-*.json")):
+            config = load(file, NodeConfig)
+            return builder_choice(config.sandbox, config.runtime)
+    return builder_choice(sandbox or ("oci" if runtime else "bubblewrap"), runtime)
 
 
 def _remedy(finding: Finding) -> str:

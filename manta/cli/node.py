@@ -17,6 +17,7 @@ from jobs.agent.peer_store import PeerStore
 from jobs.agent.routes import AgentRoutes
 from jobs.agent.transport import HttpGateway
 from jobs.programs.install import links, programs
+from jobs.sandbox.builders import builder_choice
 from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
@@ -70,6 +71,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
             shared_dir=cache,
             programs=programs(data / "sandbox"),
             links=links(),
+            builder=builder_choice(config.sandbox, config.runtime),
         ),
         data / "stderr",
         cache,

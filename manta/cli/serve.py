@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.sandbox import cgroups
+from jobs.sandbox.builders import builder_choice
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
 from manta.cli import output
@@ -57,12 +58,15 @@ def serve(
     tls_key: Annotated[Path | None, typer.Option(exists=True, help="Private key, PEM.")] = None,
     admin_port: Annotated[int | None, typer.Option(help="Port of Prometheus metrics on loopback.")] = None,
     tcp_nodes: Annotated[bool, typer.Option(help="Reach nodes over loopback TCP, as in a cluster.")] = False,
+    sandbox: Annotated[str, typer.Option(help="What builds the zones of tasks: bubblewrap or oci.")] = "bubblewrap",
+    runtime: Annotated[str | None, typer.Option(help="The OCI runtime, by path or name. Default runc.")] = None,
     journal: Annotated[bool, typer.Option(help="Make small objects durable in a journal first (faster).")] = True,
 ) -> None:
     """Run the embedded store until SIGTERM or Ctrl-C. SIGHUP replaces the gateway without a refused request."""
     if (tls_cert is None) != (tls_key is None):
         raise InvalidArgument("TLS needs both --tls-cert and --tls-key.")
     tls = TlsFiles(str(tls_cert.absolute()), str(tls_key.absolute())) if tls_cert and tls_key else None
+    builder_choice(sandbox, runtime)  # a refusal here is read by whoever types
     folder = DataDir(data)
     folder.acquire()
     settings = folder.settings(nodes, copies)
@@ -77,6 +81,8 @@ def serve(
         admin_port=admin_port,
         tcp_nodes=tcp_nodes,
         journal=journal,
+        sandbox=sandbox,
+        runtime=runtime,
     )
     asyncio.run(_serve(folder, settings, options))
 

@@ -41,7 +41,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`listen` is `unix:/path` or `http://host:port`; `key` (hex) is shared with the gateways alone.
 
     `gateways` are the base URLs the agent polls (http://host:port or unix:/path).
-    `lanes` tasks run side by side; with 0 there is no agent.
+    `lanes` tasks run side by side; with 0 there is no agent. `sandbox` is what builds the zones, `bubblewrap` or `oci`;
+    `runtime` is the OCI runtime's path or name, else runc.
     """
 
     node_id: str
@@ -50,6 +51,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     listen: str
     gateways: tuple[str, ...] = ()
     lanes: int = 2
+    sandbox: str = "bubblewrap"
+    runtime: str | None = None
     ready_fd: int | None = None
     log_dir: str | None = None
     journal: bool = True

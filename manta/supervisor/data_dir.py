@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from manta.core.errors import InvalidArgument, ServiceUnavailable
+from manta.core.owner import claim_folder
 
 FORMAT = 1
 _SOCKET_PATH_MAX_BYTES = 80
@@ -79,9 +80,12 @@ class DataDir:
             else:
                 name = hashlib.sha256(os.fsencode(self.path)).hexdigest()[:16]
                 self._runtime = Path(tempfile.gettempdir()) / f"manta-{os.getuid()}-{name}"
-                self._runtime.mkdir(mode=0o700, exist_ok=True)
-                if self._runtime.stat().st_uid != os.getuid():
-                    raise ServiceUnavailable(f"{self._runtime} belongs to another user: remove it.")
+                try:
+                    claim_folder(self._runtime, name, 0o700, f"manta-{os.getuid()}-*")
+                except OSError as error:
+                    raise ServiceUnavailable(
+                        f"{self._runtime} cannot be made ({error.strerror}): remove what is in its place."
+                    ) from None
         return self._runtime
 
     def acquire(self) -> None:

@@ -32,6 +32,8 @@ class ServeOptions:
     admin_port: int | None = None
     tcp_nodes: bool = False
     journal: bool = True
+    sandbox: str = "bubblewrap"
+    runtime: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +158,8 @@ class Supervisor:
             lanes=self._options.lanes,
             log_dir=str(self._data.logs),
             journal=self._options.journal,
+            sandbox=self._options.sandbox,
+            runtime=self._options.runtime,
         )
         path = self._data.config_file(plan.node_id)
         save(path, config)

@@ -1,4 +1,4 @@
-"""Every attack of tests/security/attacks, from inside tasks of a real store, run by root and by an ordinary user.
+"""Every attack of tests/security/attacks, from inside tasks of stores of each kind: who runs them, which driver.
 
 A family is one task, each attack in a process of its own; the store is looked at after each family.
 """
@@ -13,7 +13,7 @@ import pytest
 
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks.on_outputs import TRICKS
-from tests.support.siege import GOOD_LINES, OBJECT, Siege, besieged, ended, numbers, run_here, settings, siege_user
+from tests.support.siege import GOOD_LINES, OBJECT, Siege, besieged_as, ended, numbers, run_here, settings
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -24,9 +24,9 @@ _ALL = [
 ]
 
 
-@pytest.fixture(scope="module", params=["root", "user"])
+@pytest.fixture(scope="module", params=["root", "user", "root-oci", pytest.param("user-oci", marks=pytest.mark.slow)])
 def siege(request: pytest.FixtureRequest) -> Iterator[Siege]:
-    with besieged(siege_user(request.param), "--lanes", "4") as siege:
+    with besieged_as(request.param, "--lanes", "4") as siege:
         yield siege
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from manta.sdk import Job
 from tests.security.attacks.bombs import BOMBS, TIMEOUT_S, Bomb
-from tests.support.siege import GOOD_LINES, Siege, besieged, ended, siege_user
+from tests.support.siege import GOOD_LINES, Siege, besieged_as, ended
 
 pytestmark = pytest.mark.invariant("S5")
+
+
+_SLOW = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("user", "root-oci", "user-oci")]
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,12 @@ class Barrage:
     left: list[str]
 
 
-@pytest.fixture(scope="module", params=["root", pytest.param("user", marks=pytest.mark.slow)])
+@pytest.fixture(
+    scope="module",
+    params=["root", *_SLOW],
+)
 def siege(request: pytest.FixtureRequest) -> Iterator[Siege]:
-    with besieged(siege_user(request.param), "--lanes", "8") as siege:
+    with besieged_as(request.param, "--lanes", "8") as siege:
         yield siege
 
 

@@ -12,8 +12,9 @@ import pytest_asyncio
 
 import jobs.sandbox.driver
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone, ZoneSpec
+from jobs.sandbox.blueprint import Program, SealedFile
+from jobs.sandbox.builders import builder_choice
 from jobs.sandbox.driver import NamespaceSandbox, open_sandbox
-from jobs.sandbox.launch import Program, SealedFile
 from manta.core.limits import MIB
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -95,9 +96,12 @@ class Workshop:
 
 
 @asynccontextmanager
-async def started(blobs: Path, state: Path, kind: str) -> AsyncIterator[NamespaceSandbox]:
+async def started(blobs: Path, state: Path, kind: str, builder: str = "bubblewrap") -> AsyncIterator[NamespaceSandbox]:
+    choice = builder_choice(builder)
+    if builder == "oci" and choice.find() is None:
+        pytest.skip("there is no runc on this machine")
     blobs.mkdir(mode=0o700, exist_ok=True)
-    sandbox = open_sandbox(blobs, state, fork_server_kind=kind)
+    sandbox = open_sandbox(blobs, state, fork_server_kind=kind, builder=choice)
     assert isinstance(sandbox, NamespaceSandbox)
     await sandbox.start()
     try:
@@ -121,9 +125,10 @@ def sandbox_state(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.getbasetemp() / "sandbox-state"
 
 
-@pytest_asyncio.fixture(params=FORK_SERVERS)
+@pytest_asyncio.fixture(params=[*FORK_SERVERS, pytest.param("oci", marks=pytest.mark.slow)])
 async def workshop(request: pytest.FixtureRequest, tmp_path: Path, sandbox_state: Path) -> AsyncIterator[Workshop]:
-    async with started(tmp_path / "blobs", sandbox_state, request.param) as sandbox, zone_of(sandbox) as zone:
+    kind, builder = ("c", "oci") if request.param == "oci" else (request.param, "bubblewrap")
+    async with started(tmp_path / "blobs", sandbox_state, kind, builder) as sandbox, zone_of(sandbox) as zone:
         yield Workshop(sandbox, zone, tmp_path / "blobs", sandbox_state)
 
 
@@ -169,12 +174,17 @@ def _hostile_fork_server(*_: object) -> Program:
     return Program("hostile", file, ("/usr/bin/python3", "-I", "-S"))
 
 
-@pytest_asyncio.fixture
-async def hostile(tmp_path: Path, sandbox_state: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Workshop]:
+@pytest_asyncio.fixture(params=["bubblewrap", "oci"])
+async def hostile(
+    request: pytest.FixtureRequest, tmp_path: Path, sandbox_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Workshop]:
     """A zone whose fork server runs the Python in the variable ATTACK with all its rights, `request` at hand.
 
     With WHERE=task it does so in a task's namespaces, where it may mount; else in the zone's own.
     """
     monkeypatch.setattr(jobs.sandbox.driver, "fork_server", _hostile_fork_server)
-    async with started(tmp_path / "blobs", sandbox_state, "python") as sandbox, zone_of(sandbox) as zone:
+    async with (
+        started(tmp_path / "blobs", sandbox_state, "python", request.param) as sandbox,
+        zone_of(sandbox) as zone,
+    ):
         yield Workshop(sandbox, zone, tmp_path / "blobs", sandbox_state)

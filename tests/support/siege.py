@@ -19,6 +19,7 @@ from typing import IO, Any, Final
 
 import pytest
 
+from jobs.sandbox.builders import builder_choice
 from jobs.sandbox.syscall_numbers import MACHINES
 from manta.sdk import Job, Store, connect
 from tests.security.attacks import FAMILIES, Attack
@@ -155,8 +156,11 @@ class Siege:
 
     @property
     def blob(self) -> Path:
-        found = [path for path in self.running.data.rglob("blobs/*/*/*") if path.is_file()]
-        return next(path for path in found if path.stat().st_size == len(OBJECT) and path.read_bytes() == OBJECT)
+        for path in self.running.data.rglob("blobs/*/*/*"):
+            with contextlib.suppress(OSError):  # others come and go meanwhile
+                if path.stat().st_size == len(OBJECT) and path.read_bytes() == OBJECT:
+                    return path
+        raise AssertionError("the object under attack has no file")
 
 
 def python(source: str, **environment: str) -> dict[str, object]:
@@ -312,15 +316,23 @@ def _own_sockets(running: RunningStore) -> dict[str, str]:
     }
 
 
-def siege_user(kind: str) -> int | None:
-    """Who runs the store of that kind, `root` or `user`: None is whoever runs the tests. Skips what cannot be."""
+def besieged_as(kind: str, *options: str) -> contextlib.AbstractContextManager[Siege]:
+    """A store of that kind: run by `root` or `user`, its zones built by bubblewrap or, with `-oci`, by runc.
+
+    Skips what cannot be here.
+    """
+    who, _, builder = kind.partition("-")
+    if builder:
+        if builder_choice(builder).find() is None:
+            pytest.skip("there is no runc on this machine")
+        options = (*options, "--sandbox", builder)
     if os.geteuid() != 0:
-        return None if kind == "user" else pytest.skip("only root can run a store as root")
-    if kind == "root":
-        return None
-    if not can_be_read_by(ORDINARY_UID):
+        if who == "root":
+            pytest.skip("only root can run a store as root")
+        return besieged(None, *options)
+    if who == "user" and not can_be_read_by(ORDINARY_UID):
         pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    return ORDINARY_UID
+    return besieged(ORDINARY_UID if who == "user" else None, *options)
 
 
 def can_be_read_by(user: int) -> bool:

@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from jobs.sandbox import bounds
 from jobs.sandbox.api import ZoneSpec
 from jobs.sandbox.cgroups.discovery import CONTROLLERS, SETTLED, Place, Survey, base_folder, own_places, survey
-from jobs.sandbox.cgroups.owner import Owner
 from jobs.sandbox.cgroups.pool import DIALECTS
 from jobs.sandbox.cgroups.tree import Counter, GroupLimits, remove_tree
 from manta.core.limits import GIB, MIB, TASK_PIDS_MAX, ZONE_OVERHEAD_BYTES
+from manta.core.owner import Owner
 
 V1_MOUNTS = """\
 30 20 0:26 / /sys/fs/cgroup ro,nosuid - tmpfs tmpfs ro,mode=755

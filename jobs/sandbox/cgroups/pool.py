@@ -9,12 +9,12 @@ from typing import Final
 
 from jobs.sandbox.cgroups.discovery import CPU, CPU_TIME, Place, Survey, base_folder, survey
 from jobs.sandbox.cgroups.lease import ZoneLease
-from jobs.sandbox.cgroups.owner import Owner
 from jobs.sandbox.cgroups.room import give_up_room, make_room
 from jobs.sandbox.cgroups.tree import Dialect, GroupLimits, ZoneGroups, remove_tree
 from jobs.sandbox.cgroups.v1 import Version1
 from jobs.sandbox.cgroups.v2 import Version2
 from manta.core.errors import SandboxUnavailable
+from manta.core.owner import Owner
 
 DIALECTS: Final[dict[int, Dialect]] = {1: Version1(), 2: Version2()}
 _REMOVE_TRIES: Final = 400
