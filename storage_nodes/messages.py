@@ -67,6 +67,8 @@ _CODES: dict[str, type[MantaError]] = {
         errors.InvalidRange,
         errors.NotImplementedHere,
         errors.ServiceUnavailable,
+        errors.SlowDown,
+        errors.SandboxUnavailable,
         errors.NodeUnavailable,
         errors.InsufficientStorage,
         errors.VolumeReadOnly,

@@ -18,7 +18,8 @@ class Tunnel:
         self._protocol = protocol
         self._pieces: deque[bytes] = deque()
         self._size = 0
-        self._paused = False
+        self.paused = False
+        """More has come than its owner reads; the end of the other side is not seen meanwhile."""
         self.gone = asyncio.Event()
         """The other side is gone, whatever of it was not read yet."""
         self.received = 0
@@ -33,8 +34,8 @@ class Tunnel:
         self._pieces.append(data)
         self._size += len(data)
         self.received += len(data)
-        if self._size > TUNNEL_BYTES and not self._paused:
-            self._paused = True
+        if self._size > TUNNEL_BYTES and not self.paused:
+            self.paused = True
             self._protocol.pause_reading()
         self._wake()
         return False, b""
@@ -57,8 +58,8 @@ class Tunnel:
                 self._waiter = None
         data = self._pieces.popleft()
         self._size -= len(data)
-        if self._paused and self._size <= TUNNEL_BYTES // 2:
-            self._paused = False
+        if self.paused and self._size <= TUNNEL_BYTES // 2:
+            self.paused = False
             self._protocol.resume_reading()
         return data
 

@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from jobs.agent.login.terminal import END_OF_INPUT, Terminal
 from jobs.model.login import LoginEnd, LoginSpec, decode_resize, encode_end
@@ -23,6 +24,7 @@ from manta.core.websocket import CloseCode, Kind
 from storage_nodes.server.tunnel import Tunnel
 
 _KILL_AGAIN_S: Final = 0.2
+_LOOK_S: Final = 1.0
 _GONE: Final = "The client is gone."
 
 
@@ -48,7 +50,7 @@ class Session:
         self._clock = clock
         self._patience = patience
         self._decoder = websocket.Decoder(masked=True, message_max_bytes=LOGIN_MESSAGE_MAX_BYTES)
-        self._closed = False
+        self._left = False
         self._used_s = clock.monotonic_s()
 
     async def run(self, task: TaskSpec) -> TaskEnd | None:
@@ -62,12 +64,12 @@ class Session:
             reason = next((one.result() for one in ends if one.done()), "")
             end = await self._ended(running)
             self._terminal.close_slave()
-            await self._say_goodbye(output, ends[0], _told(end, self._spec, reason))
+            await _stopped(ends)
+            if not self._tunnel.gone.is_set():
+                await self._say_goodbye(output, _told(end, self._spec, reason))
             return end if isinstance(end, TaskEnd) else None
         finally:
-            for one in (running, output, *ends):
-                one.cancel()
-            await asyncio.gather(running, output, *ends, return_exceptions=True)
+            await _stopped((running, output, *ends))
 
     async def _run_task(self, task: TaskSpec) -> TaskEnd | MantaError:
         try:
@@ -98,6 +100,7 @@ class Session:
             while data := await self._tunnel.read():
                 for message in self._decoder.feed(data):
                     if message.kind is Kind.CLOSE:
+                        self._left = True
                         return _GONE
                     await self._take(message)
         except BadRequest as error:
@@ -109,8 +112,7 @@ class Session:
     async def _take(self, message: websocket.Message) -> None:
         if message.kind is Kind.BINARY:
             self._used_s = self._clock.monotonic_s()
-            if not self._closed:
-                await self._terminal.write(message.data)
+            await self._terminal.write(message.data)
         elif message.kind is Kind.TEXT:
             self._terminal.resize(*decode_resize(message.data))
         elif message.kind is Kind.PING:
@@ -121,25 +123,27 @@ class Session:
 
     async def _watch(self) -> str:
         """Why the session is to end though neither side ended it."""
-        patience = self._patience
-        received, heard_s = self._tunnel.received, self._clock.monotonic_s()
+        patience, tunnel = self._patience, self._tunnel
+        heard_s = asked_s = self._clock.monotonic_s()
+        received = tunnel.received
         while True:
-            if await self._is_gone(patience.ping_s):
+            if await self._is_gone(min(patience.ping_s, _LOOK_S)):
                 return _GONE
             now_s = self._clock.monotonic_s()
             if now_s - self._used_s > patience.idle_s:
                 return f"The session was idle for {patience.idle_s:g} s and was ended."
-            if self._tunnel.blocked:  # it cannot answer a ping that does not reach it; idleness ends it
-                heard_s = now_s
-                continue
-            if self._tunnel.received != received:
-                received, heard_s = self._tunnel.received, now_s
+            # A ping does not reach a client that takes nothing, nor its answer us while its input is stuck.
+            if tunnel.received != received or tunnel.blocked or tunnel.paused:
+                received, heard_s = tunnel.received, now_s
             elif now_s - heard_s > patience.silence_s:
                 return _GONE
-            try:
-                await self._send(Kind.PING)
-            except ConnectionError:
-                return _GONE
+            # Only writing finds a client gone whose input is stuck.
+            if not tunnel.blocked and (tunnel.paused or now_s - asked_s >= patience.ping_s):
+                asked_s = now_s
+                try:
+                    await self._send(Kind.PING)
+                except ConnectionError:
+                    return _GONE
 
     async def _is_gone(self, timeout_s: float) -> bool:
         """Whether the client leaves within that time."""
@@ -149,17 +153,17 @@ class Session:
                 return True
         return False
 
-    async def _say_goodbye(self, output: "asyncio.Task[None]", client: "asyncio.Task[str]", told: LoginEnd) -> None:
+    async def _say_goodbye(self, output: "asyncio.Task[None]", told: LoginEnd) -> None:
         """The last of the output, how it ended, and the closing handshake: then nothing sent can be lost."""
-        self._closed = True
         with contextlib.suppress(TimeoutError, ConnectionError):
             async with asyncio.timeout(self._patience.silence_s):
                 await output
                 await self._send(Kind.TEXT, encode_end(told))
                 await self._tunnel.write(websocket.encode_close(CloseCode.NORMAL))
-        with contextlib.suppress(TimeoutError):
+        with contextlib.suppress(TimeoutError, BadRequest):
             async with asyncio.timeout(LINGER_S):
-                await asyncio.shield(client)
+                while not self._left and (data := await self._tunnel.read()):
+                    self._left = any(message.kind is Kind.CLOSE for message in self._decoder.feed(data))
 
 
 def task_of(
@@ -201,3 +205,9 @@ def _exceeded(overrun: Overrun, spec: LoginSpec) -> str:
             return f"The session started more than {TASK_PIDS_MAX} processes and was ended."
         case _:
             return "The session filled its scratch folder and was ended: see --disk."
+
+
+async def _stopped(tasks: "Iterable[asyncio.Task[Any]]") -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
