@@ -3,7 +3,7 @@
 `s3://bucket/key` is one object. A key that ends in `/` (or is empty) is a prefix. A key with `*`, `?` or `[` is a
 glob: `*` and `?` do not cross `/`, `**` does, `[a-z]` and `[!a-z]` are sets. An object whose key holds such a
 character is named by `{"bucket": …, "key": …}`. With both `prefix` and `glob`, the glob is matched against what
-follows the prefix.
+follows the prefix. `where` (jobs.model.where) chooses among the objects of a prefix or glob.
 """
 
 import re
@@ -13,14 +13,14 @@ import msgspec
 
 from jobs.model.globs import compile_glob, literal_prefix
 from jobs.model.properties import check_known
+from jobs.model.where import Where, parse_where
 from manta.core import names
 from manta.core.errors import InvalidArgument, InvalidURI, MantaError
 from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES
 
 _SPECIAL = re.compile(r"[*?\[]")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_KNOWN = ("bucket", "key", "prefix", "glob")
-_LATER = ("where",)
+_KNOWN = ("bucket", "key", "prefix", "glob", "where")
 
 
 class InputSpec(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True):
@@ -34,6 +34,7 @@ class InputSpec(msgspec.Struct, frozen=True, omit_defaults=True, array_like=True
     prefix: str = ""
     glob: str | None = None
     malformed: str | None = None
+    where: Where | None = None
 
     @property
     def listing_prefix(self) -> str:
@@ -54,6 +55,15 @@ def parse_input(value: object) -> InputSpec:
     if isinstance(value, Mapping):
         return _parse_mapping(value)
     raise InvalidArgument(f"An input is written s3://bucket/key or as an object with `bucket`, not {value!r}.")
+
+
+def as_object(uri: str) -> dict[str, object]:
+    """What `s3://…` means, written as an object of the document. InvalidArgument when it names nothing."""
+    spec = _parse_uri(uri)
+    if spec.malformed is not None:
+        raise InvalidArgument(f"{uri!r} names no object: write s3://bucket/key.")
+    named = {"key": spec.key, "prefix": spec.prefix or None, "glob": spec.glob}
+    return {"bucket": spec.bucket, **{name: text for name, text in named.items() if text is not None}}
 
 
 def _parse_uri(uri: str) -> InputSpec:
@@ -91,8 +101,9 @@ def _storable(text: str) -> str:
 
 
 def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
-    check_known(value, _KNOWN, _LATER, "an input")
+    check_known(value, _KNOWN, (), "an input")
     fields = {str(name): text for name, text in value.items() if text is not None}
+    where = fields.pop("where", None)
     for name, text in fields.items():
         if not isinstance(text, str):
             raise InvalidArgument(f"`{name}` of an input is a string, not {text!r}.")
@@ -100,6 +111,9 @@ def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
         raise InvalidArgument("An input written as an object needs `bucket`.")
     if "key" in fields and len(fields) > 2:
         raise InvalidArgument("An input has either `key`, or `prefix` and `glob`.")
+    if "key" in fields and where is not None:
+        raise InvalidArgument("`where` chooses among the objects of a `prefix` or `glob`: leave it out with a `key`.")
+    chosen = None if where is None else parse_where(where)
     key = fields.get("key")
     try:
         names.check_bucket(str(fields["bucket"]))
@@ -114,4 +128,5 @@ def _parse_mapping(value: Mapping[object, object]) -> InputSpec:
         key=None if key is None else str(key),
         prefix=str(fields.get("prefix", "")),
         glob=None if "glob" not in fields else str(fields["glob"]),
+        where=chosen,
     )

@@ -171,13 +171,15 @@ class Elder(NamedTuple):
 
 
 class FoundObject(NamedTuple):
-    """An object as input resolution sees it."""
+    """An object as input resolution sees it; `modified_ms` and `attributes` (packed) in listings only."""
 
     key: str
     version_id: str
     size: int
     blob_id: str | None
     holders: str
+    modified_ms: int = 0
+    attributes: bytes = b""
 
 
 class ShuffleRow(NamedTuple):

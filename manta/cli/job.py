@@ -55,7 +55,8 @@ def run(context: typer.Context) -> None:
 
     Options before a phase: --memory 256M --disk 1G --timeout 10m --count N --init CMD --env K=V --retries N
     --asset s3://BUCKET/KEY --image s3://BUCKET/KEY.
-    Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --json.
+    --split 64M --batch N.
+    Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --where COND --json.
     INPUT is s3://bucket/key, a prefix ending in `/`, a glob, or `-` for stdin; --file F takes a job document.
     """
     arguments = parse(context.args, _read)

@@ -1,11 +1,13 @@
 """The arguments of `manta job run` and `create`: phase options belong to the phase that follows them. Pure."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
+from jobs.model.inputs import as_object
 from manta.core.errors import InvalidArgument
 
 _PHASES = {"-m": "map", "--map": "map", "-r": "reduce", "--reduce": "reduce"}
@@ -23,6 +25,11 @@ _PHASE_OPTIONS = {
     "--retries": "retries",
 }
 _JOB_OPTIONS = {"--name": "name", "--output": "output", "--max-errors": "max_errors"}
+_OTHERS = {"--map", "--reduce", "--wait", "--file", "--where"}
+_SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
+_CONDITION = re.compile(
+    r"(?:(?P<kind>size|modified)(?=[<>])|metadata\.(?P<name>[^=<>]+)(?==))(?P<sign><=|>=|<|>|=)(?P<value>.*)", re.DOTALL
+)
 _INTEGERS = {"batch", "count", "max_errors", "retries"}
 USAGE = "manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD] [--name N] [--output s3://B/P/] INPUT…"
 
@@ -36,6 +43,7 @@ class JobArguments:
     properties: dict[str, object] = field(default_factory=dict)
     json: bool = False
     timeout_s: float | None = None
+    where: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArguments:
@@ -54,6 +62,8 @@ def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArgument
         elif word in _JOB_OPTIONS:
             name = _JOB_OPTIONS[word]
             result.properties[name] = _typed(name, _value(word, words))
+        elif word == "--where":
+            _take_condition(result.where, _value(word, words))
         elif word == "--file":
             _take_document(result, _value(word, words), read)
         elif word == "--wait":
@@ -62,15 +72,42 @@ def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArgument
             raise InvalidArgument(f"There is no option {word}. Usage: {USAGE}")
         else:
             result.inputs.append(word)
+    return _whole(result, pending)
+
+
+def _whole(result: JobArguments, pending: dict[str, object]) -> JobArguments:
+    """With what was written behind the last phase, and the conditions for every input."""
     if pending and len(result.phases) == 1:
         # With a single phase there is no doubt which one is meant.
         result.phases[0] |= pending
     elif pending:
         names = ", ".join(option for option, name in _PHASE_OPTIONS.items() if name in pending)
         raise InvalidArgument(f"{names} stands behind the last phase; options go before the -m or -r they belong to.")
+    if result.where:
+        result.inputs = [_chosen(item, result.where) for item in result.inputs]
     if not result.phases:
         raise InvalidArgument(f"A job needs at least one phase. Usage: {USAGE}")
     return result
+
+
+def _take_condition(where: dict[str, dict[str, str]], condition: str) -> None:
+    found = _CONDITION.fullmatch(condition)
+    if found is None:
+        raise InvalidArgument(
+            f"--where is such as 'size>=10M', 'modified<2026-01-31' or 'metadata.NAME=TEXT': {condition!r}."
+        )
+    kind, name, sign, value = found.group("kind", "name", "sign", "value")
+    if name is None:
+        where.setdefault(kind, {})[_SIGNS[sign]] = value
+    else:
+        where.setdefault("metadata", {})[name] = value
+
+
+def _chosen(item: str | dict[str, object], where: dict[str, dict[str, str]]) -> dict[str, object]:
+    """The input with the conditions, which the store checks."""
+    if item == "-":
+        raise InvalidArgument("--where is for inputs on the command line: leave it out, or the - for stdin.")
+    return {**(as_object(item) if isinstance(item, str) else item), "where": where}
 
 
 def _take_document(result: JobArguments, name: str, read: Callable[[str], bytes]) -> None:
@@ -91,7 +128,7 @@ def _split_equals(arguments: Sequence[str]) -> list[str]:
     words: list[str] = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
-        known = name in _PHASE_OPTIONS or name in _JOB_OPTIONS or name in ("--map", "--reduce", "--wait", "--file")
+        known = name in _PHASE_OPTIONS or name in _JOB_OPTIONS or name in _OTHERS
         words += [name, value] if equals and known else [argument]
     return words
 

@@ -171,6 +171,8 @@ FAIR_IDLE_MAX: Final = 16
 """Accounts whose jobs are looked at for the lane in reserve, the least busy first."""
 TENDED_MAX: Final = 256
 """Jobs that wait in one gateway for their page of work; the others wait in the catalog."""
+WHERE_METADATA_MAX: Final = 16
+"""Names of user metadata that one input asks for."""
 GLOB_MAX_CHARS: Final = 1024
 """A longer one fits no key but through its sets, and takes memory with the square of its length."""
 JOB_INPUTS_MAX_BYTES: Final = 16 * MIB

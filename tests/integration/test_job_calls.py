@@ -167,7 +167,7 @@ async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -
         ({"phases": [{**MAP, "cpus": 2}]}, 501, "`cpus`"),
         ({"phases": []}, 400, "`phases`"),
         ({"phases": [MAP], "output": "s3://absent/x"}, 404, "absent"),
-        ({"phases": [MAP], "inputs": [{"bucket": "b", "where": {}}]}, 501, "`where`"),
+        ({"phases": [MAP], "inputs": [{"bucket": "bks", "where": {"tags": {}}}]}, 501, "`tags`"),
     ],
 )
 async def test_a_bad_document_is_refused_in_one_sentence(

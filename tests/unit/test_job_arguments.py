@@ -88,3 +88,17 @@ def test_a_document_in_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
     assert parsed.phases == [{"type": "map", "exec": "wc"}]
     assert parsed.inputs == [{"bucket": "b", "prefix": ""}, "s3://c/d"]
     assert parsed.properties == {"name": "n", "max_errors": 3}
+
+
+def test_where_holds_for_every_input() -> None:
+    conditions = ["--where", "size>=1M", "--where=metadata.a b=x=y", "--where", "size<2M"]
+    where = {"size": {"ge": "1M", "lt": "2M"}, "metadata": {"a b": "x=y"}}
+    assert parse(["-m", "wc", "s3://bks/*.txt", *conditions, "s3://bks/"]).inputs == [
+        {"bucket": "bks", "glob": "*.txt", "where": where},
+        {"bucket": "bks", "where": where},
+    ]
+    for wrong in ("size=1", "sise>1", "metadata.x>1", "size"):
+        with pytest.raises(InvalidArgument, match="--where"):
+            parse(["-m", "wc", "s3://bks/", "--where", wrong])
+    with pytest.raises(InvalidArgument, match="stdin"):
+        parse(["-m", "wc", "-", "--where", "size>1"])

@@ -3,14 +3,18 @@
 from collections.abc import Sequence
 from itertools import takewhile
 
+import msgspec
+
 from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
+from jobs.model.where import Where
 from jobs.model.wire import Failure, TaskKind
 from manta.catalog.job_chunks import decode_chunk
 from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
 from manta.catalog.job_scripts.map_tasks import add_map_input
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
+from manta.catalog.packing import unpack_attributes
 from manta.catalog.records import ROOT_ACCOUNT
 from manta.core.limits import RESOLVE_PAGE
 
@@ -108,11 +112,17 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
     made = 0
     for row in rows:
         found = FoundObject(*row)
-        if spec.matches(found.key):
+        if spec.matches(found.key) and _is_chosen(spec, found):
             made += _add_found(unit, spec.bucket, found)
         if made >= budget:
             return budget, found.key
     return len(rows), rows[-1][0] if len(rows) == budget else ""
+
+
+def _is_chosen(spec: InputSpec, found: FoundObject) -> bool:
+    if spec.where is None:
+        return True
+    return spec.where.matches(found.size, found.modified_ms, lambda: unpack_attributes(found.attributes).metadata)
 
 
 def _refusal(unit: Unit, bucket: str) -> Script[Failure | None]:
@@ -148,7 +158,8 @@ def _add_found(unit: Unit, bucket: str, found: FoundObject) -> int:
 def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState = TaskState.FAILED) -> None:
     """An input that never becomes a task to run is still an input that ends (J3).
 
-    A negative size tells `as_written` that the key is a listing's, and where its prefix ends.
+    A negative size tells `as_written` that the key is a listing's, and where its prefix ends; `slot`, which only tasks
+    that run have, holds its `where`.
     """
     unit.job.inputs += 1
     key = spec.key or spec.malformed or spec.prefix + (spec.glob or "")
@@ -161,6 +172,7 @@ def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState 
         key=key,
         size=-1 - len(spec.prefix) if listed else 0,
         first_input=f"{spec.bucket}/{key}",
+        slot=None if spec.where is None else msgspec.json.encode(spec.where).decode(),
     )
     unit.error(task, failure)
 
@@ -172,4 +184,5 @@ def as_written(task: TaskRow) -> InputSpec:
     if task.size >= 0:
         return InputSpec(task.bucket, key=task.key)
     prefix_chars = -1 - task.size
-    return InputSpec(task.bucket, prefix=task.key[:prefix_chars], glob=task.key[prefix_chars:] or None)
+    where = None if task.slot is None else msgspec.json.decode(task.slot, type=Where)
+    return InputSpec(task.bucket, prefix=task.key[:prefix_chars], glob=task.key[prefix_chars:] or None, where=where)

@@ -136,7 +136,7 @@ class Unit:
         self.job.next_task += 1
         task = TaskRow(
             job_id=self.job.job_id, task_id=self.job.next_task, phase=phase, state=state, attempt=0, node_id="",
-            epoch="", leased_ms=0, faults=0, losses=0, failures=0, slot=None, **{**_NO_INPUT, **fields},
+            epoch="", leased_ms=0, faults=0, losses=0, failures=0, **{**_NO_INPUT, **fields},
         )  # fmt: skip
         self.new_tasks.append(task)
         if phase >= 0:
@@ -270,6 +270,7 @@ class Unit:
 
 
 _NO_INPUT: dict[str, Any] = {
+    "slot": None,
     "reducer": 0,
     "bucket": "",
     "key": "",

@@ -7,6 +7,7 @@ from manta.catalog.job_scripts.store import ScriptedJobs
 from manta.catalog.memory.job_tables import MemoryJobTables
 from manta.catalog.memory.state import MemoryState
 from manta.catalog.ops import Many, Op, Script
+from manta.catalog.packing import pack_attributes
 from manta.catalog.records import Bucket, BucketKind, ObjectVersion
 
 T = TypeVar("T")
@@ -121,4 +122,6 @@ class _Statements(MemoryJobTables):
 def _found(version: ObjectVersion) -> tuple[Any, ...]:
     blob = version.blob
     holders = ",".join(blob.nodes) if blob is not None else ""
-    return version.key, version.version_id, version.size, None if blob is None else blob.blob_id, holders
+    attributes = pack_attributes(version.attributes)
+    blob_id = None if blob is None else blob.blob_id
+    return version.key, version.version_id, version.size, blob_id, holders, version.modified_ms, attributes

@@ -97,14 +97,14 @@ class RelationalJobs(ScriptedJobs):
         """Names of nodes are read anew: what a change reads may be rolled back, and is not remembered."""
         names: dict[bytes | None, str] = {None: ""}
         found: list[Any] = []
-        for key, version_id, size, blob_id, nodes in rows:
+        for key, version_id, size, blob_id, nodes, *more in rows:
             if nodes not in names:
                 parts = []
                 for number in unpack_numbers(nodes):
                     parts.append((yield Op("node_name", (number,)))[0][0])
                 names[nodes] = ",".join(parts)
             blob = None if blob_id is None else unpack_id(blob_id)
-            found.append(FoundObject(key.decode(), unpack_id(version_id), size, blob, names[nodes]))
+            found.append(FoundObject(key.decode(), unpack_id(version_id), size, blob, names[nodes], *more))
         return found
 
     def _put_objects(self, rows: Sequence[tuple[str, ObjectVersion]]) -> Script[list[Any]]:

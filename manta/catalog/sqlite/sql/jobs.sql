@@ -323,7 +323,7 @@ FROM json_each(?2) i CROSS JOIN objects o ON o.bucket_id = ?1 AND o.key = CAST(i
 LEFT JOIN blobs b ON b.blob_id = o.blob_id;
 
 -- name: job_objects_page
-SELECT o.key, o.version_id, o.size, o.blob_id, b.nodes
+SELECT o.key, o.version_id, o.size, o.blob_id, b.nodes, o.modified_ms, o.attributes
 FROM objects o LEFT JOIN blobs b ON b.blob_id = o.blob_id
 WHERE o.bucket_id = ?1 AND o.key >= ?2 AND o.key < ?3 ORDER BY o.key LIMIT ?4;
 
