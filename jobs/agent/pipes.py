@@ -72,8 +72,11 @@ class TailPipe(OutPipe):
         super().__init__(loop)
         self._limit = limit
         self._kept = bytearray()
+        self.said = 0
+        """All bytes so far, kept or not."""
 
     def take(self, data: bytes) -> None:
+        self.said += len(data)
         self._kept += data
         if len(self._kept) > 2 * self._limit:
             del self._kept[: -self._limit]

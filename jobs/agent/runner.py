@@ -101,7 +101,7 @@ class Runner:
         stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
         stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
         stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
-        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr.tail)
+        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
         task = TaskSpec(
             command=attempt.spec.exec,
             env=task_environment(environment, attempt.spec, attempt.lease, ended.lines),

@@ -2,16 +2,17 @@
 
 import asyncio
 import shutil
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
+from jobs.agent.stderr_feed import Feeds, Said, Saying
 from manta.core.clock import Clock
-from manta.core.limits import JOB_EXPIRY_S, STDERR_TOTAL_MAX_BYTES
+from manta.core.limits import JOB_EXPIRY_S, RECENT_STDERR_MAX, STDERR_TOTAL_MAX_BYTES
 from manta.core.names import birth_ms, check_job_id
 
 _FILE_BLOCK_BYTES: Final = 4096
-Live = Callable[[], bytes]
 
 
 def _remove_in_thread(folder: Path) -> None:
@@ -34,7 +35,9 @@ class StderrStore:
         self._remove_folder = remove
         self._bytes: dict[str, int] = {}
         self._total = 0
-        self._live: dict[tuple[str, int], Live] = {}
+        self._live: dict[tuple[str, int], Saying] = {}
+        self._recent: deque[tuple[str, int]] = deque(maxlen=RECENT_STDERR_MAX)
+        self.feeds = Feeds(clock, self._live_of, self._recent_of)
         self.dropped = 0
 
     def load(self) -> None:
@@ -45,16 +48,18 @@ class StderrStore:
             self._bytes[job.name] = used
             self._total += used
 
-    def watch(self, job_id: str, task_id: int, live: Live) -> None:
-        """A task runs: until `keep`, its stderr is what `live` answers."""
+    def watch(self, job_id: str, task_id: int, live: Saying) -> None:
+        """A task runs: until `keep`, its stderr is what `live` has."""
         self._live[job_id, task_id] = live
 
     def forget(self, job_id: str, task_id: int) -> None:
-        self._live.pop((job_id, task_id), None)
+        if self._live.pop((job_id, task_id), None) is not None:
+            self.feeds.forget(job_id, task_id)
 
     def keep(self, job_id: str, task_id: int, data: bytes, *, first_attempt: bool = True) -> None:
         """The stderr of an ended attempt; it replaces that of an earlier one."""
-        self.forget(job_id, task_id)
+        saying = self._live.pop((job_id, task_id), None)
+        self.feeds.ended(job_id, task_id, saying if saying is not None else Said(data))
         if not data:
             if not first_attempt:
                 self._file(job_id, task_id).unlink(missing_ok=True)
@@ -73,12 +78,13 @@ class StderrStore:
             return
         self._bytes[job_id] += size
         self._total += size
+        self._recent.append((job_id, task_id))
 
     def read(self, job_id: str, task_id: int) -> bytes:
         """What is kept, or what a running task said so far; b"" when it said nothing or the job is forgotten."""
         live = self._live.get((job_id, task_id))
         if live is not None:
-            return live()
+            return live.tail()
         try:
             return self._file(job_id, task_id).read_bytes()
         except FileNotFoundError:
@@ -93,6 +99,15 @@ class StderrStore:
     @property
     def total_bytes(self) -> int:
         return self._total
+
+    def _live_of(self, job_id: str) -> list[tuple[int, Saying]]:
+        return [(task_id, live) for (name, task_id), live in self._live.items() if name == job_id]
+
+    def _recent_of(self, job_id: str) -> Iterator[tuple[int, bytes]]:
+        """An attempt whose file a later one replaced is told once."""
+        for task_id in dict.fromkeys(task_id for name, task_id in self._recent if name == job_id):
+            if (job_id, task_id) not in self._live:
+                yield task_id, self.read(job_id, task_id)
 
     def _file(self, job_id: str, task_id: int) -> Path:
         return self._folder / check_job_id(job_id) / str(int(task_id))

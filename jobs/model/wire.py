@@ -294,6 +294,23 @@ class ListingReply(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
+class StderrPiece(msgspec.Struct, frozen=True):
+    """What a task said; `ended`: its attempt says no more."""
+
+    task_id: int
+    data: bytes
+    ended: bool = False
+
+
+class StderrNews(msgspec.Struct, frozen=True):
+    """The next pieces are asked for behind `last`. `missing`: some before these are gone: nobody asked in time."""
+
+    pieces: tuple[StderrPiece, ...]
+    last: int
+    missing: bool = False
+    version: int = VERSION
+
+
 Message = TypeVar("Message", bound=msgspec.Struct)
 
 

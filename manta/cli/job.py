@@ -13,7 +13,7 @@ from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WA
 from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines, follow
-from manta.cli.job_tasks import task_line
+from manta.cli.job_tasks import prefixed, task_line
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError
@@ -229,13 +229,18 @@ def logs(
     task: Annotated[
         int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job errors --json`.")
     ] = None,
-    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Go on until the task has ended.")] = False,
+    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the task, or the job, has ended.")] = False,
 ) -> None:
-    """Print what a task said on stderr (its last 64 KiB); without a task, what each failed one said last."""
+    """Print what a task said on stderr (its last 64 KiB); without a task, what each failed one said last.
+
+    With -f and without a task: what all of them say, as they say it, each line behind its task's number.
+    """
     with connect() as store:
         found = store.job(job)
         if task is None and follow_it:
-            raise InvalidArgument("-f follows one task: name it, as in `manta job logs -f JOB 7`.")
+            for line in prefixed(found.follow_all_stderr()):
+                print(line, flush=True)
+            return
         if task is None:
             _show_errors(found, json=False)
             return

@@ -1,9 +1,12 @@
 """A job's tasks in words and numbers: when they ran, where, how long. Pure."""
 
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 
 from manta.cli.job_progress import duration, plain
 from manta.sdk.jobs import Line
+
+_LINE_MAX_CHARS = 4096
 
 
 def moment_s(text: object) -> float | None:
@@ -25,3 +28,20 @@ def _ran(task: Line) -> str:
         return "-"
     ran_s = max(0.0, ended_s - started_s)
     return f"{ran_s:.3f}s" if ran_s < 60 else duration(ran_s)
+
+
+def prefixed(pieces: Iterable[Line]) -> Iterator[str]:
+    """What tasks say, line by line, each behind its task's number. A line that does not end is cut."""
+    begun: dict[int, str] = {}
+    for piece in pieces:
+        if "missing" in piece:
+            yield f"(some lines of {piece['missing']} came too fast and are not shown)"
+            continue
+        task = int(piece["task"])
+        *lines, rest = (begun.pop(task, "") + str(piece["text"])).split("\n")
+        if rest and (piece["ended"] or len(rest) > _LINE_MAX_CHARS):
+            lines.append(rest)
+        elif rest:
+            begun[task] = rest
+        yield from (f"{task}: {plain(line)}" for line in lines)
+    yield from (f"{task}: {plain(rest)}" for task, rest in begun.items())

@@ -198,6 +198,16 @@ EARLIER_ATTEMPTS_MAX: Final = 8
 """Attempts before its last one that a task's row remembers, the latest ones."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
+FEEDS_MAX: Final = 16
+"""Jobs whose stderr is followed on one node at a time."""
+FEED_BYTES: Final = 1 * MIB
+"""What a node holds of a followed job's stderr for those who follow it."""
+FEED_IDLE_S: Final = 30.0
+"""A feed that nobody asks for is forgotten after this."""
+FEED_WAIT_S: Final = 1.0
+"""How long a node waits for news of a followed job before it answers with none."""
+RECENT_STDERR_MAX: Final = 256
+"""Ended tasks of a node that said something, with which a feed begins."""
 EVENT_STREAM_S: Final = 3600.0
 """The longest stream of events: a client that wants more goes on with Last-Event-ID."""
 EVENT_SILENCE_S: Final = 15.0

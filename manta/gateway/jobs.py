@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 
+from jobs.model.wire import StderrNews, unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
@@ -69,12 +70,22 @@ class NodeKeys:
 
 async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int) -> bytes:
     """What the node's agent kept of it. NodeUnavailable."""
+    return await _ask_agent(context, node_id, f"stderr/{job_id}/{task_id}")
+
+
+async def read_news(context: Context, node_id: str, job_id: str, after: int, *, wait: bool) -> StderrNews:
+    """What tasks of a job said on that node behind `after`; with `wait` it may take a while. NodeUnavailable."""
+    path = f"said/{job_id}/{after}" + ("" if wait else "/now")
+    return unpack(await _ask_agent(context, node_id, path), StderrNews)
+
+
+async def _ask_agent(context: Context, node_id: str, path: str) -> bytes:
     node = {node.node_id: node for node in await context.catalog.list_nodes()}.get(node_id)
     if node is None:
-        raise NodeUnavailable(f"The node {node_id} that ran the task is not registered any more.")
+        raise NodeUnavailable(f"The node {node_id} is not registered any more.")
     client = NodeClient(NodeAddress(node.node_id, node.url, node.key))
     try:
-        return await client.call("GET", f"/agent/stderr/{job_id}/{task_id}", timeout_s=NODE_TIMEOUT_S)
+        return await client.call("GET", f"/agent/{path}", timeout_s=NODE_TIMEOUT_S)
     finally:
         await client.close()
 

@@ -165,6 +165,16 @@ class Job:
         """What the task says on stderr as it says it, until it has ended."""
         return self._transport.stream(f"/jobs/{self.id}/tasks/{task}/stderr", {"follow": "1"})
 
+    def follow_all_stderr(self) -> Iterator[Line]:
+        """What tasks say on stderr as they say it, until the job has ended: `task`, `text`, `ended`.
+
+        It begins with what runs, and a few that ended lately. A line of its own, `missing`, tells that it fell behind.
+        """
+        rest = b""
+        for piece in self._transport.stream(f"/jobs/{self.id}/stderr", {"follow": "1"}):
+            *lines, rest = (rest + piece).split(b"\n")
+            yield from (msgspec.json.decode(line) for line in lines if line)
+
     def _lines(self, what: str, after: int = 0, *, limit: int = JOB_PAGE_LINES, **more: str | None) -> Iterator[Line]:
         while True:
             query = {"after": after, "limit": limit, **more}

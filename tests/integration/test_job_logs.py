@@ -1,12 +1,14 @@
 """A task's stderr, read and followed on a real store."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.core.errors import NoSuchJob
+from manta.cli.job_tasks import prefixed
+from manta.core.errors import InvalidArgument, NoSuchJob
 from manta.gateway.ops.job_stderr import fresh
 from manta.sdk import Store
 from tests.support.store import RunningStore, running_store
@@ -42,7 +44,53 @@ def test_stderr_is_followed_from_before_the_task_runs_to_its_end(running: Runnin
     failures = running.manta("job", "logs", job.id).stdout.decode()
     assert failures.startswith("UserTaskError: ")
     assert "    line 5\n" in failures
-    assert running.manta("job", "logs", "-f", job.id).returncode != 0
+    assert running.manta("job", "logs", "-f", job.id).stdout == b"".join(
+        b"1: " + line + b"\n" for line in said.split(b"\n")[:-1]
+    )
+
+
+def test_all_tasks_of_a_job_are_followed_at_once(running: RunningStore, store: Store) -> None:
+    """Slow ones while they run, quick ones though they are gone before anybody looks, letters whole."""
+    command = (
+        'n=${MANTA_INPUT_OBJECT##*-}; echo "grüße $n" >&2; '
+        "[ $n -gt 3 ] || for i in 1 2 3; do sleep 0.3; printf 'ü%.0s' 1 2 3 >&2; printf '\\n' >&2; done"
+    )
+    for number in range(40):
+        store.write(f"s3://things/all-{number}", b"1")
+    job = store.submit([{"type": "map", "exec": command}], inputs=["s3://things/all-*"])
+    lines: dict[int, str] = {}
+    times: list[float] = []
+    for piece in job.follow_all_stderr():
+        lines[piece["task"]] = lines.get(piece["task"], "") + piece["text"]
+        times.append(time.monotonic())
+    assert job.status().finished
+    inputs = {task["task"]: int(task["input"].rpartition("-")[2]) for task in job.tasks()}
+    expected = {task: f"grüße {n}\n" + ("üüü\n" * 3 if n <= 3 else "") for task, n in inputs.items()}
+    assert lines.keys() == expected.keys()
+    # A busy machine may lose an attempt: what it had said by then was followed too.
+    assert all(text.endswith(expected[task]) for task, text in lines.items())
+    assert times[-1] - times[0] > 0.3, "it came while they ran"
+    again = running.manta("job", "logs", "-f", job.id).stdout.decode().splitlines()
+    assert sorted(again) == sorted(f"{task}: {line}" for task, text in expected.items() for line in text.splitlines())
+    assert store.api("GET", f"/jobs/{job.id}")["state"] == "done"
+    with pytest.raises(InvalidArgument, match="follow=1"):
+        store.api("GET", f"/jobs/{job.id}/stderr")
+
+
+def test_lines_of_tasks_stand_behind_their_numbers() -> None:
+    pieces = [
+        {"task": 1, "text": "a", "ended": False},
+        {"task": 2, "text": "x\ny", "ended": False},
+        {"task": 1, "text": "b\n\x1b[2J\n", "ended": False},
+        {"missing": "n1"},
+        {"task": 2, "text": "", "ended": True},
+        {"task": 3, "text": "z" * 5000, "ended": False},
+        {"task": 3, "text": "end", "ended": False},
+    ]
+    assert list(prefixed(pieces)) == [
+        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 came too fast and are not shown)", "2: y",
+        f"3: {'z' * 5000}", "3: end",
+    ]  # fmt: skip
 
 
 def test_a_task_that_does_not_exist_is_named(store: Store) -> None:

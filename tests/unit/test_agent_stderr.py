@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from jobs.agent.stderr import StderrStore
-from manta.core.errors import InvalidArgument
-from manta.core.limits import JOB_EXPIRY_S
+from jobs.agent.stderr_feed import Said
+from manta.core.errors import InvalidArgument, SlowDown
+from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEEDS_MAX, JOB_EXPIRY_S
 from manta.core.names import new_job_id
 
 
@@ -111,7 +112,7 @@ async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
 def test_a_running_task_is_read_live(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.watch(job, 1, lambda: b"so far")
+    store.watch(job, 1, Said(b"so far"))
     assert store.read(job, 1) == b"so far"
     store.keep(job, 1, b"so far and no further")
     assert store.read(job, 1) == b"so far and no further"
@@ -131,3 +132,63 @@ def test_a_full_disk_costs_the_task_nothing(tmp_path: Path) -> None:
     store.keep(_job(_Clock()), 1, b"x")
     assert store.dropped == 1
     assert store.total_bytes == 0
+
+
+async def test_a_followed_job_is_told_piece_by_piece(tmp_path: Path) -> None:
+    clock = _Clock()
+    job, other = _job(clock), _job(clock)
+    store = _store(tmp_path, clock)
+    store.keep(job, 1, b"before\n")
+    store.keep(other, 1, b"another's\n")
+    store.watch(job, 2, Said(b"so far, "))
+    first = await store.feeds.news(job, 0, wait=False)
+    assert [(one.task_id, one.data, one.ended) for one in first.pieces] == [
+        (1, b"before\n", True), (2, b"so far, ", False)
+    ]  # fmt: skip
+    store.watch(job, 2, Said(b"so far, so good"))
+    store.watch(job, 3, Said(b"quick"))
+    store.keep(job, 3, b"quick")
+    second = await store.feeds.news(job, first.last, wait=True)
+    assert sorted((one.task_id, one.data, one.ended) for one in second.pieces) == [
+        (2, b"so good", False), (3, b"quick", True)
+    ]  # fmt: skip
+    store.keep(job, 2, b"so far, so good")
+    third = await store.feeds.news(job, second.last, wait=False)
+    assert [(one.task_id, one.data, one.ended) for one in third.pieces] == [(2, b"", True)]
+    store.watch(job, 2, Said(b"again"))
+    store.forget(job, 2)
+    store.watch(job, 2, Said(b"third"))
+    fourth = await store.feeds.news(job, third.last, wait=False)
+    assert [one.data for one in fourth.pieces] == [b"third"], "an attempt begins anew"
+    assert not any(news.missing for news in (second, third, fourth))
+
+
+async def test_a_feed_is_bounded_and_says_what_is_missing(tmp_path: Path) -> None:
+    clock = _Clock()
+    job = _job(clock)
+    store = _store(tmp_path, clock, limit=1 << 30)
+    store.keep(job, 1, b"1")
+    first = await store.feeds.news(job, 0, wait=False)
+    for task in range(2, 60):
+        store.keep(job, task, b"x" * 60_000)
+    found: list[int] = []
+    news = await store.feeds.news(job, first.last, wait=False)
+    assert news.missing
+    while news.pieces:
+        assert sum(len(one.data) for one in news.pieces) <= 256 * 1024
+        found += [one.task_id for one in news.pieces]
+        news = await store.feeds.news(job, news.last, wait=False)
+        assert not news.missing
+    assert found == list(range(60 - len(found), 60)), "the last ones, each once"
+    assert len(found) == FEED_BYTES // 60_000
+
+
+async def test_feeds_are_few_and_are_forgotten(tmp_path: Path) -> None:
+    clock = _Clock()
+    store = _store(tmp_path, clock)
+    for _ in range(FEEDS_MAX):
+        await store.feeds.news(_job(clock), 0, wait=False)
+    with pytest.raises(SlowDown):
+        await store.feeds.news(_job(clock), 0, wait=False)
+    clock.now_s += FEED_IDLE_S
+    assert (await store.feeds.news(_job(clock), 0, wait=False)).pieces == ()

@@ -23,6 +23,7 @@ from manta.gateway.http.responses import Response, json_response
 from manta.gateway.ops.job_common import check_output, find_job, job_and_page, ndjson, shown_job, whole_number
 from manta.gateway.ops.job_events import job_events
 from manta.gateway.ops.job_explain import explain_job
+from manta.gateway.ops.job_said import job_stderr
 from manta.gateway.ops.job_stderr import task_stderr
 from manta.gateway.ops.job_tasks import job_tasks
 from manta.gateway.router import ApiRoute
@@ -189,6 +190,7 @@ API_ROUTES = (
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
     ApiRoute("JobEvents", job_events, "GET", "v1/jobs/{id}/events", long=True),
     ApiRoute("JobTasks", job_tasks, "GET", "v1/jobs/{id}/tasks"),
+    ApiRoute("JobStderr", job_stderr, "GET", "v1/jobs/{id}/stderr", long=True),
     ApiRoute("TaskStderr", task_stderr, "GET", "v1/jobs/{id}/tasks/{task}/stderr", long=True),
     ApiRoute("JobInputs", job_inputs, "GET", "v1/jobs/{id}/inputs"),
     ApiRoute("JobOutputs", job_outputs, "GET", "v1/jobs/{id}/outputs"),
