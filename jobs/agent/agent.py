@@ -21,6 +21,7 @@ from jobs.agent.object_cache import ObjectCache
 from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.reports import Reports
+from jobs.agent.resources import Capacity, Resources, machine_capacity
 from jobs.agent.runner import Runner
 from jobs.agent.stderr import StderrStore
 from jobs.model.wire import TaskResult
@@ -51,6 +52,7 @@ class Agent:
         cache_folder: Path,
         clock: Clock | None = None,
         doors_folder: Path | None = None,
+        capacity: Capacity | None = None,
     ) -> None:
         clock = clock or SystemClock()
         if doors_folder is not None:
@@ -67,8 +69,9 @@ class Agent:
         self._images = ImageCache(cache_folder / "images", sandbox, self._objects)
         furnisher = Furnisher(node_id, caller, self._objects, self._images)
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
+        resources = Resources(lanes, capacity or machine_capacity())
         self._lanes = Lanes(
-            lanes, sandbox, furnisher, BatchRunner(runner, self._outputs), clock, self.counters, self._on_result,
+            resources, sandbox, furnisher, BatchRunner(runner, self._outputs), clock, self.counters, self._on_result,
             self._on_change,
         )  # fmt: skip
         self.sessions = Sessions(sandbox, store, self._objects, clock, lambda: self._lanes.unavailable)

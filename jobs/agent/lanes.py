@@ -7,7 +7,8 @@ from typing import Protocol
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.counters import Counters
 from jobs.agent.furnisher import Furnisher
-from jobs.agent.outcome import infrastructure_failure
+from jobs.agent.outcome import infrastructure_failure, unfit_failure
+from jobs.agent.resources import Resources
 from jobs.agent.runner import Ended, ZoneBroken
 from jobs.agent.zone_builder import ZoneBuilder, own_fault
 from jobs.agent.zones import Group, IdleZone
@@ -38,12 +39,13 @@ class TaskRunner(Protocol):
 class Lanes:
     """Up to `count` tasks side by side, and one more in reserve for a job that has none running (J8).
 
+    No more run than the node has resources for; a task that finds no room long enough has the next that comes free.
     `on_result` takes each result, `on_change` hears that there may be room.
     """
 
     def __init__(
         self,
-        count: int,
+        resources: Resources,
         sandbox: Sandbox,
         furnisher: Furnisher,
         runner: TaskRunner,
@@ -52,7 +54,8 @@ class Lanes:
         on_result: Callable[[Attempt, TaskResult], None],
         on_change: Callable[[], None],
     ) -> None:
-        self.count = count
+        self.count = resources.lanes
+        self._resources = resources
         self._runner = runner
         self._clock = clock
         self._counters = counters
@@ -116,14 +119,19 @@ class Lanes:
         return max(0, min(LEASE_BATCH_MAX, self.count + self.prefetch - runnable, WAITING_MAX - self._waiting))
 
     def blocked(self) -> int:
-        """Tasks whose zone takes long to build: others are welcome meanwhile."""
+        """Tasks whose zone takes long to build, or that find no room: others are welcome meanwhile."""
         now_s = self._clock.monotonic_s()
-        return sum(len(group.waiting) for group in self._groups.values() if group.is_blocked(now_s))
+        return sum(len(group.waiting) for group in self._groups.values() if self._is_blocked(group, now_s))
 
     def blocked_jobs(self) -> tuple[str, ...]:
-        """Jobs of which no more tasks are wanted before a zone of theirs is built."""
+        """Jobs of which no more tasks are wanted before a zone of theirs is built, or there is room for one."""
         now_s = self._clock.monotonic_s()
-        return tuple({job_id for (job_id, _), group in self._groups.items() if group.is_blocked(now_s)})
+        return tuple({job_id for (job_id, _), group in self._groups.items() if self._is_blocked(group, now_s)})
+
+    def _is_blocked(self, group: Group, now_s: float) -> bool:
+        """While every lane is busy it is the lanes that a task waits for."""
+        lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
+        return group.is_blocked(now_s) or (self._running < self.count and lacks_room)
 
     def hand_back(self) -> list[AttemptRef]:
         """Take out what has waited for a lane too long. A zone that is being built keeps those in whose name it is."""
@@ -131,6 +139,8 @@ class Lanes:
         found: list[AttemptRef] = []
         for group in self._groups.values():
             late = [one for one in group.waiting if one.since_s < before_s and one not in group.builders]
+            if group.starved_since_s is not None and not group.busy:
+                late = late[1:]  # the next room is kept for it
             for attempt in late:
                 group.waiting.remove(attempt)
                 self._waiting -= 1
@@ -179,6 +189,8 @@ class Lanes:
         self._waiting += 1
         if self.unavailable is not None:
             self._refuse_waiting(group, infrastructure_failure(self.unavailable))
+        elif (shortage := self._resources.shortage(attempt.spec)) is not None:
+            self._refuse_waiting(group, unfit_failure(shortage))
         elif group.refusal is not None and self._clock.monotonic_s() < group.retry_at_s and not group.zones:
             self._refuse_waiting(group, group.refusal)
 
@@ -228,7 +240,7 @@ class Lanes:
                 break
             self._start_task(group_or_none)
         if self._running >= self.count and self._waiting and self._reserved is None and not self._closing:
-            group_or_none = next((group for group in self._idle_groups() if group.idle), None)
+            group_or_none = next((group for group in self._idle_groups() if group.idle and self._has_room(group)), None)
             if group_or_none is not None:
                 self._start_task(group_or_none, reserved=True)
 
@@ -243,13 +255,25 @@ class Lanes:
         self._groups.clear()
 
     def _next_group(self) -> Group | None:
-        """The first phase in turn that has a task and a zone for it; it goes to the end of the row."""
+        """The first phase in turn that has a task, a zone for it, and room to run it; it goes to the end of the row."""
         for key, group in self._groups.items():
-            if group.waiting and group.idle:
+            if not group.waiting or not group.idle:
+                group.starved_since_s = None
+            elif self._has_room(group):
                 del self._groups[key]
                 self._groups[key] = group
                 return group
+            elif group.is_starved(self._clock.monotonic_s()):
+                return None
         return None
+
+    def _has_room(self, group: Group) -> bool:
+        if self._resources.fits(group.spec):
+            group.starved_since_s = None
+            return True
+        if group.starved_since_s is None:
+            group.starved_since_s = self._clock.monotonic_s()
+        return False
 
     def _idle_groups(self) -> list[Group]:
         """Phases with waiting tasks, of jobs that have none running here."""
@@ -259,6 +283,7 @@ class Lanes:
     def _start_task(self, group: Group, *, reserved: bool = False) -> None:
         attempt = group.waiting.popleft()
         zone = group.idle.pop().zone
+        self._resources.take(group.spec)
         self._waiting -= 1
         if reserved:
             self._reserved = attempt
@@ -284,6 +309,7 @@ class Lanes:
             else:
                 self._running -= 1
             group.busy -= 1
+            self._resources.give_back(group.spec)
             if ended is None or self._closing:
                 self._builder.close(zone)
             else:

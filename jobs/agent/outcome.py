@@ -35,6 +35,11 @@ def init_failure(message: str) -> Failure:
     return Failure(code=TASK_INIT_ERROR, message=message)
 
 
+def unfit_failure(message: str) -> Failure:
+    """Another node may have more: it is tried there before that is the end."""
+    return Failure(code=TASK_INIT_ERROR, message=message, retryable=True)
+
+
 def _user_error(end: TaskEnd, message: str) -> Failure:
     return Failure(code=USER_TASK_ERROR, message=message, exit_status=end.exit_status, signal=end.signal)
 

@@ -11,7 +11,7 @@ from jobs.agent.environment import zone_environment
 from jobs.agent.furnisher import Furniture
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Zone, ZoneSpec
-from manta.core.limits import ZONE_SLOW_S
+from manta.core.limits import STARVED_S, ZONE_SLOW_S
 
 
 @dataclass(slots=True)
@@ -35,6 +35,8 @@ class Group:
     """The waiting attempts in whose name zones are being built, and the work on each."""
     refusal: Failure | None = None
     retry_at_s: float = 0.0
+    starved_since_s: float | None = None
+    """Since when it has a zone and a task for it, and the node no room."""
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -52,6 +54,10 @@ class Group:
         """Whether one more zone would have something to do, and the first is not slow to build."""
         return self.zones < min(lanes, len(self.waiting) + self.busy) and not self.is_blocked(now_s)
 
+    def is_starved(self, now_s: float) -> bool:
+        """Whether it has waited long for room, while others use the node."""
+        return self.starved_since_s is not None and not self.busy and now_s - self.starved_since_s > STARVED_S
+
     def zone_spec(self, furniture: Furniture) -> ZoneSpec:
         """Of one more zone; with an image the tasks' environment is that of the image which this zone has."""
         spec = self.spec
@@ -64,6 +70,7 @@ class Group:
             scratch_bytes=spec.scratch_bytes,
             init=spec.init,
             env=self.environment,
+            cpus=spec.cpus,
             assets=furniture.assets,
             image=str(furniture.image.root) if furniture.image is not None else None,
         )

@@ -15,9 +15,9 @@ from manta.core.errors import BadRequest, InvalidArgument, MantaError
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
 _PHASE = (
     *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
-    *("split", "batch"),
+    *("split", "batch", "cpus"),
 )
-_PHASE_LATER = ("program", "cpus")
+_PHASE_LATER = ("program",)
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
@@ -39,6 +39,7 @@ class Phase(msgspec.Struct, frozen=True):
     assets: tuple[ObjectName, ...] = ()
     split_bytes: int | None = None
     image: ObjectName | None = None
+    cpus: float | None = None
     batch: int = 1
 
     @property
@@ -62,6 +63,7 @@ class Phase(msgspec.Struct, frozen=True):
             reducers=self.count,
             assets=self.assets,
             image=self.image,
+            cpus=self.cpus,
         )
 
 
@@ -159,6 +161,7 @@ def _phase(value: object, number: int) -> Phase:
         split_bytes=_split(value, kind, where),
         image=parse_image(value.get("image"), where),
         batch=_batch(value, kind, where),
+        cpus=_cpus(value),
     )
 
 
@@ -208,6 +211,16 @@ def _batch(value: Mapping[str, object], kind: TaskKind, where: str) -> int:
     if batch * _timeout(value) > limits.TASK_TIMEOUT_MAX_S:
         raise InvalidArgument(f"`batch` of {where} times its `timeout`, which is of each input, is more than 7d.")
     return batch
+
+
+def _cpus(value: Mapping[str, object]) -> float | None:
+    given = value.get("cpus")
+    if given is None:
+        return None
+    least, most = limits.TASK_CPUS_MIN, limits.TASK_CPUS_MAX
+    if not isinstance(given, int | float) or isinstance(given, bool) or not least <= given <= most:
+        raise InvalidArgument(f"`cpus` is a number from {least:g} to {most:g}, such as 0.5 or 2, not {given!r}.")
+    return float(given)
 
 
 def _timeout(value: Mapping[str, object]) -> float:

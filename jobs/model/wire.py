@@ -49,6 +49,7 @@ class PhaseSpec(msgspec.Struct, frozen=True):
     reducers: int
     assets: tuple[tuple[str, str], ...] = ()
     image: tuple[str, str] | None = None
+    cpus: float | None = None
 
 
 class InputRef(msgspec.Struct, frozen=True):

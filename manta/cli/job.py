@@ -53,7 +53,7 @@ def run(context: typer.Context) -> None:
 
     manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD]… INPUT…
 
-    Options before a phase: --memory 256M --disk 1G --timeout 10m --count N --init CMD --env K=V --retries N
+    Options before a phase: --memory 256M --disk 1G --cpus 0.5 --timeout 10m --count N --init CMD --env K=V --retries N
     --asset s3://BUCKET/KEY --image s3://BUCKET/KEY.
     --split 64M --batch N.
     Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --where COND --json.

@@ -14,6 +14,7 @@ _PHASES = {"-m": "map", "--map": "map", "-r": "reduce", "--reduce": "reduce"}
 _PHASE_OPTIONS = {
     "--memory": "memory",
     "--disk": "disk",
+    "--cpus": "cpus",
     "--timeout": "timeout",
     "--count": "count",
     "--init": "init",
@@ -140,7 +141,12 @@ def _value(option: str, words: Iterator[str]) -> str:
     return value
 
 
-def _typed(name: str, value: str) -> int | str:
+def _typed(name: str, value: str) -> float | str:
+    if name == "cpus":
+        try:
+            return float(value)
+        except ValueError:
+            raise InvalidArgument(f"--cpus is a number such as 0.5 or 2, not {value!r}.") from None
     if name not in _INTEGERS:
         return value
     if not value.isdecimal():

@@ -14,6 +14,7 @@ from jobs.agent.agent import Agent
 from jobs.agent.doors import door_folder
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
+from jobs.agent.resources import Capacity, machine_capacity
 from jobs.agent.routes import AgentRoutes
 from jobs.agent.transport import HttpGateway
 from jobs.programs.install import links, programs
@@ -77,7 +78,13 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         cache,
         clock,
         door_folder(data),
+        _capacity(config),
     )
+
+
+def _capacity(config: NodeConfig) -> Capacity:
+    machine = machine_capacity(config.nodes_here)
+    return Capacity(config.memory_bytes or machine.memory_bytes, config.cpus or machine.cpus)
 
 
 async def _first_of(stop: asyncio.Event, agent: Agent) -> None:

@@ -43,6 +43,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     `gateways` are the base URLs the agent polls (http://host:port or unix:/path).
     `lanes` tasks run side by side; with 0 there is no agent. `sandbox` is what builds the zones, `bubblewrap` or `oci`;
     `runtime` is the OCI runtime's path or name, else runc.
+    Tasks may use `memory_bytes` and `cpus` together, by default all cpus and this node's share of the memory of a
+    machine with `nodes_here` nodes.
     """
 
     node_id: str
@@ -53,6 +55,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     lanes: int = 2
     sandbox: str = "bubblewrap"
     runtime: str | None = None
+    memory_bytes: int | None = None
+    cpus: float | None = None
+    nodes_here: int = 1
     ready_fd: int | None = None
     log_dir: str | None = None
     journal: bool = True

@@ -214,6 +214,8 @@ EVENT_SILENCE_S: Final = 15.0
 """A stream of events says at least this often that it lives."""
 TASK_MEMORY_DEFAULT_BYTES: Final = 256 * MIB
 TASK_MEMORY_MAX_BYTES: Final = 64 * GIB
+TASK_CPUS_MIN: Final = 0.01
+TASK_CPUS_MAX: Final = 256.0
 TASK_TIMEOUT_DEFAULT_S: Final = 600.0
 TASK_TIMEOUT_MAX_S: Final = 7 * 24 * 3600.0
 TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
@@ -269,6 +271,8 @@ WAITING_MAX: Final = 128
 """Tasks that an agent holds beyond the running ones, whatever they wait for."""
 HAND_BACK_S: Final = 2.0
 """A task that waits longer for a lane is handed back: another node may have one."""
+STARVED_S: Final = 1.0
+"""After this a phase that has nothing running, and no room to, keeps others from starting until it has."""
 ZONE_RETRY_S: Final = 5.0
 """After a zone could not be built, its phase's tasks are refused this long before it is tried again."""
 HEARTBEAT_S: Final = 1.0

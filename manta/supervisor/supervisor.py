@@ -156,6 +156,7 @@ class Supervisor:
             listen=plan.url,
             gateways=(f"unix:{self._data.runtime / 'gateway.sock'}",),
             lanes=self._options.lanes,
+            nodes_here=len(self._settings.nodes),
             log_dir=str(self._data.logs),
             journal=self._options.journal,
             sandbox=self._options.sandbox,

@@ -101,3 +101,12 @@ def test_an_asset_is_read_with_the_rights_of_the_jobs_owner(store: Store, runnin
         (error,) = _errors(job)
     assert error["code"] == "TaskInitError"
     assert "s3://tools/secret" in error["message"]
+
+
+def test_limits_that_no_node_can_satisfy_fail_each_task_with_the_figures(store: Store, running: RunningStore) -> None:
+    done = running.manta("job", "run", "--cpus", "256", "--disk", "1M", "-m", "true", "s3://words/0*")
+    assert done.returncode == 3
+    (listed,) = store.jobs(limit=1)
+    errors = _errors(store.job(listed.id))
+    assert [error["code"] for error in errors] == ["TaskInitError"] * 10
+    assert all("256 of cpus, and the node has" in error["message"] for error in errors)

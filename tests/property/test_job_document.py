@@ -104,7 +104,7 @@ def test_what_is_wrong_with_a_phase_is_named(phase: dict[str, object], told: str
         read_document({"phases": [{"type": "map", "exec": "wc", **phase}]})
 
 
-@pytest.mark.parametrize("name", ["program", "cpus"])
+@pytest.mark.parametrize("name", ["program"])
 def test_what_comes_later_is_not_ignored(name: str) -> None:
     with pytest.raises(NotImplementedHere, match=name):
         read_document({"phases": [{"type": "map", "exec": "wc", name: "1"}]})

@@ -9,6 +9,7 @@ from pathlib import Path
 from jobs.agent.agent import Agent
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
+from jobs.agent.resources import Capacity
 from jobs.agent.transport import HttpGateway
 from jobs.model.wire import InputRef
 from manta.core.clock import SystemClock
@@ -97,7 +98,12 @@ class Rig:
 
 @contextlib.asynccontextmanager
 async def rig_on(
-    folder: Path, *, lanes: int = 2, unavailable: str | None = None, more_gateways: tuple[str, ...] = ()
+    folder: Path,
+    *,
+    lanes: int = 2,
+    capacity: Capacity | None = None,
+    unavailable: str | None = None,
+    more_gateways: tuple[str, ...] = (),
 ) -> AsyncIterator[Rig]:
     gateway = FakeGateway(f"unix:{folder}/gateway.sock")
     async with running_gateway(gateway), storage_node(folder, "node-1") as node:
@@ -114,6 +120,7 @@ async def rig_on(
             folder / "stderr",
             folder / "cache",
             clock,
+            capacity=capacity,
         )
         await agent.start()
         try:

@@ -1,0 +1,85 @@
+"""What a node's running tasks may use together: memory, scratch and cpus. Pure but for reading what the machine has."""
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from jobs.model.wire import PhaseSpec
+from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
+
+_MEMORY_SHARE: Final = 7 / 8
+_GROUP_LIMITS: Final = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Of a container, as seen from inside."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What a node has for tasks. Scratch is memory in the end, and has the same bound of its own."""
+
+    memory_bytes: int
+    cpus: float
+
+
+def machine_capacity(nodes: int = 1) -> Capacity:
+    """One node's share of this machine's memory, and all its cpus, where so many nodes run on it.
+
+    It has room for a task of the default size at least: memory is a limit, and most tasks need less.
+    """
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    for path in _GROUP_LIMITS:
+        with suppress(OSError, ValueError):
+            total = min(total, int(path.read_text()))
+    share = int(total * _MEMORY_SHARE / nodes)
+    return Capacity(max(share, TASK_MEMORY_DEFAULT_BYTES), float(os.cpu_count() or 1))
+
+
+class Resources:
+    """The lanes of a node, and the account of what the tasks that run in them were promised."""
+
+    def __init__(self, lanes: int, capacity: Capacity) -> None:
+        self.lanes = lanes
+        self.capacity = capacity
+        self._memory_bytes = 0
+        self._scratch_bytes = 0
+        self._cpus = 0.0
+        self._tasks = 0
+
+    def fits(self, spec: PhaseSpec) -> bool:
+        """Whether a task of that phase may run beside those that do."""
+        return (
+            self._memory_bytes + spec.memory_bytes <= self.capacity.memory_bytes
+            and self._scratch_bytes + spec.scratch_bytes <= self.capacity.memory_bytes
+            and self._cpus + (spec.cpus or 0.0) <= self.capacity.cpus
+        )
+
+    def take(self, spec: PhaseSpec) -> None:
+        self._tasks += 1
+        self._memory_bytes += spec.memory_bytes
+        self._scratch_bytes += spec.scratch_bytes
+        self._cpus += spec.cpus or 0.0
+
+    def give_back(self, spec: PhaseSpec) -> None:
+        self._tasks -= 1
+        self._memory_bytes -= spec.memory_bytes
+        self._scratch_bytes -= spec.scratch_bytes
+        self._cpus = self._cpus - (spec.cpus or 0.0) if self._tasks else 0.0
+
+    def shortage(self, spec: PhaseSpec) -> str | None:
+        """Why no task of that phase can ever run here, in one sentence."""
+        memory, cpus = self.capacity.memory_bytes, self.capacity.cpus
+        if spec.memory_bytes > memory:
+            return _too_little("memory", f"{spec.memory_bytes // MIB} MiB", f"{memory // MIB} MiB")
+        if spec.scratch_bytes > memory:
+            return _too_little("scratch (`disk`)", f"{spec.scratch_bytes // MIB} MiB", f"{memory // MIB} MiB")
+        if (spec.cpus or 0.0) > cpus:
+            return _too_little("cpus", f"{spec.cpus:g}", f"{cpus:g}")
+        return None
+
+
+def _too_little(what: str, wanted: str, there: str) -> str:
+    return f"A task of the phase asks for {wanted} of {what}, and the node has {there}: ask for less."
