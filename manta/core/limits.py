@@ -71,6 +71,8 @@ RINGS_MAX: Final = 64
 DIRECT_MIN_BYTES: Final = 16 * MIB
 """Blobs from this size on are written past the page cache: the kernel's copy, and the memory for it, cost more than
 the disk. Whoever reads such a blob first reads it from the disk."""
+DIRECT_SLOT_MIN_BYTES: Final = 4 * MIB
+"""The same for parts: their object is larger than they are."""
 NODE_MESSAGE_MAX_BYTES: Final = 64 * MIB
 RESERVE_FRACTION: Final = 0.02
 RESERVE_MIN_BYTES: Final = 64 * MIB

@@ -126,10 +126,10 @@ def make_folder(path: str, *, mode: int = 0o700) -> bool:
     return True
 
 
-def preallocate(descriptor: int, size: int) -> None:
-    """Take `size` bytes of disk now, where the file system can; ENOSPC comes here rather than in mid-stream."""
+def preallocate(descriptor: int, offset: int, size: int) -> None:
+    """Take `size` bytes of disk from `offset` on, where the file system can: ENOSPC comes now, not in mid-stream."""
     try:
-        os.posix_fallocate(descriptor, 0, size)
+        os.posix_fallocate(descriptor, offset, size)
     except OSError as error:
         if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
             raise

@@ -8,11 +8,12 @@ from pathlib import Path
 
 from manta.core.checksums import Buffer, crc32c
 from manta.core.errors import AlreadyExists, BlobDamaged, Conflict, IncompleteBody, InvalidArgument, NoSuchBlob
-from manta.core.limits import BLOCK_BYTES
+from manta.core.limits import BLOCK_BYTES, DIRECT_SLOT_MIN_BYTES
 from storage_nodes.api import Stored
 from storage_nodes.disk import durable, slots, sums
-from storage_nodes.disk.incoming import FILE_MODE, attach_sums, place, remove_growing, write_all
+from storage_nodes.disk.incoming import FILE_MODE, attach_sums, place, remove_growing
 from storage_nodes.disk.layout import slots_of
+from storage_nodes.disk.outlet import Outlet, write_all
 from storage_nodes.disk.slots import Block, Slot
 from storage_nodes.disk.sums import Summer
 from storage_nodes.disk.verify import load_sums
@@ -68,14 +69,18 @@ class IncomingSlot:
         self._gate = gate
         self._summer = Summer()
         self._descriptor = files.open_for_write(blob_id)
+        self._outlet = Outlet(self._descriptor, slot.offset, DIRECT_SLOT_MIN_BYTES)
+        try:
+            self._outlet.expect(slot.size)
+        except BaseException:
+            os.close(self._descriptor)
+            raise
 
     def write(self, chunks: Sequence[Buffer]) -> None:
         if self._summer.size + sum(len(chunk) for chunk in chunks) > self._slot.size:
             raise InvalidArgument("The part is larger than its slot.")
         with self._gate.writing():
-            at = self._slot.offset + self._summer.size
-            written = write_all(self._descriptor, chunks, at)
-            durable.start_writeback(self._descriptor, at, written)
+            self._outlet.write(chunks)
         for chunk in chunks:
             self._summer.update(chunk)
 

@@ -6,27 +6,16 @@ from contextlib import suppress
 
 from manta.core.checksums import Buffer
 from manta.core.errors import AlreadyExists, BlobDamaged, NoSuchBlob
-from manta.core.limits import DIRECT_MIN_BYTES, MIB
+from manta.core.limits import DIRECT_MIN_BYTES
 from storage_nodes.api import Stored
 from storage_nodes.disk import durable, sums
 from storage_nodes.disk.folders import Folders
 from storage_nodes.disk.layout import Layout, slots_of, sums_of
+from storage_nodes.disk.outlet import Outlet, write_all
 from storage_nodes.disk.sums import Summer, Sums
 from storage_nodes.disk.verify import load_sums
 
-_WRITEBACK_BYTES = 8 * MIB
 FILE_MODE = 0o444
-
-
-def write_all(descriptor: int, chunks: Sequence[Buffer], offset: int) -> int:
-    """Write the chunks one after another at `offset`; how many bytes they were."""
-    total = sum(len(chunk) for chunk in chunks)
-    done = os.pwritev(descriptor, chunks, offset) if chunks else 0
-    if done < total:
-        rest = memoryview(b"".join(chunks))
-        while done < total:
-            done += os.pwrite(descriptor, rest[done:], offset + done)
-    return total
 
 
 class IncomingBlob:
@@ -36,45 +25,28 @@ class IncomingBlob:
         self, layout: Layout, folders: Folders, blob_id: str, number: int, size: int | None, *, xattrs: bool
     ) -> None:
         self.blob_id = blob_id
-        self.size = 0
         self._layout = layout
         self._folders = folders
         self._xattrs = xattrs
         self._temporary = layout.temporary(blob_id, number)
         self._summer = Summer()
-        self._flushed = 0
         self._descriptor = os.open(
             self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, FILE_MODE
         )
         os.fchmod(self._descriptor, FILE_MODE)
         durable.step("temporary-opened")
-        self._direct = False
+        self._outlet = Outlet(self._descriptor, 0, DIRECT_MIN_BYTES)
         if size:
-            self._or_abort(lambda: durable.preallocate(self._descriptor, size))
-            self._direct = size >= DIRECT_MIN_BYTES and durable.set_direct(self._descriptor, direct=True)
+            self._or_abort(lambda: self._outlet.expect(size))
+
+    @property
+    def size(self) -> int:
+        return self._outlet.written
 
     def write(self, chunks: Sequence[Buffer]) -> None:
-        if self._direct:
-            self._write_direct(chunks)
-        else:
-            self._write_cached(chunks)
+        self._outlet.write(chunks)
         for chunk in chunks:
             self._summer.update(chunk)
-
-    def _write_direct(self, chunks: Sequence[Buffer]) -> None:
-        """Past the page cache, as long as all is aligned; what is not, mostly the end, goes the usual way."""
-        if durable.write_direct(self._descriptor, chunks, self.size):
-            self.size += sum(len(chunk) for chunk in chunks)
-            return
-        self._direct = durable.set_direct(self._descriptor, direct=False)
-        self._flushed = self.size
-        self._write_cached(chunks)
-
-    def _write_cached(self, chunks: Sequence[Buffer]) -> None:
-        self.size += write_all(self._descriptor, chunks, self.size)
-        if self.size - self._flushed >= _WRITEBACK_BYTES:
-            durable.start_writeback(self._descriptor, self._flushed, self.size - self._flushed)
-            self._flushed = self.size
 
     def commit(self) -> Stored:
         """Returns once the blob survives a power cut. AlreadyExists if the id is taken by other bytes; SyncFailed."""

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Sequence
 from manta.core.errors import VolumeReadOnly
 from manta.core.limits import JOURNAL_SEGMENTS_MAX, MIB
 from storage_nodes.disk import durable, journal_format
-from storage_nodes.disk.incoming import write_all
 from storage_nodes.disk.journal_format import HEADER_BYTES, Record
 from storage_nodes.disk.layout import Layout
+from storage_nodes.disk.outlet import write_all
 
 _FILL = bytes(MIB)
 

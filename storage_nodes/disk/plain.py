@@ -9,8 +9,9 @@ import os
 from manta.core.checksums import Buffer
 from manta.core.errors import BlobDamaged, NoSuchBlob
 from storage_nodes.disk import sums
-from storage_nodes.disk.incoming import FILE_MODE, is_complete, remove, write_all
+from storage_nodes.disk.incoming import FILE_MODE, is_complete, remove
 from storage_nodes.disk.layout import sums_of
+from storage_nodes.disk.outlet import write_all
 from storage_nodes.disk.sums import Sums
 from storage_nodes.disk.verify import load_sums, read_block
 

@@ -1,6 +1,7 @@
 """Bodies in memory shared with a node: what it takes, what it refuses, and what a dead node leaves behind."""
 
 import asyncio
+import mmap
 import os
 import signal
 import tempfile
@@ -12,12 +13,13 @@ import pytest
 
 from manta.core.checksums import crc32c
 from manta.core.errors import IncompleteBody, InvalidArgument, MantaError, NodeUnavailable, NoSuchBlob
-from manta.core.limits import BLOCK_BYTES, DIRECT_MIN_BYTES, MIB, RING_BYTES, RING_MIN_BYTES
+from manta.core.limits import BLOCK_BYTES, DIRECT_MIN_BYTES, DIRECT_SLOT_MIN_BYTES, MIB, RING_BYTES, RING_MIN_BYTES
 from storage_nodes import token
 from storage_nodes.api import BlobWriter, Stored
 from storage_nodes.client.connection import Connection
 from storage_nodes.client.shared_upload import SharedUpload
 from storage_nodes.client.transport import Transport
+from storage_nodes.disk import durable
 from storage_nodes.ring import Ring, make
 from storage_nodes.server.shared_body import FRAME, HEADER, NEW_RING
 from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, write_all
@@ -70,6 +72,49 @@ async def test_pieces_of_any_size_from_anywhere(nodes: NewNode) -> None:
     assert await writer.commit() == Stored(len(data), crc32c(data))
     assert await get(client, name, len(data)) == data
     await client.close()
+
+
+async def test_parts_go_past_the_page_cache(nodes: NewNode) -> None:
+    node = started(nodes())
+    client, name, ring = node.client(), blob_id(), make()
+    sizes = (DIRECT_SLOT_MIN_BYTES, DIRECT_SLOT_MIN_BYTES, DIRECT_SLOT_MIN_BYTES - MIB + 77)
+    data = os.urandom(sum(sizes))
+    for number, size in enumerate(sizes):
+        start = number * DIRECT_SLOT_MIN_BYTES
+        writer = await client.open_slot(name, start, size)
+        for at in range(start, start + size, BLOCK_BYTES):
+            piece = data[at : min(at + BLOCK_BYTES, start + size)]
+            view = memoryview(ring)[at % RING_BYTES :][: len(piece)]
+            view[:] = piece
+            await writer.write(view)
+        assert await writer.commit() == Stored(size, crc32c(data[start : start + size]))
+    path = node.data / "growing" / name
+    if direct_writes_work(node.data):
+        assert not is_cached(path, 0)
+        assert not is_cached(path, DIRECT_SLOT_MIN_BYTES)
+    assert await client.finish(name, len(data)) == Stored(len(data), crc32c(data))
+    assert await get(client, name, len(data)) == data
+    await client.close()
+
+
+def direct_writes_work(folder: Path) -> bool:
+    """Not on every file system; on some they go through the page cache all the same."""
+    path, memory = folder / "probe", mmap.mmap(-1, MIB)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        if not durable.set_direct(descriptor, direct=True) or not durable.write_direct(descriptor, [memory], 0):
+            return False
+    finally:
+        os.close(descriptor)
+    return not is_cached(path, 0)
+
+
+def is_cached(path: Path, offset: int) -> bool:
+    with path.open("rb") as file:
+        try:
+            return os.preadv(file.fileno(), [bytearray(1)], offset, os.RWF_NOWAIT) == 1
+        except BlockingIOError:
+            return False
 
 
 async def write_on(writer: BlobWriter, block: memoryview) -> None:
