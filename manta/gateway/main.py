@@ -42,7 +42,7 @@ async def run_gateway(config: GatewayConfig) -> None:
         loop.add_signal_handler(number, stop.set)
     raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
     clock = SystemClock()
-    catalog = await open_catalog(config.catalog, clock, lambda: _end_after_failed_sync(loop))
+    catalog = await open_catalog(config.catalog, clock, lambda: _end_after_failed_sync(loop), server_time=True)
     try:
         datapath = await start_datapath(config, catalog, clock)
         try:

@@ -13,8 +13,11 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.postgres.engine import PostgresEngine, check_durable
 from manta.catalog.sqlite.engine import SqliteEngine
 from manta.catalog.statements import load, migrations
-from manta.core.errors import InvalidArgument, MantaError, ServiceUnavailable
+from manta.core.clock import SystemClock
+from manta.core.errors import Conflict, InvalidArgument, MantaError, ServiceUnavailable
+from manta.core.limits import ORPHAN_GRACE_S
 from tests.support.catalog import StandingClock, opened
+from tests.support.jobs import stored
 from tests.support.postgres import Server
 
 ONLY_POSTGRES = {"put_new_object"}
@@ -199,3 +202,26 @@ async def test_a_caller_that_gives_up_at_any_moment_leaves_no_transaction_open(p
     finally:
         await engine.close()
     assert complaints == []
+
+
+class _WrongClock(SystemClock):
+    """A gateway's wall clock that is off by a day."""
+
+    def __init__(self, off_s: float) -> None:
+        self._off_s = off_s
+
+    def wall_s(self) -> float:
+        return super().wall_s() + self._off_s
+
+
+@pytest.mark.parametrize("off_s", [-86_400.0, 86_400.0])
+async def test_the_age_of_a_blob_is_judged_by_the_servers_clock(postgres_url: str, off_s: float) -> None:
+    catalog = await open_catalog(postgres_url, _WrongClock(off_s), server_time=True)
+    try:
+        now_ms = int(SystemClock().wall_s() * 1000)
+        await catalog.create_bucket("books", "alice", now_ms)
+        await catalog.put_object("books", stored(now_ms, "young"))
+        with pytest.raises(Conflict):
+            await catalog.put_object("books", stored(now_ms - int(0.6 * ORPHAN_GRACE_S * 1000), "old"))
+    finally:
+        await catalog.close()

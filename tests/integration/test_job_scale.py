@@ -99,6 +99,7 @@ def test_a_small_job_does_not_wait_for_fifty_thousand_tasks(running: RunningStor
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 @pytest.mark.invariant("J7")
 def test_memory_does_not_grow_with_the_number_of_tasks(running: RunningStore, clients: dict[str, Store]) -> None:
     """J7 scaled down; `benchmarks.scale` does 1,000,000."""

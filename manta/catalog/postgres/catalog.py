@@ -26,7 +26,7 @@ class PostgresCatalog(RelationalCatalog):
         await super().put_object(bucket, version, condition, new_blob=new_blob)
 
     def _is_young(self, version: ObjectVersion) -> bool:
-        return version.blob is None or is_young(version.blob.blob_id, self.shared.now_ms())
+        return version.blob is None or is_young(version.blob.blob_id, self.shared.births_now_ms())
 
     async def _put_new(self, bucket: str, version: ObjectVersion) -> bool:
         """One statement in place of seven when the key is new; else False, and nothing is done."""

@@ -55,14 +55,22 @@ class PostgresEngine:
         self._pool = pool
 
     @classmethod
-    async def open(cls, url: str, now_ms: int) -> "PostgresEngine":
+    async def open(
+        cls, url: str, now_ms: int, on_connection: Callable[[Connection], Awaitable[None]] | None = None
+    ) -> "PostgresEngine":
         """ServiceUnavailable when no server answers there; the schema is brought up to date."""
+
+        async def init(connection: Connection) -> None:
+            await check_durable(connection)
+            if on_connection is not None:
+                await on_connection(connection)
+
         try:
             pool = await asyncpg.create_pool(
                 url,
                 min_size=1,
                 max_size=POSTGRES_CONNECTIONS,
-                init=check_durable,
+                init=init,
                 reset=_keep,
                 statement_cache_size=512,
                 server_settings=_SETTINGS,

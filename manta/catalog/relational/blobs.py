@@ -16,7 +16,7 @@ from manta.core.errors import InternalError
 
 def add_new_blob(shared: Shared, blob: Blob) -> Script[None]:
     """A blob that a client has just stored, with one reference. Conflict when it is too old or its id is taken."""
-    check_birth(blob.blob_id, shared.now_ms())
+    check_birth(blob.blob_id, shared.births_now_ms())
     yield from add_blob(shared, blob.blob_id, blob.size, blob.nodes)
 
 

@@ -15,15 +15,21 @@ _TUPLES_MAX = 65_536
 
 
 class Shared:
-    def __init__(self, engine: Engine, clock: Clock) -> None:
+    def __init__(self, engine: Engine, clock: Clock, births: Clock | None = None) -> None:
+        """`births` judges the age of new blobs, where another clock than the gateway's own is to."""
         self.engine = engine
         self.clock = clock
+        self._births = births or clock
         self._numbers: dict[str, int] = {}
         self._names: dict[int, str] = {}
         self._tuples: dict[bytes, tuple[str, ...]] = {}
 
     def now_ms(self) -> int:
         return now_ms(self.clock)
+
+    def births_now_ms(self) -> int:
+        """By the clock that all gateways share, if there is one."""
+        return now_ms(self._births)
 
     async def learn(self, nodes: Sequence[str]) -> None:
         """Remember the numbers that these nodes have; a change that follows then need not ask for them."""

@@ -92,7 +92,7 @@ class Uploads(CatalogPart):
 
 def _create(shared: Shared, upload: Upload) -> Script[None]:
     bucket_id = yield from bucket_for_change(upload.bucket)
-    check_birth(upload.blob_id, shared.now_ms())
+    check_birth(upload.blob_id, shared.births_now_ms())
     yield from add_blob(shared, upload.blob_id, None, upload.nodes)
     values = (
         pack_id(upload.upload_id),
