@@ -24,7 +24,7 @@ OVERRIDES = {f"response-{name}": name for name in STORED_HEADERS}
 
 def read_attributes(headers: Mapping[str, str], checksum: tuple[Checksum, ...] = ()) -> Attributes:
     """The attributes in a request's headers; MetadataTooLarge, InvalidArgument."""
-    stored = {name: headers[name] for name in STORED_HEADERS if name in headers}
+    stored = {name: headers[name] for name in STORED_HEADERS if headers.get(name)}  # an empty one is none
     encoding = stored.get("content-encoding")
     if encoding is not None:
         kept = [piece.strip() for piece in encoding.split(",") if piece.strip().lower() != "aws-chunked"]
