@@ -107,6 +107,15 @@ def test_the_same_archive_is_unpacked_once_a_node(store: Store, running: Running
     assert {len(list(folder.iterdir())) for folder in folders} == {1}
 
 
+def test_the_tasks_programs_need_nothing_of_an_image(store: Store) -> None:
+    """It has no Python, and no library but its own programs'."""
+    store.make_bucket("results")
+    put = "mpipe -H 'x-amz-meta-of: image' results/${MANTA_INPUT_OBJECT##*/}"
+    job = _run(store, _map(f"mls words > /dev/null && mget $MANTA_INPUT_OBJECT | {put}"), inputs="s3://words/0*")
+    assert sorted(_outputs(store, job)) == [f"word {number}\n" for number in range(10)]
+    assert store.head("s3://results/03")["Metadata"] == {"of": "image"}
+
+
 def test_an_archive_of_docker_save_will_do(store: Store) -> None:
     store.write("s3://images/docker.tar", GOOD.docker_archive())
     assert set(_outputs(store, _run(store, _map("hello you", "s3://images/docker.tar")))) == {
