@@ -122,6 +122,8 @@ class Agent:
             "gateway_reachable": self._link.reachable,
             "refusing": self._lanes.unavailable or "",
             "sandbox": self._sandbox.describe(),
+            "cached_object_bytes": self._objects.used_bytes,
+            "cached_image_bytes": self._images.used_bytes,
             "stderr_bytes": self.stderr.total_bytes,
             "stderr_dropped": self.stderr.dropped,
             **self.sessions.status(),

@@ -117,6 +117,10 @@ class ImageCache:
             finally:
                 self._objects.release(archive)
 
+    @property
+    def used_bytes(self) -> int:
+        return self._shelf.used_bytes
+
     def release(self, image: Image) -> None:
         self._shelf.release(image.root.parent.name)
 

@@ -52,6 +52,10 @@ class ObjectCache:
                 await self._fetch(name, ref)
         return self._folder / name
 
+    @property
+    def used_bytes(self) -> int:
+        return self._shelf.used_bytes
+
     def release(self, file: Path) -> None:
         self._shelf.release(file.name)
 

@@ -413,6 +413,8 @@ def main() -> NoReturn:
             print(error, file=sys.stderr)
             sys.exit(2)
         sys.exit(f"its files cannot be made: {error.strerror}")
+    except MemoryError:
+        sys.exit("that needs too much memory")
     except (KeyError, IndexError, TypeError, AttributeError, ValueError, RecursionError) as error:
         sys.exit(f"its manifest or configuration is odd: {type(error).__name__} {error}")
     sys.exit(0)

@@ -118,6 +118,13 @@ def _swap(files: dict[str, bytes]) -> None:
     files[name] = tar([SHELL, file("evil")])
 
 
+def _claims(size: int) -> bytes:
+    """A layer whose one file is said to be so large."""
+    info = tarfile.TarInfo("huge")
+    info.size = size
+    return info.tobuf() + bytes(10_240)
+
+
 LARGE = tar([SHELL, file("noise", os.urandom(4096))])
 BAD = [
     (b"no tar at all", "truncated header"),
@@ -142,6 +149,8 @@ BAD = [
     (Image([tar([SHELL, *(file(str(number)) for number in range(1000))])]).archive(), "entries"),
     (Image([bytes(8 * MIB)]).archive(), "larger|bash"),
     (Image([]).archive(), "layers"),
+    (Image([_claims(1 << 60)]).archive(), "bytes"),
+    (Image([_claims(MIB // 2)]).archive(), "end of data|ended|truncated"),
 ]
 
 

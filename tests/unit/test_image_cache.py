@@ -1,0 +1,182 @@
+"""The node's images: unpacked once, kept while in use, and looked at before a zone is built on one."""
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from jobs.agent import image_cache
+from jobs.agent.image_cache import BadImageError, Image, ImageCache
+from jobs.model.wire import InputRef
+from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
+from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
+from manta.core.errors import ServiceUnavailable
+
+Unpack = Callable[[Path], TaskEnd]
+FINE = TaskEnd(0, None, False, None, 0.1, 0.1)
+
+
+def _unpacked(root: Path) -> TaskEnd:
+    for name in IMAGE_MOUNT_POINTS:
+        (root / name[1:]).mkdir()
+    return FINE
+
+
+def _with_a_link(root: Path) -> TaskEnd:
+    """What an archive might bring an unpacker to do that it has taken over."""
+    end = _unpacked(root)
+    (root / "dev").rmdir()
+    (root / "dev").symlink_to("/etc")
+    return end
+
+
+class Unpackers:
+    """A sandbox and the cache of archives, as far as an ImageCache sees them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.archives = folder / "archives"
+        self.archives.mkdir()
+        self.unpack: Unpack = _unpacked
+        self.said: dict[str, Any] = {"env": ["A=1", "B", "=x"], "workdir": "/srv", "bytes": 1000, "entries": 1}
+        self.complaint = ""
+        self.zones = 0
+        self.open_zones = 0
+        self.held: list[Path] = []
+
+    async def hold(self, ref: InputRef) -> Path:
+        self.held.append(self.archives / str(ref.blob_id))
+        return self.held[-1]
+
+    def release(self, file: Path) -> None:
+        self.held.remove(file)
+
+    async def open_zone(self, spec: ZoneSpec) -> Any:
+        self.zones += 1
+        self.open_zones += 1
+        (target,) = spec.workplaces.values()
+
+        async def run(task: TaskSpec) -> TaskEnd:
+            await asyncio.sleep(0)
+            end = self.unpack(Path(target))
+            os.write(task.stdout_fd, json.dumps(self.said).encode())
+            os.write(task.stderr_fd, self.complaint.encode())
+            return end
+
+        async def close() -> None:
+            self.open_zones -= 1
+
+        return SimpleNamespace(run=run, close=close)
+
+    def archive(self, name: str, content: bytes) -> InputRef:
+        blob_id = name.encode().hex().rjust(32, "0")
+        (self.archives / blob_id).write_bytes(content)
+        return InputRef("images", name, len(content), blob_id)
+
+
+@pytest.fixture
+async def unpackers(tmp_path: Path) -> AsyncIterator[Unpackers]:
+    found = Unpackers(tmp_path)
+    yield found
+    assert (found.open_zones, found.held) == (0, [])
+
+
+def _cache(tmp_path: Path, unpackers: Unpackers) -> ImageCache:
+    cache = ImageCache(tmp_path / "images", unpackers, unpackers)  # type: ignore[arg-type]
+    cache.load()
+    return cache
+
+
+def _kept(tmp_path: Path) -> set[str]:
+    return {path.name for path in (tmp_path / "images").iterdir()}
+
+
+async def test_the_same_bytes_are_unpacked_once_whoever_asks(tmp_path: Path, unpackers: Unpackers) -> None:
+    cache = _cache(tmp_path, unpackers)
+    one, same = unpackers.archive("one", b"archive"), unpackers.archive("same", b"archive")
+    images = await asyncio.gather(*(cache.hold(ref) for ref in (one, one, same, same)))
+    assert unpackers.zones == 1
+    assert {image.root for image in images} == {images[0].root}
+    assert images[0] == Image(images[0].root, {"A": "1"}, "/srv")
+    assert await _cache(tmp_path, unpackers).hold(one) == images[0]
+    assert unpackers.zones == 1
+
+
+async def test_what_nobody_uses_goes_when_another_needs_the_room(
+    tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image_cache, "IMAGE_CACHE_MAX_BYTES", 12_000)
+    cache = _cache(tmp_path, unpackers)
+    first = await cache.hold(unpackers.archive("first", b"1"))
+    second = await cache.hold(unpackers.archive("second", b"2"))
+    with pytest.raises(ServiceUnavailable, match="full"):
+        await cache.hold(unpackers.archive("third", b"3"))
+    assert _kept(tmp_path) == {image.root.parent.name for image in (first, second)}
+    cache.release(first)
+    third = await cache.hold(unpackers.archive("third", b"3"))
+    assert _kept(tmp_path) == {image.root.parent.name for image in (second, third)}
+
+
+@pytest.mark.invariant("S6")
+async def test_a_root_in_which_a_mount_would_go_astray_is_never_used(tmp_path: Path, unpackers: Unpackers) -> None:
+    cache = _cache(tmp_path, unpackers)
+    unpackers.unpack = _with_a_link
+    with pytest.raises(BadImageError, match="/dev"):
+        await cache.hold(unpackers.archive("trick", b"1"))
+    assert _kept(tmp_path) == set()
+
+
+async def test_a_bad_archive_is_not_unpacked_again(tmp_path: Path, unpackers: Unpackers) -> None:
+    cache = _cache(tmp_path, unpackers)
+    unpackers.unpack = lambda _root: TaskEnd(1, None, False, None, 0.1, 0.1)
+    unpackers.complaint = "it is damaged: a header\n"
+    for _ in range(3):
+        with pytest.raises(BadImageError, match=r"^it is damaged: a header$"):
+            await cache.hold(unpackers.archive("bad", b"1"))
+    assert unpackers.zones == 1
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        (TaskEnd(None, 9, False, Overrun.TIMEOUT, 900.0, 1.0), "longer than 900 s"),
+        (TaskEnd(None, 9, False, Overrun.MEMORY, 1.0, 1.0), "512 MiB of memory"),
+    ],
+    ids=["time", "memory"],
+)
+async def test_an_archive_that_takes_too_much_is_bad(
+    tmp_path: Path, unpackers: Unpackers, end: TaskEnd, said: str
+) -> None:
+    unpackers.unpack = lambda _root: end
+    with pytest.raises(BadImageError, match=said):
+        await _cache(tmp_path, unpackers).hold(unpackers.archive("bomb", b"1"))
+
+
+async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, unpackers: Unpackers) -> None:
+    cache = _cache(tmp_path, unpackers)
+    unpackers.unpack = lambda _root: TaskEnd(2, None, False, None, 0.1, 0.1)
+    unpackers.complaint = "No space left on device"
+    with pytest.raises(ServiceUnavailable, match="No space left"):
+        await cache.hold(unpackers.archive("fine", b"1"))
+    unpackers.unpack = _unpacked
+    await cache.hold(unpackers.archive("fine", b"1"))
+    assert unpackers.zones == 2
+
+
+async def test_half_an_image_and_one_of_before_a_reboot_are_not_used(
+    tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ref = unpackers.archive("one", b"archive")
+    await _cache(tmp_path, unpackers).hold(ref)
+    (tmp_path / "images" / f"{'0' * 64}.part" / "root").mkdir(parents=True)
+    rebooted = tmp_path / "boot_id"
+    rebooted.write_text("another\n")
+    monkeypatch.setattr(image_cache, "_BOOT_ID", rebooted)
+    cache = _cache(tmp_path, unpackers)
+    assert _kept(tmp_path) == set()
+    await cache.hold(ref)
+    assert unpackers.zones == 2
