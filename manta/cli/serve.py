@@ -16,7 +16,7 @@ from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
 from manta.cli import output
 from manta.core.clock import SystemClock
-from manta.core.config import TlsFiles
+from manta.core.config import TlsFiles, default_lanes
 from manta.core.errors import InvalidArgument, MantaError
 from manta.gateway.bootstrap import ensure_root, register_nodes
 from manta.supervisor.data_dir import DataDir, RootKeys, Settings, write_private
@@ -50,7 +50,10 @@ def serve(
     copies: Annotated[int | None, typer.Option(min=1, max=8, help="Copies of each object. Default 1.")] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 7070,
-    lanes: Annotated[int, typer.Option(min=0, max=256, help="Tasks side by side on each node; 0: none.")] = 2,
+    lanes: Annotated[
+        int | None,
+        typer.Option(min=0, max=256, help="Tasks side by side on each node; 0: none. Default: its cores and one."),
+    ] = None,
     catalog: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")] = None,
     domain: Annotated[str | None, typer.Option(help="Also serve virtual-host style BUCKET.DOMAIN.")] = None,
     region: Annotated[str, typer.Option(help="Region that clients must sign for.")] = "us-east-1",
@@ -74,7 +77,7 @@ def serve(
         host=host,
         port=port,
         catalog_url=catalog or f"sqlite:{folder.catalog}",
-        lanes=lanes,
+        lanes=default_lanes(len(settings.nodes)) if lanes is None else lanes,
         domain=domain,
         region=region,
         tls=tls,
