@@ -164,7 +164,6 @@ async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -
     ("document", "status", "told"),
     [
         ({"phases": [{"type": "map", "exex": "wc"}]}, 400, "did you mean `exec`?"),
-        ({"phases": [{**MAP, "cpus": 2}]}, 501, "`cpus`"),
         ({"phases": []}, 400, "`phases`"),
         ({"phases": [MAP], "output": "s3://absent/x"}, 404, "absent"),
         ({"phases": [MAP], "inputs": [{"bucket": "bks", "where": {"tags": {}}}]}, 501, "`tags`"),

@@ -70,6 +70,7 @@ def test_a_map_task_finds_its_object_in_the_environment() -> None:
     lease = TaskLease(JOB, 1, 12, 2, OutputSlot("1" * 32), ref)
     assert task_environment(zone_environment(spec), spec, lease) == {
         "HOME": "/scratch",
+        "PWD": "/scratch",
         "TMPDIR": "/scratch",
         "LANG": "C.UTF-8",
         "PATH": "/opt/bin",

@@ -55,7 +55,7 @@ def test_routing(method: str, level: Level, query: dict[str, str], name: str) ->
     ("method", "level", "query", "headers"),
     [
         ("GET", Level.BUCKET, {"acl": ""}, {}),
-        ("GET", Level.OBJECT, {"tagging": ""}, {}),
+        ("PUT", Level.OBJECT, {"tagging": ""}, {}),
         ("GET", Level.OBJECT, {"acl": "", "tagging": ""}, {}),
         ("GET", Level.OBJECT, {"unheard-of": "1"}, {}),
         ("POST", Level.OBJECT, {"select": "", "select-type": "2"}, {}),
