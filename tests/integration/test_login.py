@@ -7,14 +7,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
 from manta.core.limits import LOGIN_ACCOUNT_SESSIONS_MAX
 from manta.sdk import Store
 from tests.integration.test_serve import await_condition
-from tests.support.sleepers import sleepers
+from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
 
@@ -43,16 +42,6 @@ def user(running: RunningStore, store: Store) -> Iterator[UserTerminal]:
     """At the prompt of a session on an object."""
     with at_prompt(running, "s3://books/sea/moby dick.txt") as user:
         yield user
-
-
-def in_foreground(running: RunningStore, seconds: int) -> bool:
-    """Whether a `sleep SECONDS` has its terminal: a key then reaches it."""
-    for pid in sleepers(running, seconds):
-        _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
-        _, _, group, _, _, foreground, *_ = fields.split()
-        if group == foreground:
-            return True
-    return False
 
 
 def test_a_shell_on_the_object(user: UserTerminal) -> None:

@@ -17,3 +17,13 @@ def sleepers(running: RunningStore, seconds: int) -> list[int]:
         if words[:2] == [b"sleep", str(seconds).encode()]:
             found.append(pid)
     return found
+
+
+def in_foreground(running: RunningStore, seconds: int) -> bool:
+    """Whether a `sleep SECONDS` has its terminal: a key then reaches it."""
+    for pid in sleepers(running, seconds):
+        _, _, fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")
+        _, _, group, _, _, foreground, *_ = fields.split()
+        if group == foreground:
+            return True
+    return False

@@ -1,0 +1,207 @@
+"""The WebSocket of login sessions: another's client, what is refused before it, and ends from the store's side."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import aiohttp
+import msgspec
+import pytest
+from botocore.auth import S3SigV4QueryAuth
+from botocore.awsrequest import AWSRequest
+from botocore.credentials import Credentials
+
+from manta.core.errors import MantaError
+from manta.sdk import Store
+from tests.integration.test_serve import await_condition
+from tests.support.resident import resident_bytes
+from tests.support.sleepers import in_foreground, sleepers
+from tests.support.store import RunningStore, running_store
+from tests.support.terminal import UserTerminal, at_prompt
+
+OBJECT = "s3://books/moby.txt"
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
+    with running_store(tmp_path_factory.mktemp("login")) as store:
+        yield store
+
+
+@pytest.fixture(scope="module")
+def store(running: RunningStore) -> Iterator[Store]:
+    with running.client() as client:
+        client.make_bucket("books")
+        client.write(OBJECT, b"call me ishmael\n")
+        yield client
+
+
+def presigned(running: RunningStore, **query: str) -> str:
+    request = AWSRequest("GET", f"{running.url}/_manta/v1/login?{urlencode(query)}")
+    keys = Credentials(running.access_key, running.secret_key)
+    S3SigV4QueryAuth(keys, "s3", "us-east-1", expires=60).add_auth(request)
+    return str(request.url)
+
+
+async def refusal(url: str, headers: dict[str, str] | None = None) -> tuple[int, dict[str, Any], str]:
+    async with aiohttp.ClientSession() as session, session.get(url, headers=headers) as answer:
+        content = msgspec.json.decode(await answer.read())["error"]
+        return answer.status, content, answer.headers.get("Upgrade", "")
+
+
+UPGRADE = {
+    "Connection": "keep-alive, Upgrade",
+    "Upgrade": "websocket",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+async def test_without_an_upgrade_the_call_says_what_it_is(running: RunningStore, store: Store) -> None:
+    url = presigned(running, object=OBJECT)
+    status, error, offered = await refusal(url)
+    assert (status, error["code"], offered) == (426, "UpgradeRequired", "websocket")
+    assert "WebSocket" in error["message"]
+    assert error["request_id"]
+    status, error, _ = await refusal(url, UPGRADE | {"Sec-WebSocket-Version": "8"})
+    assert (status, error["code"]) == (426, "UpgradeRequired")
+    status, error, _ = await refusal(url, UPGRADE | {"Sec-WebSocket-Key": "short"})
+    assert (status, error["code"]) == (400, "InvalidRequest")
+
+
+@pytest.mark.invariant("S1")
+async def test_s1_no_session_without_a_good_signature(running: RunningStore, store: Store) -> None:
+    url = presigned(running, object=OBJECT)
+    for bad in (url.partition("&X-Amz-Signature")[0], url.replace("moby", "mobx"), url + "0"):
+        status, _, _ = await refusal(bad, UPGRADE)
+        assert status in (400, 403)
+    status, error, _ = await refusal(f"{running.url}/_manta/v1/login?object={OBJECT}", UPGRADE)
+    assert (status, error["code"]) == (403, "AccessDenied")
+
+
+async def test_what_cannot_be_is_said_before_the_upgrade(running: RunningStore, store: Store) -> None:
+    for query, expected in (
+        ({"object": "s3://books/none"}, (404, "NoSuchKey")),
+        ({"object": "s3://nobucket/none"}, (404, "NoSuchBucket")),
+        ({"object": "s3://books/"}, (400, "InvalidRequest")),
+        ({"object": OBJECT, "memory": "60G"}, (503, "SlowDown")),
+        ({}, (400, "InvalidArgument")),
+    ):
+        status, error, _ = await refusal(presigned(running, **query), UPGRADE)
+        assert (status, error["code"]) == expected, error
+
+
+async def test_another_client_speaks_with_it(running: RunningStore, store: Store) -> None:
+    """aiohttp's, by a presigned URL, as a page in a browser would."""
+    url = presigned(running, object=OBJECT, rows="5", columns="40")
+    async with aiohttp.ClientSession() as session, session.ws_connect(url) as spoken:
+        await spoken.send_bytes(b'cat "$MANTA_INPUT_FILE"; exit 6\r')
+        said = b""
+        async for message in spoken:
+            if message.type is aiohttp.WSMsgType.TEXT:
+                assert msgspec.json.decode(message.data)["end"]["exit_status"] == 6
+                break
+            said += message.data
+        assert b"call me ishmael\r\n" in said
+        assert (await spoken.receive()).type is aiohttp.WSMsgType.CLOSE
+
+
+@pytest.mark.invariant("J7")
+async def test_j7_a_session_that_prints_endlessly_takes_no_memory(running: RunningStore, store: Store) -> None:
+    """Its client takes nothing; gateway and node answer meanwhile."""
+    processes = running.children()
+    before = {name: resident_bytes(pid) for name, pid in processes.items()}
+    async with aiohttp.ClientSession() as session:
+        silent = await session.ws_connect(presigned(running, object=OBJECT, command="yes " + "x" * 1000))
+        await silent.receive()
+        written = -1
+        while (now := _written_by(b"yes")) != written:
+            written = now
+            await asyncio.sleep(0.3)
+        assert 0 < now < 32 << 20  # the kernel's own buffers of three sockets
+        assert await asyncio.to_thread(store.read, OBJECT) == b"call me ishmael\n"
+    for name, pid in processes.items():
+        assert resident_bytes(pid) - before[name] < 16 << 20
+
+
+def _written_by(name: bytes) -> int:
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            if entry.read_bytes().startswith(name + b"\0"):
+                return int(entry.with_name("io").read_text().partition("wchar: ")[2].split()[0])
+        except OSError:
+            continue
+    return 0
+
+
+def _busy(running: RunningStore, user: UserTerminal, seconds: int) -> None:
+    user.run(f"nohup setsid sleep {seconds} >/dev/null 2>&1 &")
+    user.type(f"sleep {seconds}\r")
+    await_condition(lambda: in_foreground(running, seconds), "the program runs")
+
+
+@pytest.mark.invariant("S4")
+@pytest.mark.parametrize("name", ["gateway", "node-1"])
+def test_s4_a_killed_server_takes_its_sessions_along(running: RunningStore, store: Store, name: str) -> None:
+    with at_prompt(running, OBJECT) as user:
+        before = user.modes()
+        _busy(running, user, 7010)
+        os.kill(running.children()[name], signal.SIGKILL)
+        assert user.status() == 1
+        assert b"connection to the store was lost" in user.shown
+        assert user.modes() != before
+        await_condition(lambda: not sleepers(running, 7010), "every process is dead")
+    await_condition(lambda: _works(store), "the store is back")
+
+
+def _works(store: Store) -> bool:
+    try:
+        return store.objects(OBJECT).sh("wc -l", reduce="cat").text() == "1\n"
+    except MantaError:
+        return False
+
+
+def test_a_planned_restart_of_the_gateway_does_not_wait_for_sessions(running: RunningStore, store: Store) -> None:
+    with at_prompt(running, OBJECT) as user:
+        _busy(running, user, 7011)
+        gateway = running.children()["gateway"]
+        running.process.send_signal(signal.SIGHUP)
+        assert user.status() == 1
+        await_condition(lambda: not sleepers(running, 7011), "every process is dead")
+        await_condition(lambda: not Path(f"/proc/{gateway}").exists(), "the old gateway has ended")
+    assert _works(store)
+
+
+def test_the_gateway_counts_its_sessions(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with running_store(tmp_path / "other", "--admin-port", str(port)) as other, other.client() as client:
+        client.make_bucket("books")
+        client.write(OBJECT, b"x")
+        with at_prompt(other, OBJECT):
+            assert _sessions(port) == 1
+        await_condition(lambda: _sessions(port) == 0, "the session has ended")
+
+
+def _sessions(port: int) -> float:
+    with urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        (line,) = [line for line in answer.read().decode().splitlines() if line.startswith("manta_login_sessions ")]
+    return float(line.split()[1])
+
+
+def test_the_store_stops_while_a_session_is_open(tmp_path: Path) -> None:
+    with running_store(tmp_path / "other") as other, other.client() as client:
+        client.make_bucket("books")
+        client.write(OBJECT, b"x")
+        with at_prompt(other, OBJECT) as user:
+            _busy(other, user, 7012)
+            pids = sleepers(other, 7012)
+            assert other.stop() == 0
+            assert user.status() == 1
+            assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
