@@ -24,6 +24,7 @@ DEFAULT_TERM: Final = "dumb"
 class LoginSpec(msgspec.Struct, frozen=True):
     """One session. `inputs` is one object for a map session, any number for a reduce session.
 
+    `nonce` is another in each, so that none can be asked for again by who overheard it.
     `plain`: the terminal leaves the command's output as it is and echoes nothing; for a client without a terminal.
     """
 
@@ -38,6 +39,7 @@ class LoginSpec(msgspec.Struct, frozen=True):
     term: str = DEFAULT_TERM
     command: str = ""
     plain: bool = False
+    nonce: str = ""
     version: int = VERSION
 
 

@@ -44,7 +44,8 @@ class Transport:
         connection = await self._connect()
         try:
             async with self.translated(timeout_s):
-                await self.begin(connection, "GET", target, {"connection": "upgrade", "upgrade": "websocket"}, first)
+                headers = {"connection": "upgrade", "upgrade": "websocket"}
+                await self.begin(connection, "GET", target, headers, first, covered=True)
                 await _switched(connection)
         except BaseException:
             connection.close()

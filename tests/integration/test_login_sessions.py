@@ -1,6 +1,7 @@
 """Sessions on a node, frame by frame: how they end, what they bound, and what they refuse."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -9,9 +10,9 @@ import pytest
 import pytest_asyncio
 
 from jobs.agent.login.session import Patience
-from jobs.model.login import NODE_PATH, LoginEnd, encode_resize
+from jobs.model.login import NODE_PATH, LoginEnd, encode_resize, encode_spec
 from jobs.model.wire import TaskKind
-from manta.core.errors import BadRequest, SlowDown
+from manta.core.errors import AccessDenied, BadRequest, SlowDown
 from manta.core.limits import (
     LOGIN_ACCOUNT_SESSIONS_MAX,
     LOGIN_MESSAGE_MAX_BYTES,
@@ -20,7 +21,9 @@ from manta.core.limits import (
     MIB,
 )
 from manta.core.websocket import Kind, encode
-from tests.support.login import LoginNode, login_node
+from storage_nodes import token
+from storage_nodes.client.connection import connect
+from tests.support.login import KEY, LoginNode, login_node, replace_spec
 from tests.support.sandbox import sandbox_state
 
 __all__ = ["sandbox_state"]
@@ -174,6 +177,26 @@ async def test_s3_what_is_no_description_is_refused(node: LoginNode) -> None:
         async with node.session(inputs=()):
             pass
     await node.emptied()
+
+
+@pytest.mark.invariant("S1")
+async def test_s1_a_call_that_was_overheard_cannot_be_made_again(node: LoginNode) -> None:
+    async with node.session(nonce="once") as client:
+        await client.until(b"# ")
+    with pytest.raises(AccessDenied, match="before"):
+        async with node.session(nonce="once"):
+            pass
+
+
+@pytest.mark.invariant("S1")
+async def test_s1_another_description_under_the_same_token_is_refused(node: LoginNode) -> None:
+    first, other = encode_spec(replace_spec()), encode_spec(replace_spec(tenant="mallory"))
+    connection = await connect(node.client.address.url, 5.0)
+    headers = {"connection": "upgrade", "upgrade": "websocket"}
+    headers[token.HEADER] = token.sign(KEY, "GET", NODE_PATH, time.time() + 60, first)
+    await connection.send_head("GET", NODE_PATH, headers, other)
+    assert (await connection.read_head()).status == 403
+    connection.close()
 
 
 @pytest.mark.invariant("S3")

@@ -105,7 +105,7 @@ class LoginNode:
 
 
 def replace_spec(**changes: Any) -> LoginSpec:
-    return msgspec.structs.replace(SPEC, **changes)
+    return msgspec.structs.replace(SPEC, **{"nonce": secrets.token_hex(8), **changes})
 
 
 @contextlib.asynccontextmanager

@@ -21,16 +21,19 @@ from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields
 from jobs.sandbox.api import INPUT_FOLDER, Sandbox, Zone, ZoneSpec
 from manta.core.clock import Clock
-from manta.core.errors import BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
+from manta.core.errors import AccessDenied, BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
 from manta.core.limits import (
     HEADERS_DEADLINE_S,
     LOGIN_ACCOUNT_SESSIONS_MAX,
     LOGIN_CPUS,
     LOGIN_MEMORY_FRACTION,
+    LOGIN_NONCES_MAX,
     LOGIN_OPEN_S,
     LOGIN_SESSIONS_MAX,
     LOGIN_SPEC_MAX_BYTES,
+    NODE_TOKEN_TTL_S,
 )
+from storage_nodes import token
 from storage_nodes.server.tunnel import Tunnel
 
 _NO_JOB: Final = "A login session is no job: this program works in jobs only."
@@ -60,6 +63,7 @@ class Sessions:
         self._serving: set[asyncio.Task[object]] = set()
         self._numbers = itertools.count(1)
         self._begun = 0
+        self._nonces: dict[str, float] = {}
         self._closing = False
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -72,7 +76,8 @@ class Sessions:
         tunnel = Tunnel(request.protocol)
         try:
             async with asyncio.timeout(HEADERS_DEADLINE_S):
-                spec = await _read_spec(tunnel)
+                spec = await _read_spec(tunnel, request.headers.get(token.HEADER, ""))
+            self._refuse_again(spec.nonce)
             with self._place(spec):
                 return await self._serve(request, spec, tunnel)
         except TimeoutError:
@@ -145,6 +150,17 @@ class Sessions:
                 await zone.door.shut()
             await zone.close()
 
+    def _refuse_again(self, nonce: str) -> None:
+        """AccessDenied for a call that was overheard: while its token is good, its nonce is known."""
+        now_s = self._clock.monotonic_s()
+        for old in list(itertools.takewhile(lambda old: self._nonces[old] < now_s, self._nonces)):
+            del self._nonces[old]
+        if nonce in self._nonces:
+            raise AccessDenied("This session was asked for before.")
+        if len(self._nonces) >= LOGIN_NONCES_MAX:
+            raise SlowDown("The node began as many sessions as it can in a while: try again in a minute.")
+        self._nonces[nonce] = now_s + NODE_TOKEN_TTL_S
+
     @contextlib.contextmanager
     def _place(self, spec: LoginSpec) -> Iterator[None]:
         """One of the node's places, with its memory. SlowDown, SandboxUnavailable."""
@@ -181,8 +197,8 @@ class _Upgraded(web.StreamResponse):
         """HTTP has nothing more to say."""
 
 
-async def _read_spec(tunnel: Tunnel) -> LoginSpec:
-    """The gateway's own message, before it passes on what the client sends. BadRequest."""
+async def _read_spec(tunnel: Tunnel, signed: str) -> LoginSpec:
+    """The gateway's own message, before it passes on what the client sends. BadRequest; AccessDenied if not its own."""
     buffer = bytearray()
     size = LENGTH_BYTES
     while len(buffer) < size:
@@ -195,6 +211,7 @@ async def _read_spec(tunnel: Tunnel) -> LoginSpec:
             if size > LOGIN_SPEC_MAX_BYTES:
                 raise BadRequest("The session's description is too long.")
     tunnel.unread(bytes(buffer[size:]))
+    token.check_body(signed, bytes(buffer[:size]))
     spec = unpack(bytes(buffer[LENGTH_BYTES:size]), LoginSpec)
     if spec.kind is TaskKind.MAP and len(spec.inputs) != 1:
         raise BadRequest("A map session is on one object.")

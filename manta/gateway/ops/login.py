@@ -1,5 +1,6 @@
 """`GET /login`: an interactive session on an object, at a node that holds a copy; its bytes are passed on unread."""
 
+import secrets
 from collections import Counter
 from dataclasses import dataclass
 
@@ -123,6 +124,7 @@ def _spec(cluster: Cluster, account_id: str, asked: LoginRequest, found: list[Ob
         term=asked.term,
         command=asked.command,
         plain=asked.plain,
+        nonce=secrets.token_hex(16),
     )
 
 
