@@ -74,7 +74,7 @@ class Agent:
             resources, sandbox, furnisher, BatchRunner(runner, self._outputs), clock, self.counters, self._on_result,
             self._on_change,
         )  # fmt: skip
-        self.sessions = Sessions(sandbox, store, self._objects, clock, lambda: self._lanes.unavailable)
+        self.sessions = Sessions(sandbox, store, self._objects, clock, resources, lambda: self._lanes.unavailable)
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._are_awaited, self._discard, self._on_change)
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)

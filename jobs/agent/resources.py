@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from jobs.model.wire import PhaseSpec
 from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
@@ -38,8 +38,21 @@ def machine_capacity(nodes: int = 1) -> Capacity:
     return Capacity(max(share, TASK_MEMORY_DEFAULT_BYTES), float(os.cpu_count() or 1))
 
 
+class Demand(Protocol):
+    """What one task of a phase, or a login session, is promised; without `cpus` it has its share of what is left."""
+
+    @property
+    def memory_bytes(self) -> int: ...
+
+    @property
+    def scratch_bytes(self) -> int: ...
+
+    @property
+    def cpus(self) -> float | None: ...
+
+
 class Resources:
-    """The lanes of a node, and the account of what the tasks that run in them were promised."""
+    """The lanes of a node, and the account of what the tasks that run in them, and login sessions, were promised."""
 
     def __init__(self, lanes: int, capacity: Capacity) -> None:
         self.lanes = lanes
@@ -49,21 +62,21 @@ class Resources:
         self._cpus = 0.0
         self._tasks = 0
 
-    def fits(self, spec: PhaseSpec) -> bool:
-        """Whether a task of that phase may run beside those that do."""
+    def fits(self, spec: Demand) -> bool:
+        """Whether a task of that phase, or a login session, may run beside those that do."""
         return (
             self._memory_bytes + spec.memory_bytes <= self.capacity.memory_bytes
             and self._scratch_bytes + spec.scratch_bytes <= self.capacity.memory_bytes
             and self._cpus + (spec.cpus or 0.0) <= self.capacity.cpus
         )
 
-    def take(self, spec: PhaseSpec) -> None:
+    def take(self, spec: Demand) -> None:
         self._tasks += 1
         self._memory_bytes += spec.memory_bytes
         self._scratch_bytes += spec.scratch_bytes
         self._cpus += spec.cpus or 0.0
 
-    def give_back(self, spec: PhaseSpec) -> None:
+    def give_back(self, spec: Demand) -> None:
         self._tasks -= 1
         self._memory_bytes -= spec.memory_bytes
         self._scratch_bytes -= spec.scratch_bytes

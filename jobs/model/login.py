@@ -42,6 +42,11 @@ class LoginSpec(msgspec.Struct, frozen=True):
     nonce: str = ""
     version: int = VERSION
 
+    @property
+    def cpus(self) -> float | None:
+        """None: its share of what is left, as a task that names none."""
+        return None
+
 
 class LoginEnd(msgspec.Struct, frozen=True):
     """How a session ended; `reason` is a sentence where the shell did not end by itself."""

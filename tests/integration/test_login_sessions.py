@@ -23,7 +23,7 @@ from manta.core.limits import (
 from manta.core.websocket import Kind, encode
 from storage_nodes import token
 from storage_nodes.client.connection import connect
-from tests.support.login import KEY, LoginNode, login_node, replace_spec
+from tests.support.login import CAPACITY, KEY, LoginNode, login_node, replace_spec
 from tests.support.sandbox import sandbox_state
 
 __all__ = ["sandbox_state"]
@@ -213,9 +213,21 @@ async def test_s3_places_are_bounded_for_an_account_and_in_all(node: LoginNode) 
 
 
 async def test_the_memory_of_sessions_is_a_part_of_the_nodes(node: LoginNode) -> None:
-    with pytest.raises(SlowDown, match="less --memory"):
-        async with node.session(memory_bytes=1 << 50):
+    """A quarter at most; and what tasks have, sessions cannot have too, nor the other way round."""
+    half = replace_spec(memory_bytes=CAPACITY.memory_bytes // 2)
+    with pytest.raises(SlowDown, match="sessions may use 2048 MiB"):
+        async with node.session(memory_bytes=CAPACITY.memory_bytes // 2):
             pass
+    node.resources.take(half)
+    assert node.resources.fits(half)
+    async with node.session(memory_bytes=1024 * MIB) as client:
+        await client.until(b"# ")
+        assert not node.resources.fits(half)
+        node.resources.take(replace_spec(memory_bytes=CAPACITY.memory_bytes * 3 // 8))
+        with pytest.raises(SlowDown, match="tasks use all"):
+            async with node.session():
+                pass
+    await node.emptied()
 
 
 async def test_a_node_that_ends_takes_its_sessions_along(node: LoginNode) -> None:

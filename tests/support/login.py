@@ -16,6 +16,7 @@ from jobs.agent.login.session import Patience
 from jobs.agent.login.sessions import Sessions
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import LocalStore
+from jobs.agent.resources import Capacity, Resources
 from jobs.model.login import NODE_PATH, LoginEnd, LoginSpec, decode_end, encode_spec
 from jobs.model.wire import InputRef, TaskKind
 from manta.core import websocket
@@ -30,6 +31,7 @@ from storage_nodes.server.handlers import Handlers
 from storage_nodes.server.listener import NodeHandler
 from tests.support.sandbox import CONTENT, put_blob, started
 
+CAPACITY = Capacity(8192 * MIB, 2.0)
 KEY = secrets.token_bytes(32)
 INPUT = InputRef("books", "moby.txt", len(CONTENT), "0" * 32)
 SPEC = LoginSpec("alice", TaskKind.MAP, (INPUT,), 64 * MIB, 8 * MIB, 60.0)
@@ -87,6 +89,7 @@ class Client:
 class LoginNode:
     sessions: Sessions
     client: NodeClient
+    resources: Resources
 
     @contextlib.asynccontextmanager
     async def session(self, **changes: Any) -> AsyncIterator[Client]:
@@ -113,7 +116,8 @@ async def login_node(folder: Path, state: Path, patience: Patience) -> AsyncIter
     blobs = folder / "blobs"
     async with started(blobs, state, "c") as sandbox:
         store = cast(LocalStore, OneBlob(put_blob(blobs, "blob-1", CONTENT)))
-        sessions = Sessions(sandbox, store, cast(ObjectCache, None), SystemClock(), lambda: None, patience)
+        resources = Resources(2, CAPACITY)
+        sessions = Sessions(sandbox, store, cast(ObjectCache, None), SystemClock(), resources, lambda: None, patience)
 
         async def serve(request: web.BaseRequest) -> web.StreamResponse:
             return await sessions.serve(request)
@@ -125,7 +129,7 @@ async def login_node(folder: Path, state: Path, patience: Patience) -> AsyncIter
         await web.UnixSite(runner, address).start()
         client = NodeClient(NodeAddress("node-1", f"unix:{address}", KEY))
         try:
-            yield LoginNode(sessions, client)
+            yield LoginNode(sessions, client, resources)
         finally:
             await client.close()
             await sessions.close()

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import itertools
-import os
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
@@ -16,6 +15,7 @@ from jobs.agent.login.session import Patience, Session, task_of
 from jobs.agent.login.terminal import Terminal
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import LocalStore
+from jobs.agent.resources import Resources
 from jobs.model.login import LENGTH_BYTES, LoginSpec
 from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields
@@ -40,7 +40,9 @@ _NO_JOB: Final = "A login session is no job: this program works in jobs only."
 
 
 class Sessions:
-    """`unavailable` says why this node can build no sandbox now, if that is so. Sessions never take a lane."""
+    """A session's memory and scratch are counted beside the tasks', so that both never get more than there is.
+
+    `unavailable` says why this node can build no sandbox now, if that is so. Sessions never take a lane."""
 
     def __init__(
         self,
@@ -48,6 +50,7 @@ class Sessions:
         store: LocalStore,
         objects: ObjectCache,
         clock: Clock,
+        resources: Resources,
         unavailable: Callable[[], str | None],
         patience: Patience | None = None,
     ) -> None:
@@ -57,7 +60,8 @@ class Sessions:
         self._clock = clock
         self._unavailable = unavailable
         self._patience = patience or Patience()
-        self._memory_max = int(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * LOGIN_MEMORY_FRACTION)
+        self._resources = resources
+        self._memory_max = int(resources.capacity.memory_bytes * LOGIN_MEMORY_FRACTION)
         self._memory = 0
         self._accounts: Counter[str] = Counter()
         self._serving: set[asyncio.Task[object]] = set()
@@ -174,12 +178,16 @@ class Sessions:
             raise SlowDown(f"The node has {LOGIN_SESSIONS_MAX} sessions, as many as it takes: try again later.")
         if self._memory + spec.memory_bytes > self._memory_max:
             raise SlowDown(f"The node's sessions may use {self._memory_max >> 20} MiB: ask for less --memory, or wait.")
+        if not self._resources.fits(spec):
+            raise SlowDown("The node's tasks use all of its memory: ask for less --memory, or wait.")
+        self._resources.take(spec)
         self._accounts[spec.tenant] += 1
         self._memory += spec.memory_bytes
         self._begun += 1
         try:
             yield
         finally:
+            self._resources.give_back(spec)
             self._memory -= spec.memory_bytes
             self._accounts[spec.tenant] -= 1
             self._accounts += Counter()  # forgets accounts without sessions
