@@ -28,12 +28,14 @@ class Housekeeper:
         stir: Callable[[Stirred], None],
         liveness: Liveness,
         swept: Callable[[], Awaitable[None]],
+        job_expiry_s: float = limits.JOB_EXPIRY_S,
     ) -> None:
         self._jobs = jobs
         self._clock = clock
         self._stir = stir
         self._liveness = liveness
         self._swept = swept
+        self._job_expiry_ms = int(job_expiry_s * 1000)
         self._waiting: dict[str, None] = {}
         self._tending: set[str] = set()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -95,7 +97,7 @@ class Housekeeper:
         self._liveness.seen(await self._jobs.agents(), now_s)
         self._stir(await self._jobs.expire(self._liveness.alive(now_s), self._liveness.dead(now_s)))
         now_ms = int(self._clock.wall_s() * 1000)
-        for job_id in await self._jobs.expired_jobs(now_ms - int(limits.JOB_EXPIRY_S * 1000), limits.TENDING_MAX):
+        for job_id in await self._jobs.expired_jobs(now_ms - self._job_expiry_ms, limits.TENDING_MAX):
             self._stir(await self._jobs.delete_job(job_id))
         self.tend(await self._jobs.jobs_to_tend(limits.TENDED_MAX))
         await self._swept()

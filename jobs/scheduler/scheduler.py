@@ -60,7 +60,12 @@ class Scheduler:
     """One per gateway process; `start` and `close` frame its life."""
 
     def __init__(
-        self, jobs: JobStore, clock: Clock, placement: Placement, make_id: Callable[[int], str] = new_id
+        self,
+        jobs: JobStore,
+        clock: Clock,
+        placement: Placement,
+        make_id: Callable[[int], str] = new_id,
+        job_expiry_s: float = limits.JOB_EXPIRY_S,
     ) -> None:
         self.jobs = jobs
         self._clock = clock
@@ -77,7 +82,7 @@ class Scheduler:
         self._overdue = Overdue(jobs, clock, self._attempts, self.stir)
         self._renewed: dict[str, tuple[str, float]] = {}
         """Node → (epoch, until when its row is good for, by our monotonic clock)."""
-        self._keeper = Housekeeper(jobs, clock, self.stir, self._liveness, self._sweep)
+        self._keeper = Housekeeper(jobs, clock, self.stir, self._liveness, self._sweep, job_expiry_s)
         self._draining = False
 
     async def start(self) -> None:

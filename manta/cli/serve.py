@@ -18,6 +18,7 @@ from manta.cli import output
 from manta.core.clock import SystemClock
 from manta.core.config import TlsFiles, default_lanes
 from manta.core.errors import InvalidArgument, MantaError
+from manta.core.limits import DAY_S, JOB_EXPIRY_S
 from manta.gateway.bootstrap import ensure_root, register_nodes
 from manta.supervisor.data_dir import DataDir, RootKeys, Settings, write_private
 from manta.supervisor.supervisor import NodePlan, ServeOptions, Supervisor, plan_nodes
@@ -57,6 +58,9 @@ def serve(
     catalog: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")] = None,
     domain: Annotated[str | None, typer.Option(help="Also serve virtual-host style BUCKET.DOMAIN.")] = None,
     region: Annotated[str, typer.Option(help="Region that clients must sign for.")] = "us-east-1",
+    job_expiry_days: Annotated[
+        float, typer.Option(min=0.01, max=36500, help="Ended jobs are removed with their outputs after this.")
+    ] = JOB_EXPIRY_S / DAY_S,
     tls_cert: Annotated[Path | None, typer.Option(exists=True, help="Certificate chain, PEM.")] = None,
     tls_key: Annotated[Path | None, typer.Option(exists=True, help="Private key, PEM.")] = None,
     admin_port: Annotated[int | None, typer.Option(help="Port of Prometheus metrics on loopback.")] = None,
@@ -80,6 +84,7 @@ def serve(
         lanes=default_lanes(len(settings.nodes)) if lanes is None else lanes,
         domain=domain,
         region=region,
+        job_expiry_days=job_expiry_days,
         tls=tls,
         admin_port=admin_port,
         tcp_nodes=tcp_nodes,

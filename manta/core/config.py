@@ -7,6 +7,7 @@ from typing import TypeVar
 import msgspec
 
 from manta.core.errors import InvalidArgument
+from manta.core.limits import DAY_S, JOB_EXPIRY_S
 
 
 class TlsFiles(msgspec.Struct, frozen=True):
@@ -18,6 +19,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`catalog` is `sqlite:/path/catalog.db` or `postgresql://…`.
 
     `listen_fd` is a socket inherited from the supervisor; a line is written to `ready_fd` once requests are accepted.
+    Jobs are removed with their outputs `job_expiry_days` after their end.
     """
 
     catalog: str
@@ -35,6 +37,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     log_dir: str | None = None
     machine_id: str = ""
     direct_reads: bool = True
+    job_expiry_days: float = JOB_EXPIRY_S / DAY_S
 
 
 def default_lanes(nodes: int = 1) -> int:

@@ -247,7 +247,9 @@ STDERR_KEEP_BYTES: Final = 64 * KIB
 STDERR_IN_ERROR_BYTES: Final = 4 * KIB
 USAGE_KEEP_DAYS: Final = 400
 """How long it is known what an account used on a day."""
-JOB_EXPIRY_S: Final = 30 * 24 * 3600.0
+DAY_S: Final = 24 * 3600.0
+JOB_EXPIRY_S: Final = 30 * DAY_S
+"""Unless configured otherwise."""
 
 # what is kept of the past (promise O2)
 ACCESS_LOG_MAX_BYTES: Final = 64 * MIB

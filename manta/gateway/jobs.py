@@ -10,7 +10,7 @@ from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core.clock import Clock
 from manta.core.errors import AccessDenied, NodeUnavailable
-from manta.core.limits import NODE_REFRESH_S, NODE_TIMEOUT_S
+from manta.core.limits import DAY_S, NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
 from manta.gateway.context import Context
 from manta.gateway.datapath.cluster import Cluster
@@ -94,7 +94,9 @@ async def _ask_agent(context: Context, node_id: str, path: str) -> bytes:
 async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Scheduler]:
     """Jobs run while the block does. Handlers find the scheduler and the nodes' keys in the context."""
     placement = ClusterPlacement(cluster, context.config.copies)
-    scheduler = Scheduler(context.catalog.jobs, context.clock, placement)
+    scheduler = Scheduler(
+        context.catalog.jobs, context.clock, placement, job_expiry_s=context.config.job_expiry_days * DAY_S
+    )
     context.provide(scheduler, NodeKeys(context.catalog, context.clock), TaskCalls(placement))
     await scheduler.start()
     drainer = asyncio.create_task(_drain(context.draining, scheduler), name="jobs-drain")

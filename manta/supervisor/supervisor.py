@@ -8,7 +8,7 @@ from pathlib import Path
 
 from manta.core.config import GatewayConfig, NodeConfig, TlsFiles, save
 from manta.core.errors import ServiceUnavailable
-from manta.core.limits import DRAIN_S
+from manta.core.limits import DAY_S, DRAIN_S, JOB_EXPIRY_S
 from manta.supervisor import evidence
 from manta.supervisor.child import Child, Keeper, Program
 from manta.supervisor.data_dir import DataDir, Settings
@@ -28,6 +28,7 @@ class ServeOptions:
     lanes: int
     domain: str | None = None
     region: str = "us-east-1"
+    job_expiry_days: float = JOB_EXPIRY_S / DAY_S
     tls: TlsFiles | None = None
     admin_port: int | None = None
     tcp_nodes: bool = False
@@ -135,6 +136,7 @@ class Supervisor:
             admin_port=options.admin_port,
             domain=options.domain,
             region=options.region,
+            job_expiry_days=options.job_expiry_days,
             tls=options.tls,
             log_dir=str(self._data.logs),
             machine_id=self._settings.machine_id,

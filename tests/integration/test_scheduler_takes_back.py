@@ -13,6 +13,7 @@ from tests.support.catalog import StandingClock
 from tests.support.jobs import MAP, NoPlacement, failure, new_job, output, stored, success
 
 TIMEOUT_S = 60.0
+EXPIRY_S = 86_400.0
 
 
 class Bench:
@@ -21,7 +22,7 @@ class Bench:
     def __init__(self) -> None:
         self.clock = StandingClock()
         self.catalog = MemoryCatalog(self.clock)
-        self.scheduler = Scheduler(self.catalog.jobs, self.clock, NoPlacement())
+        self.scheduler = Scheduler(self.catalog.jobs, self.clock, NoPlacement(), job_expiry_s=EXPIRY_S)
 
     async def begin(self, *keys: str) -> str:
         await self.catalog.create_bucket("books", "alice", 7)
@@ -197,3 +198,20 @@ async def test_a_cancelled_job_ends_both_attempts() -> None:
     assert (await bench.poll("n1", [slow], [slow], lanes=0)).lost == (slow,)
     assert (await bench.poll("n2", [second], [second], lanes=0)).lost == (second,)
     assert (await bench.catalog.jobs.get_job(job)).state == "cancelled"
+
+
+async def test_an_ended_job_is_removed_with_all_its_rows_when_it_expires() -> None:
+    bench = Bench()
+    job = await bench.begin("a", "b")
+    await bench.report("n1", *(bench.done(one) for one in refs(await bench.poll("n1", lanes=2))))
+    tables = bench.catalog.jobs.tables
+    assert [(row.epoch, row.holders, row.slot) for row in tables.task_rows[job].values()] == [("", "", None)] * 2
+    bench.clock.advance(EXPIRY_S - 1)
+    await bench.scheduler.sweep()
+    assert (await bench.catalog.jobs.get_job(job)).state == "done"
+    bench.clock.advance(2.0)
+    await bench.scheduler.sweep()
+    while (await bench.catalog.jobs.tend(job)).more:
+        pass
+    assert job not in tables.jobs
+    assert not any(rows.get(job) for rows in (tables.task_rows, tables.output_rows, tables.error_rows, tables.chunks))

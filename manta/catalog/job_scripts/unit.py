@@ -183,10 +183,13 @@ class Unit:
                 self._drop_elder(task.task_id)
             if after.ended and after is not TaskState.FAILED:
                 self.release += [(one.blob_id,) for one in task.inputs if one.blob_id is not None]
+        epoch, holders = changed.epoch, changed.holders
+        if after.ended:  # an ended task's row is kept small; only a failed one may want its holders again
+            epoch, holders = "", holders if after is TaskState.FAILED else ""
         self.saves.append(
             (
-                int(changed.state), changed.attempt, changed.node_id, changed.epoch, changed.leased_ms, changed.faults,
-                changed.losses, changed.failures, changed.slot, changed.holders, changed.started_ms, changed.ended_ms,
+                int(changed.state), changed.attempt, changed.node_id, epoch, changed.leased_ms, changed.faults,
+                changed.losses, changed.failures, changed.slot, holders, changed.started_ms, changed.ended_ms,
                 changed.earlier, task.job_id, task.task_id,
             )
         )  # fmt: skip

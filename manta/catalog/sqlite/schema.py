@@ -17,6 +17,9 @@ BUSY_TIMEOUT_MS = 10_000
 CHECKPOINT_PAGES = 4000
 """The log's length from which on it is copied into the database."""
 
+CACHE_KIB = 32 * 1024
+"""Of one connection; a gateway has two. Beyond it pages come from the kernel's cache: memory stays flat (J7)."""
+
 _LEDGER = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number INTEGER PRIMARY KEY, name TEXT NOT NULL, applied_ms INTEGER NOT NULL)"""
 _SETTINGS = (
@@ -24,7 +27,7 @@ _SETTINGS = (
     "PRAGMA synchronous = FULL",
     "PRAGMA foreign_keys = ON",
     "PRAGMA temp_store = MEMORY",
-    "PRAGMA cache_size = -65536",
+    f"PRAGMA cache_size = -{CACHE_KIB}",
     f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}",
     "PRAGMA journal_size_limit = 67108864",
 )
