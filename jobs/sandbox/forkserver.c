@@ -100,8 +100,10 @@ static void need(int step, long result) {
 /* Joins a group by its cgroup.procs that the agent opened: the kernel asks for the opener's rights, not for ours. */
 static int join(int group) { return group < 0 || write(group, "0", 1) == 1 ? 0 : -1; }
 
-static long read_only(const char *path) {
-    struct attributes attributes = {.set = 1};
+enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4 };
+
+static long set_attributes(const char *path, uint64_t set) {
+    struct attributes attributes = {.set = set};
     return syscall(SYS_mount_setattr, AT_FDCWD, path, 0, &attributes, sizeof attributes);
 }
 
@@ -141,7 +143,7 @@ static int attach_input(void) {
     close(file);
     if (object >= 0)
         need(INPUT, syscall(SYS_move_mount, object, "", AT_FDCWD, path, 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
-    need(INPUT, read_only("/input"));
+    need(INPUT, set_attributes("/input", READ_ONLY));
     return standard_input >= 0 ? standard_input : open(path, O_RDONLY);
 }
 
@@ -304,7 +306,7 @@ static void first_process(void) {
     if (message.header.flags & IS_INIT)
         need(ZONE, chdir("/zone"));
     else if (message.header.flags & SEES_ZONE)
-        need(ZONE, read_only("/zone"));
+        need(ZONE, set_attributes("/zone", READ_ONLY));
     take_streams(standard_input);
     set_limits();
     drop_privileges();
@@ -445,6 +447,8 @@ static int write_file(const char *path, const char *text) {
 static int enclose(int file) {
     static struct sock_filter code[FILTER_MAX];
     struct sock_fprog zone = load_filter(file, code);
+    if (set_attributes("/", READ_ONLY | NO_SUID | NO_DEVICES) < 0)
+        return -1;
     if (unshare(CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWCGROUP) < 0 || write_file("/proc/self/setgroups", "deny") < 0 ||
         write_file("/proc/self/uid_map", "0 0 1") < 0 || write_file("/proc/self/gid_map", "0 0 1") < 0)
         return -1;

@@ -77,8 +77,8 @@ def _mount(kind: bytes, target: bytes, flags: int, data: bytes | None = None) ->
     _check(_libc.mount(kind, target, kind, ctypes.c_ulong(flags), data))
 
 
-def _read_only(path: bytes) -> None:
-    attributes = struct.pack("<QQQQ", _MOUNT_ATTR_RDONLY, 0, 0, 0)
+def _read_only(path: bytes, further: int = 0) -> None:
+    attributes = struct.pack("<QQQQ", _MOUNT_ATTR_RDONLY | further, 0, 0, 0)
     size = ctypes.c_size_t(len(attributes))
     _check(_libc.syscall(_long(_SYS_MOUNT_SETATTR), _long(_AT_FDCWD), path, _long(0), attributes, size))
 
@@ -369,6 +369,7 @@ def enclose(file: int) -> None:
     """
     with os.fdopen(file, "rb") as code:
         zone = Filter(code.read())
+    _read_only(b"/", _NOSUID_NODEV)
     _check(_libc.unshare(_ENCLOSING_NAMESPACES))
     for name, text in (("setgroups", "deny"), ("uid_map", "0 0 1"), ("gid_map", "0 0 1")):
         with open(f"/proc/self/{name}", "w") as map_file:

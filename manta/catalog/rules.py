@@ -3,7 +3,13 @@
 from manta.catalog.records import CompletedPart, WriteCondition
 from manta.core.clock import Clock
 from manta.core.errors import Conflict, InvalidArgument, InvalidPart, NoSuchKey, NoSuchUpload, PreconditionFailed
-from manta.core.limits import BLOCK_BYTES, COMPLETED_UPLOAD_KEEP_S, GARBAGE_DELAY_S, ORPHAN_GRACE_S
+from manta.core.limits import (
+    BLOCK_BYTES,
+    COMPLETED_UPLOAD_KEEP_S,
+    GARBAGE_DELAY_S,
+    ORPHAN_GRACE_S,
+    OUTPUT_BIRTH_SLACK_S,
+)
 from manta.core.names import birth_ms, check_id
 
 GARBAGE_DELAY_MS = int(GARBAGE_DELAY_S * 1000)
@@ -61,6 +67,17 @@ def check_birth(blob_id: str, catalog_now_ms: int) -> None:
     """Conflict when the sweeper may already have taken the new blob's file for an orphan."""
     if not is_young(blob_id, catalog_now_ms):
         raise Conflict("The upload took longer than the store keeps unfinished data; please send it again.")
+
+
+def check_output(blob_id: str, slot: str | None, window_ms: tuple[int, int]) -> None:
+    """Conflict for a blob that the attempt was not given to write its output into.
+
+    That is its slot, or a further one: those are born at the end of the task's time, `window_ms`, and nothing else is.
+    """
+    earliest_ms, latest_ms = window_ms
+    slack_ms = int(OUTPUT_BIRTH_SLACK_S * 1000)
+    if blob_id != slot and not earliest_ms - slack_ms <= birth_ms(check_id(blob_id)) <= latest_ms + slack_ms:
+        raise Conflict(f"The blob {blob_id} is none of those that the attempt was given for its outputs.")
 
 
 def blob_taken(blob_id: str) -> Conflict:

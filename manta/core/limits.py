@@ -157,6 +157,8 @@ HELD_MAX: Final = 16 * LEASE_BATCH_MAX
 INFRASTRUCTURE_RETRIES: Final = 2
 LOST_LEASES_MAX: Final = 10
 """A task whose node is lost while it runs is tried again this often: it may be what brings the nodes down."""
+OUTPUT_BIRTH_SLACK_S: Final = 60.0
+"""How far the clocks of two gateways may be apart, of which one makes blob ids for outputs and one takes the report."""
 HOLDER_WAIT_S: Final = 600.0
 """A task waits this long for a living node that holds its input, then fails with InternalError."""
 REDUCER_PATIENCE_S: Final = 3.0

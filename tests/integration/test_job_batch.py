@@ -12,10 +12,10 @@ from manta.catalog.job_records import Granted
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import BadRequest
 from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_INPUTS_MAX, LOST_LEASES_MAX, RESOLVE_PAGE
-from manta.core.names import job_bucket, new_id
+from manta.core.names import job_bucket
 from tests.support.catalog import StandingClock
 from tests.support.job_inputs import InputRig, rig
-from tests.support.jobs import MAP, REDUCE, failure, new_job, output, success
+from tests.support.jobs import MAP, REDUCE, failure, further_slot, new_job, output, success
 
 __all__ = ["rig"]
 BATCH = {**MAP, "batch": 3}
@@ -33,13 +33,14 @@ def keys(grant: Granted) -> list[str]:
 def batch_result(rig: InputRig, grant: Granted, failed: dict[str, bool] | None = None) -> TaskResult:
     """Every input succeeds but those `failed`: {key: whether it is the store's fault}."""
     task = grant.task
+    timeout_s = grant.plan.phases[task.phase].task_timeout_s
     members = []
     for one in task.inputs:
         attempt = AttemptRef(task.job_id, one.task_id, task.attempt)
         if failed and one.key in failed:
             members.append(failure(attempt, retryable=failed[one.key]))
         else:
-            members.append(success(attempt, [output(new_id(rig.clock.now_ms()), ("n1",))]))
+            members.append(success(attempt, [output(further_slot(rig.clock.now_ms(), timeout_s), ("n1",))]))
     return TaskResult(AttemptRef(task.job_id, task.task_id, task.attempt), IN_PLACE, members=tuple(members))
 
 

@@ -14,7 +14,7 @@ from manta.core.errors import BadRequest, StaleAttempt
 from manta.core.limits import LEASE_S
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened, sqlite_url
-from tests.support.jobs import MAP, failure, new_job, output, ref, stored, success
+from tests.support.jobs import MAP, failure, further_slot, new_job, output, ref, stored, success
 
 
 @pytest.fixture(params=["memory", "sqlite", "postgres"])
@@ -34,7 +34,7 @@ class Job:
     grant: Granted
 
     def named(self, bucket: str, key: str, **fields: object) -> Output:
-        made = output(new_id(self.clock.now_ms()), ("n1",))
+        made = output(further_slot(self.clock.now_ms()), ("n1",))
         return msgspec.structs.replace(made, bucket=bucket, key=key, **fields)
 
     async def reference(self, bucket: str, key: str) -> Output:

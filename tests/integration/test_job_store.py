@@ -1,5 +1,6 @@
 """What the job store answers on every engine: one suite, run on each of them."""
 
+import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
@@ -27,7 +28,7 @@ from manta.core.limits import (
 )
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened, sqlite_url
-from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
+from tests.support.jobs import MAP, REDUCE, failure, further_slot, new_job, output, ref, stored, success
 
 
 @pytest.fixture
@@ -434,7 +435,8 @@ async def test_of_two_attempts_one_is_committed(catalog: Catalog, clock: Standin
     assert counts(await catalog.jobs.get_job(job)) == {"running": 1}
     slot = new_id(clock.now_ms())
     await catalog.jobs.set_slot("n1", ref(first.task), slot)
-    assert (await catalog.jobs.attempt_rights("n1", ref(first.task)))[0].slot == slot
+    first = dataclasses.replace(first, task=(await catalog.jobs.attempt_rights("n1", ref(first.task)))[0])
+    assert first.task.slot == slot
     two = [("n1", first), ("n2", second)]
     node, won = two[winner]
     assert (await catalog.jobs.report(node, done([won]))).stale == ()
@@ -593,6 +595,26 @@ async def test_a_blob_of_another_object_or_of_garbage_is_no_output(catalog: Cata
         await catalog.jobs.report("n1", [success(ref(grant.task), [output(grant.task.slot, ("n1",))] * 2)])
     assert (await catalog.jobs.report("n1", done([grant]))).stale == ()
     assert (await catalog.jobs.get_job(job_id)).outputs == 1
+
+
+@pytest.mark.invariant("J1", "S2")
+@pytest.mark.parametrize("born_s", [0.0, -86_400.0, 86_400.0 * 30])
+async def test_an_output_lies_in_a_blob_that_the_attempt_was_given(
+    catalog: Catalog, clock: StandingClock, born_s: float
+) -> None:
+    """Not in one of an upload under way, in one the sweeper may have taken, or in one it would never take."""
+    await put(catalog, clock, "input")
+    await begin(catalog, clock, [MAP], "s3://books/input")
+    (grant,) = await lease(catalog, clock)
+    other = new_id(int(clock.now_ms() + born_s * 1000))
+    for named in (False, True):
+        made = output(other, ("n1",))
+        made = msgspec.structs.replace(made, bucket="books", key="named") if named else made
+        with pytest.raises(Conflict, match="none of those"):
+            await catalog.jobs.report("n1", [success(ref(grant.task), [made])])
+    further = output(further_slot(clock.now_ms()), ("n1",))
+    results = [success(ref(grant.task), [output(grant.task.slot, ("n1",)), further])]
+    assert (await catalog.jobs.report("n1", results)).stale == ()
 
 
 @pytest.mark.parametrize(

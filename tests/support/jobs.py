@@ -11,6 +11,7 @@ from jobs.model.wire import AttemptRef, Failure, Output, TaskResult, Usage
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import NewJob, TaskRow
 from manta.catalog.records import Attributes, Blob, ObjectVersion
+from manta.core.limits import TASK_TIMEOUT_DEFAULT_S
 from manta.core.names import new_id, new_job_id
 from manta.core.peers import PeerSource
 
@@ -31,6 +32,11 @@ def stored(now_ms: int, key: str, nodes: tuple[str, ...] = ("n1", "n2"), size: i
     """An object whose bytes lie on `nodes`; without a blob for size 0."""
     blob = Blob(new_id(now_ms), size, nodes) if size else None
     return ObjectVersion(key, new_id(now_ms), size, "e" * 32, now_ms, blob, Attributes())
+
+
+def further_slot(now_ms: int, timeout_s: float = TASK_TIMEOUT_DEFAULT_S) -> str:
+    """A blob id as a gateway gives it for an output beside the task's own: born at the end of the task's time."""
+    return new_id(now_ms + int(timeout_s * 1000))
 
 
 def ref(task: TaskRow) -> AttemptRef:

@@ -19,7 +19,7 @@ from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.usage import Spent, charge, counted, save_spent
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT, BucketKind
-from manta.catalog.rules import blob_taken
+from manta.catalog.rules import blob_taken, check_output
 from manta.core.errors import BadRequest
 from manta.core.limits import (
     BATCH_INPUTS_MAX,
@@ -226,7 +226,11 @@ class _Apply:
     def _add_outputs(self, task: TaskRow, result: TaskResult) -> None:
         place = 0
         self.unit.ranges_max = SPLIT_RANGES_MAX // max(1, len(result.outputs))
+        timeout_ms = int(self.unit.plan.phases[task.phase].task_timeout_s * 1000)
+        window_ms = (task.leased_ms + timeout_ms, self.unit.now_ms + timeout_ms)
         for output in result.outputs:
+            if output.blob_id is not None:
+                check_output(output.blob_id, task.slot, window_ms)
             if output.bucket:
                 add_named(self.unit, task, output, self.names, self.new_id())
             else:
