@@ -19,6 +19,7 @@ from jobs.agent.program_calls import ProgramCalls
 from jobs.agent.ranges import lines_of
 from jobs.agent.stderr import StderrStore
 from jobs.agent.task_outputs import TaskOutputs
+from jobs.agent.zone_builder import own_fault
 from jobs.model.ranges import Range
 from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
@@ -98,9 +99,7 @@ class Runner:
                 return ended
         if attempt.lost or (ended.lines is not None and ended.lines.size == 0):
             return ended
-        stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
-        stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
-        stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
+        stdin, stdout, stderr = self._open_pipes(attempt)
         self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
         task = TaskSpec(
             command=attempt.spec.exec,
@@ -158,6 +157,18 @@ class Runner:
             await ended.programs.outputs.discard()
         await self._outputs.discard(attempt.lease.slot.blob_id)
 
+    def _open_pipes(self, attempt: Attempt) -> tuple[InPipe | None, Stdout, TailPipe]:
+        """All of them or none: OSError when this process may open no more files."""
+        with contextlib.ExitStack() as undo:
+            stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
+            if stdin is not None:
+                undo.callback(stdin.close)
+            stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
+            undo.callback(stdout.close)
+            stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
+            undo.pop_all()
+        return stdin, stdout, stderr
+
     async def _verified(self, ref: InputRef) -> str | None:
         return None if ref.blob_id is None else await self._store.checked(ref.blob_id, ref.size)
 
@@ -201,6 +212,9 @@ class Runner:
             await self._inputs.stream(attempt.ref, stdin, ended.counted)
         except MantaError as error:
             ended.failure = infrastructure_failure(f"An input of the reducer could not be read: {error.message}")
+            self._kill(attempt)
+        except Exception as error:
+            ended.failure = own_fault(error)
             self._kill(attempt)
 
     def _kill(self, attempt: Attempt) -> None:

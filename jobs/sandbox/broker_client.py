@@ -68,9 +68,13 @@ class Broker:
         self._program.close()
 
     def _spawn(self) -> socket.socket:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        ours.setblocking(False)
         program = self._program.open()
+        try:
+            ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        except OSError:
+            os.close(program)
+            raise
+        ours.setblocking(False)
         arguments = [sys.executable, "-I", "-S", f"/proc/self/fd/{program}", str(theirs.fileno()), str(self._blobs_dir)]
         try:
             self._process = subprocess.Popen(
@@ -107,8 +111,10 @@ class Broker:
         if answer.done():  # cancelled meanwhile
             for descriptor in descriptors:
                 os.close(descriptor)
-        elif code == 0:
+        elif code == 0 and descriptors:
             answer.set_result(descriptors[0])
+        elif code == 0:
+            answer.set_exception(InternalError("The input could not be mounted: this node has too many open files."))
         elif code in (_ENOENT, _ENOTDIR):
             answer.set_exception(NoSuchBlob())
         else:
