@@ -123,6 +123,17 @@ class Lanes:
         now_s = self._clock.monotonic_s()
         return sum(len(group.waiting) for group in self._groups.values() if self._is_blocked(group, now_s))
 
+    def queued(self) -> tuple[tuple[str, int, int], ...]:
+        """(job, phase, how many) that wait for a lane. Those that a free lane is there for count as running."""
+        free = max(0, self.count - self._running)
+        found: list[tuple[str, int, int]] = []
+        for (job_id, phase), group in self._groups.items():
+            starting = min(free, len(group.waiting))
+            free -= starting
+            if len(group.waiting) > starting:
+                found.append((job_id, phase, len(group.waiting) - starting))
+        return tuple(found)
+
     def blocked_jobs(self) -> tuple[str, ...]:
         """Jobs of which no more tasks are wanted before a zone of theirs is built, or there is room for one."""
         now_s = self._clock.monotonic_s()

@@ -165,6 +165,7 @@ class Link:
             returned=tuple(self._returned),
             blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
+            queued=self._lanes.queued(),
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:

@@ -110,7 +110,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
     `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or the
     agent's own end stopped them. Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes`
-    have nothing to do at all: they may try again what runs too long elsewhere.
+    have nothing to do at all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many)
+    that wait here for a lane: leased, but not running.
     """
 
     node_id: str
@@ -124,6 +125,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     returned: tuple[AttemptRef, ...] = ()
     blocked_jobs: tuple[str, ...] = ()
     idle_lanes: int = 0
+    queued: tuple[tuple[str, int, int], ...] = ()
     version: int = VERSION
 
 

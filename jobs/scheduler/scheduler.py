@@ -30,6 +30,7 @@ from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
 from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
+from jobs.scheduler.queues import Queues
 from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred, TaskRow
@@ -76,6 +77,7 @@ class Scheduler:
         """Polls for the lane in reserve: what lets a job have none running wakes them too."""
         self._watchers = Wakes()
         self._deliveries = Deliveries()
+        self._queues = Queues()
         self._liveness = Liveness()
         self._attempts = Attempts()
         self._stragglers = Stragglers(self._attempts)
@@ -125,6 +127,10 @@ class Scheduler:
     async def delete(self, job_id: str) -> None:
         self.stir(await self.jobs.delete_job(job_id))
 
+    def as_started(self, view: JobView) -> JobView:
+        """The job with those tasks as running alone that run: what only waits on a node for a lane is ready."""
+        return self._queues.as_started(view)
+
     async def wait(self, job_id: str, timeout_s: float) -> JobView:
         """The job once it has ended, or has moved since the call began, or that time has passed. NoSuchJob."""
         started_s = self._clock.monotonic_s()
@@ -155,7 +161,14 @@ class Scheduler:
         Answered early when an attempt the node holds is not its own any more.
         """
         node_id = request.node_id
-        named = (request.held, request.started, request.returned, request.known_phases, request.blocked_jobs)
+        named = (
+            request.held,
+            request.started,
+            request.returned,
+            request.known_phases,
+            request.blocked_jobs,
+            request.queued,
+        )
         if any(len(names) > limits.HELD_MAX for names in named):
             raise BadRequest(f"A poll names at most {limits.HELD_MAX} attempts and phases.")
         if math.isnan(request.wait_s):
@@ -164,6 +177,7 @@ class Scheduler:
         if request.returned:
             self.stir(await self.jobs.release(node_id, request.returned, delivered=False))
         if not request.reserve:
+            self._queues.note(node_id, request.queued)
             await self._renew(node_id, request.epoch, begins=True)
             await self._take_back(request)
         waiting = self._reserves if request.reserve else self._nodes
@@ -351,6 +365,7 @@ class Scheduler:
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)
+            self._queues.forget(node_id)
             self._attempts.forget(node_id)
         await self._overdue.check()
 

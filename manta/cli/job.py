@@ -13,6 +13,7 @@ from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WA
 from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines, follow
+from manta.cli.job_rows import counted, facts
 from manta.cli.job_tasks import prefixed, task_line
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
@@ -98,11 +99,11 @@ def explain(context: typer.Context) -> None:
         output.json_line(plan)
         return
     more = "" if plan["complete"] else " and more"
-    output.line(f"{plan['inputs']:,} inputs{more}, {output.size_text(plan['input_bytes'])}")
+    output.line(f"{counted(plan['inputs'], 'input')}{more}, {output.size_text(plan['input_bytes'])}")
     for code, count in plan["unreadable"].items():
         output.line(f"  {count:,} cannot be read: {code}")
     for number, phase in enumerate(plan["phases"]):
-        output.line(f"  {number} {phase['type']:<7} {phase['tasks']:,} tasks  {phase['exec'][:60]}")
+        output.line(f"  {number} {phase['type']:<7} {counted(phase['tasks'], 'task')}  {phase['exec'][:60]}")
     for node in plan["nodes"]:
         output.line(
             f"  {node['node']}  holds {node['inputs']:,} ({output.size_text(node['bytes'])}), "
@@ -115,7 +116,7 @@ def add(job: JobId, inputs: Annotated[list[str] | None, typer.Argument(metavar="
     """Add inputs; without any, one per line from stdin."""
     with connect() as store:
         lines = inputs or (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
-        output.console().print(f"[dim]{store.job(job).add(lines)} lines of input[/]")
+        output.console().print(f"[dim]{counted(store.job(job).add(lines), 'line')} of input[/]")
 
 
 @app.command()
@@ -168,7 +169,7 @@ def get(job: JobId, json: Json = False) -> None:
             f"  {number} {phase.type:<7} {counts.committed} of {counts.total} done, {counts.running} running, "
             f"{counts.failed} failed  {phase.exec[:60]}"
         )
-    output.line(f"  {_facts(status)}")
+    output.line(f"  {facts(status)}")
 
 
 @app.command("list")
@@ -298,16 +299,8 @@ def _show_errors(job: Job, json: bool) -> None:
             output.line(line)
 
 
-def _facts(status: JobStatus) -> str:
-    return (
-        f"{status.inputs} inputs, {status.outputs} outputs, {status.errors} errors; "
-        f"{output.size_text(status.input_bytes_in_place)} read in place, "
-        f"{output.size_text(status.input_bytes_moved)} moved; {status.task_seconds:.1f} task seconds"
-    )
-
-
 def _summary(status: JobStatus) -> None:
-    output.console().print(f"[dim]{status.state}: {_facts(status)}[/]")
+    output.console().print(f"[dim]{status.state}: {facts(status)}[/]")
 
 
 def _exit_of(status: JobStatus) -> int:

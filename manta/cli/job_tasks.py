@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator
 from datetime import datetime
 
-from manta.cli.job_progress import duration, plain
+from manta.cli.job_progress import plain
+from manta.cli.job_rows import duration
 from manta.sdk.jobs import Line
 
 _LINE_MAX_CHARS = 4096

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from html import escape
 from typing import Final
 
-from manta.cli.job_progress import duration
+from manta.cli.job_rows import duration
 from manta.cli.job_tasks import moment_s
 from manta.sdk.jobs import Line
 

@@ -4,18 +4,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.cli.job_progress import Rate, duration, failure_lines, moved, note, plain
+from manta.cli.job_progress import failure_lines, plain
+from manta.cli.job_rows import Rate, counted, duration, facts, fitted, moved, note, rows
 from manta.sdk.jobs import JobStatus, PhaseStatus, TaskCounts
+
+
+def said(phase: PhaseStatus, rate_per_s: float | None) -> str:
+    return fitted(note(phase, rate_per_s), 200)
 
 
 def test_a_total_that_may_grow_is_marked_and_gives_no_time_left() -> None:
     counts = TaskCounts(ready=1000, running=2, committed=500, failed=1)
-    assert note(PhaseStatus("map", "wc", counts), 50.0) == "501 of 1,503+, 2 running, 1 failed, 50/s"
-    assert note(PhaseStatus("map", "wc", counts, True), 50.0).endswith("50/s, 20s left")
+    assert said(PhaseStatus("map", "wc", counts), 50.0) == "501 of 1,503+, 2 running, 1 failed, 50/s"
+    assert said(PhaseStatus("map", "wc", counts, True), 50.0).endswith("50/s, 20s left")
 
 
 def test_an_ended_phase_has_no_rate() -> None:
-    assert note(PhaseStatus("map", "wc", TaskCounts(committed=3, cancelled=1), True), 5.0) == "4 of 4, 1 cancelled"
+    assert said(PhaseStatus("map", "wc", TaskCounts(committed=3, cancelled=1), True), 5.0) == "4 of 4, 1 cancelled"
 
 
 def test_a_rate_is_told_once_it_was_measured() -> None:
@@ -65,4 +70,56 @@ def test_a_failure_comes_with_the_end_of_its_stderr() -> None:
     ],
 )
 def test_what_is_not_known_yet_is_said(status: JobStatus, told: str) -> None:
-    assert moved(status) == f"0 B read in place, 0 B moved, {told}"
+    assert fitted(moved(status), 200) == f"0 B read in place, 0 B moved, {told}"
+
+
+_COUNTS = st.builds(TaskCounts, *[st.integers(0, 10**7)] * 6)
+_PHASES = st.builds(PhaseStatus, st.sampled_from(["map", "reduce"]), st.just("wc"), _COUNTS, st.booleans())
+
+
+@given(st.lists(_PHASES, max_size=12), st.integers(10, 250), st.floats(0.01, 10**5))
+def test_no_row_is_wider_than_the_terminal_and_every_count_is_told(
+    phases: list[PhaseStatus], width: int, rate_per_s: float
+) -> None:
+    status = JobStatus("j", "running", phases=tuple(phases), input_bytes_in_place=10**9, shuffle_bytes_moved=10**9)
+    shown = ["".join(text for text, _ in row) for row in rows(status, [rate_per_s] * len(phases), width)]
+    assert len(shown) == len(phases) + 1
+    assert all(len(row) <= width for row in shown)
+    if width >= 40:
+        for row, phase in zip(shown, phases, strict=False):
+            assert f" {phase.tasks.finished:,} of {phase.tasks.total:,}" in row
+
+
+@pytest.mark.parametrize(
+    ("width", "row"),
+    [
+        (200, "0 map " + "━" * 15 + "·" * 15 + " 500 of 1,000, 4 running, 1 failed, 50/s, 10s left"),
+        (80, "0 map " + "━" * 12 + "·" * 12 + " 500 of 1,000, 4 running, 1 failed, 50/s, 10s left"),
+        (60, "0 map 500 of 1,000, 4 running, 1 failed, 50/s, 10s left"),
+        (40, "0 map 500 of 1,000, 1 failed, 10s left"),
+        (30, "0 map 500 of 1,000, 1 failed"),
+    ],
+)
+def test_a_row_says_what_fits(width: int, row: str) -> None:
+    phase = PhaseStatus("map", "wc", TaskCounts(running=4, ready=496, committed=499, failed=1), True)
+    shown = rows(JobStatus("j", "running", phases=(phase,)), [50.0], width)
+    assert "".join(text for text, _ in shown[0]) == row
+
+
+def test_a_bar_is_full_at_the_end_only_and_empty_without_a_total() -> None:
+    def bar(counts: TaskCounts, complete: bool) -> str:
+        phase = PhaseStatus("map", "wc", counts, complete)
+        return "".join(text for text, _ in rows(JobStatus("j", "running", phases=(phase,)), [None], 120)[0])
+
+    assert "·" in bar(TaskCounts(committed=10**6 - 1, ready=1), True)
+    assert "·" not in bar(TaskCounts(committed=10**6), True)
+    assert "━" not in bar(TaskCounts(committed=10**6), False)
+    assert "━" not in bar(TaskCounts(), True)
+    phase = PhaseStatus("map", "wc", TaskCounts(committed=999, failed=1), True)
+    assert ("━", "red") in rows(JobStatus("j", "done", phases=(phase,)), [None], 120)[0], "one failure is seen"
+
+
+def test_one_is_not_many() -> None:
+    assert (counted(0, "input"), counted(1, "input"), counted(2000, "input")) == ("0 inputs", "1 input", "2,000 inputs")
+    status = JobStatus("j", "done", inputs=1, outputs=2, errors=0, input_ended=True, task_seconds=1.25)
+    assert facts(status).startswith("1 input, 2 outputs, 0 errors; 0 B read in place, 0 B moved; 1.2 task seconds")

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 import msgspec
 
 from jobs.model.document import JobPlan
+from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_records import JobView
 from manta.core import limits
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
@@ -54,8 +55,9 @@ def ndjson(values: Iterable[object]) -> Response:
     return Response(200, None, b"".join(encode(value) + b"\n" for value in values), NDJSON)
 
 
-def shown_job(view: JobView) -> dict[str, object]:
+def shown_job(context: Context, view: JobView) -> dict[str, object]:
     """The job as JSON values. `complete` of a phase: no more tasks will be added to it."""
+    view = context.extra(Scheduler).as_started(view)
     return {
         "id": view.job_id,
         "name": view.name,

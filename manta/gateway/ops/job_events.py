@@ -83,9 +83,9 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
         if len(lines) == limits.JOB_PAGE_LINES:
             continue
         if view.ended_ms is not None:
-            yield event("end", after, shown_job(view))
+            yield event("end", after, shown_job(context, view))
             return
-        yield event("job", after, shown_job(view)) if view != shown else b": alive\n\n"
+        yield event("job", after, shown_job(context, view)) if view != shown else b": alive\n\n"
         shown = view
         if context.draining.is_set() or context.clock.monotonic_s() > until_s:
             return

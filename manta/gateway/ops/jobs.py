@@ -45,7 +45,7 @@ async def create_job(context: Context, request: Request) -> Response:
         ended=document.end,
         idempotency=key,
     )
-    return _created(await context.extra(Scheduler).create(new))
+    return _created(context, await context.extra(Scheduler).create(new))
 
 
 async def clone_job(context: Context, request: Request) -> Response:
@@ -66,7 +66,7 @@ async def clone_job(context: Context, request: Request) -> Response:
         elif chunks or view.input_ended:
             await scheduler.add_inputs(new_id, chunks, end=last and view.input_ended)
         if last:
-            return _created(made)
+            return _created(context, made)
         after, first = page[-1][0], False
 
 
@@ -83,7 +83,7 @@ async def list_jobs(context: Context, request: Request) -> Response:
         after=request.query.get("after", ""),
         limit=min(whole_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
     )
-    return ndjson(shown_job(view) for view in views)
+    return ndjson(shown_job(context, view) for view in views)
 
 
 async def get_job(context: Context, request: Request) -> Response:
@@ -94,7 +94,7 @@ async def get_job(context: Context, request: Request) -> Response:
     if wait is not None and view.ended_ms is None:
         seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
         view = await context.extra(Scheduler).wait(view.job_id, seconds)
-    return json_response(shown_job(view))
+    return json_response(shown_job(context, view))
 
 
 async def add_inputs(context: Context, request: Request) -> Response:
@@ -158,7 +158,7 @@ async def job_errors(context: Context, request: Request) -> Response:
 
 
 async def _answer(context: Context, view: JobView) -> Response:
-    return json_response(shown_job(await context.catalog.jobs.get_job(view.job_id)))
+    return json_response(shown_job(context, await context.catalog.jobs.get_job(view.job_id)))
 
 
 def _parse_line(line: bytes) -> InputSpec:
@@ -173,8 +173,8 @@ def _pages(lines: Iterable[Line]) -> Response:
     return ndjson({"seq": line.seq, **line.fields} for line in lines)
 
 
-def _created(view: JobView) -> Response:
-    return json_response(shown_job(view), 201, {"Location": quote(f"/_manta/v1/jobs/{view.job_id}")})
+def _created(context: Context, view: JobView) -> Response:
+    return json_response(shown_job(context, view), 201, {"Location": quote(f"/_manta/v1/jobs/{view.job_id}")})
 
 
 API_ROUTES = (
