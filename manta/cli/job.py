@@ -102,6 +102,8 @@ def explain(context: typer.Context) -> None:
     output.line(f"{counted(plan['inputs'], 'input')}{more}, {output.size_text(plan['input_bytes'])}")
     for code, count in plan["unreadable"].items():
         output.line(f"  {count:,} cannot be read: {code}")
+    for one in plan["missing"]:
+        output.line(f"  phase {one['phase']} cannot have {one['object']}: {one['message']}")
     for number, phase in enumerate(plan["phases"]):
         output.line(f"  {number} {phase['type']:<7} {counted(phase['tasks'], 'task')}  {phase['exec'][:60]}")
     for node in plan["nodes"]:

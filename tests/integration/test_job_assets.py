@@ -84,6 +84,8 @@ def test_a_missing_asset_fails_each_task_by_name(store: Store) -> None:
     errors = _errors(job)
     assert [error["code"] for error in errors] == ["TaskInitError"] * 12
     assert all("s3://tools/nowhere.sh" in error["message"] for error in errors)
+    plan = store.explain([_map("true", "s3://tools/here", "s3://tools/nowhere.sh", image="s3://none/x")], inputs=[])
+    assert [one["object"] for one in plan["missing"]] == ["s3://tools/nowhere.sh", "s3://none/x"]
     assert sorted(error["input"] for error in errors) == [f"words/{number:02}" for number in range(12)]
 
 

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 
 from jobs.model.document import JobDocument, JobPlan, parse_document
 from jobs.model.wire import TaskKind
+from manta.auth.policy import Action
 from manta.core import limits
+from manta.core.errors import MantaError, NoSuchKey
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
 from manta.gateway.ops.job_common import check_output
+from manta.gateway.ops.task_calls import authorize_owner
 
 
 @dataclass(slots=True)
@@ -59,13 +62,29 @@ def phase_tasks(plan: JobPlan, tasks: int) -> list[dict[str, object]]:
     return found
 
 
+async def missing_furniture(context: Context, owner_id: str, plan: JobPlan) -> list[dict[str, object]]:
+    """The assets and images that tasks of that owner could not have: phase, object and why."""
+    missing: list[dict[str, object]] = []
+    for number, phase in enumerate(plan.phases):
+        for bucket, key in (*phase.assets, *((phase.image,) if phase.image is not None else ())):
+            try:
+                located = await context.catalog.locate(bucket, key)
+                authorize_owner(owner_id, Action.READ, located.bucket)
+                if located.object is None:
+                    raise NoSuchKey
+            except MantaError as error:
+                missing.append({"phase": number, "object": f"s3://{bucket}/{key}", "message": error.message})
+    return missing
+
+
 async def explain_job(context: Context, request: Request) -> Response:
     """The plan and its estimate, over limits.EXPLAIN_INPUTS_MAX inputs at most; `complete` says whether that is all."""
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
     await check_output(context, request, document.plan)
     estimate = Estimate()
     complete = await _look_up(context, request.account_id, document, estimate)
-    return json_response(estimate.shown(document.plan, complete=complete))
+    missing = await missing_furniture(context, request.account_id, document.plan)
+    return json_response(estimate.shown(document.plan, complete=complete) | {"missing": missing})
 
 
 async def _look_up(context: Context, owner_id: str, document: JobDocument, estimate: Estimate) -> bool:

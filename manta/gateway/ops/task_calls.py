@@ -53,7 +53,7 @@ class TaskCalls:
         limit = min(max(request.limit, 1), _LISTING_MAX)
         try:
             bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
-            _authorize(owner_id, Action.READ, bucket)
+            authorize_owner(owner_id, Action.READ, bucket)
         except MantaError as error:
             return ListingReply(code=error.code, message=f"s3://{request.bucket}: {error.message}")
         page = await context.catalog.list_objects(
@@ -78,7 +78,7 @@ class _Asked:
             if own.bucket and (bucket, key) == (own.bucket, own.key):
                 return self._object(own.size, own.blob_id, own.version_id, own.nodes)
         located = await self._context.catalog.locate(bucket, key)
-        _authorize(self._owner_id, Action.READ, located.bucket)
+        authorize_owner(self._owner_id, Action.READ, located.bucket)
         version = located.object
         if version is None:
             raise NoSuchKey
@@ -100,10 +100,11 @@ class _Asked:
             kind = self._plan.phases[task.phase].kind
             if key.startswith(tuple(base_key(kind, task.phase, one.task_id) for one in task.inputs)):
                 return NamedObject()
-        _authorize(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
+        authorize_owner(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
         return NamedObject()
 
 
-def _authorize(owner_id: str, action: Action, bucket: Bucket) -> None:
+def authorize_owner(owner_id: str, action: Action, bucket: Bucket) -> None:
+    """AccessDenied where that account may not do so, as its tasks may not either."""
     principal = Principal(owner_id, is_root=owner_id == ROOT_ACCOUNT)
     check(principal, action, Resource(bucket.owner_id, bucket.kind is BucketKind.JOB))
