@@ -172,6 +172,10 @@ class FakeGateway:
     reports: int = 0
     drop_reports: int = 0
     page_size: int = 1000
+    objects: dict[tuple[str, str], wire.NamedObject] = field(default_factory=dict)
+    objects_asked: list[wire.ObjectsRequest] = field(default_factory=list)
+    objects_stale: int = 0
+    """So many questions for objects are answered as if the attempt were lost."""
     _runner: web.ServerRunner | None = None
     _change: asyncio.Condition = field(default_factory=asyncio.Condition)
     _ids: int = 0
@@ -272,7 +276,7 @@ class FakeGateway:
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=503)
-        return web.Response(body=wire.pack(reply))
+        return reply if isinstance(reply, web.Response) else web.Response(body=wire.pack(reply))
 
     async def _lease(self, body: bytes) -> wire.LeaseReply:
         request = wire.unpack(body, wire.LeaseRequest)
@@ -321,6 +325,15 @@ class FakeGateway:
         page = refs[request.after : request.after + self.page_size]
         after = request.after + len(page)
         return wire.InputsReply(tuple(page), after if after < len(refs) else None)
+
+    async def _objects(self, body: bytes) -> wire.ObjectsReply | web.Response:
+        request = wire.unpack(body, wire.ObjectsRequest)
+        self.objects_asked.append(request)
+        if self.objects_stale > 0:
+            self.objects_stale -= 1
+            return web.Response(status=409, text="StaleAttempt")
+        none = wire.NamedObject(code="NoSuchKey", message="s3://none: there is none")
+        return wire.ObjectsReply(tuple(self.objects.get(name, none) for name in request.names))
 
     async def _slots(self, body: bytes) -> wire.SlotsReply:
         request = wire.unpack(body, wire.SlotsRequest)

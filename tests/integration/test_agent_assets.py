@@ -1,0 +1,125 @@
+"""Assets on a node: fetched once, kept within bounds, let go when no zone has them; a lost attempt is no failure."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from jobs.agent import object_cache
+from jobs.agent.gateways import Gateways
+from jobs.agent.inputs import ReduceInputs
+from jobs.agent.object_cache import ObjectCache
+from jobs.agent.peer_store import PeerStore
+from jobs.model.wire import InputRef, NamedObject
+from manta.core.errors import MantaError, ServiceUnavailable
+from tests.support.agent_rig import Node, Rig, rig_on, storage_node
+
+TOOL = ("tools", "x.sh")
+
+
+@pytest_asyncio.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig_on(tmp_path) as rig:
+        yield rig
+
+
+async def _named(node: Node, data: bytes) -> NamedObject:
+    blob_id = await node.put(data)
+    return NamedObject(len(data), blob_id, "1" * 32, (node.source(blob_id),))
+
+
+async def _cache(node: Node, folder: Path) -> ObjectCache:
+    cache = ObjectCache(folder / "cache", ReduceInputs("node-1", node.store, PeerStore(), Gateways([])))
+    cache.load()
+    return cache
+
+
+async def _ref(node: Node, data: bytes) -> InputRef:
+    found = await _named(node, data)
+    return InputRef("tools", "x", found.size, found.blob_id, found.sources)
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in (folder / "cache").iterdir()}
+
+
+async def test_a_zone_gets_the_assets_of_its_phase(rig: Rig) -> None:
+    rig.gateway.objects[TOOL] = await _named(rig.node, b"#!/bin/sh\n")
+    for _ in range(3):
+        await rig.gateway.offer(rig.gateway.phase("true", assets=(TOOL,)), await rig.input(b"x"))
+    results = await rig.gateway.wait_results(3)
+    assert [result.failure for result in results] == [None] * 3
+    for zone in rig.sandbox.built:
+        (file,) = [Path(host) for path, host in zone.assets.items() if path == "/assets/tools/x.sh"]
+        assert file.read_bytes() == b"#!/bin/sh\n"
+        assert file.stat().st_mode & 0o777 == 0o555
+    assert all(request.names == (TOOL,) for request in rig.gateway.objects_asked)
+
+
+async def test_a_phase_without_assets_asks_for_nothing(rig: Rig) -> None:
+    await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+    await rig.gateway.wait_results(1)
+    assert rig.gateway.objects_asked == []
+
+
+async def test_an_attempt_lost_while_its_zone_is_furnished_is_not_a_failure(rig: Rig) -> None:
+    """Another zone is built soon, in the name of an attempt that is still this node's."""
+    rig.gateway.objects[TOOL] = await _named(rig.node, b"#!/bin/sh\n")
+    rig.gateway.objects_stale = 1
+    await rig.gateway.offer(rig.gateway.phase("true", assets=(TOOL,)), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert len(rig.gateway.objects_asked) == 2
+
+
+async def test_a_missing_asset_is_named_to_each_task(rig: Rig) -> None:
+    for _ in range(2):
+        await rig.gateway.offer(rig.gateway.phase("true", assets=(TOOL,)), await rig.input(b"x"))
+    results = await rig.gateway.wait_results(2)
+    assert [result.failure and result.failure.code for result in results] == ["TaskInitError"] * 2
+    assert all(result.failure and "s3://none" in result.failure.message for result in results)
+
+
+async def test_an_object_is_fetched_once_for_all_who_want_it(tmp_path: Path) -> None:
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        ref = await _ref(node, b"x" * 3_000_000)
+        files = await asyncio.gather(*(cache.hold(ref) for _ in range(8)))
+        assert set(files) == {tmp_path / "cache" / str(ref.blob_id)}
+        await node.store.delete([str(ref.blob_id)])
+        assert (await (await _cache(node, tmp_path)).hold(ref)).read_bytes() == b"x" * 3_000_000
+
+
+async def test_what_cannot_be_fetched_whole_leaves_nothing(tmp_path: Path) -> None:
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        ref = await _ref(node, b"x" * 1000)
+        await node.store.delete([str(ref.blob_id)])
+        for _ in range(2):
+            with pytest.raises(MantaError, match="No node gave"):
+                await cache.hold(ref)
+        assert _files(tmp_path) == {}
+        assert cache.used_bytes == 0
+
+
+async def test_what_nobody_holds_makes_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(object_cache, "OBJECT_CACHE_MAX_BYTES", 2500)
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        refs = [await _ref(node, bytes([number]) * 1000) for number in range(3)]
+        first, _ = [await cache.hold(ref) for ref in refs[:2]]
+        with pytest.raises(ServiceUnavailable, match="full"):
+            await cache.hold(refs[2])
+        cache.release(first)
+        await cache.hold(refs[2])
+        assert set(_files(tmp_path)) == {str(ref.blob_id) for ref in refs[1:]}
+
+
+async def test_half_a_file_of_an_earlier_agent_is_removed(tmp_path: Path) -> None:
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / "0123.part").write_bytes(b"half")
+    async with storage_node(tmp_path, "node-1") as node:
+        await _cache(node, tmp_path)
+        assert _files(tmp_path) == {}
