@@ -1,18 +1,29 @@
-"""Who may do what with a bucket: a pure decision. Buckets are private; a job's bucket is written by the store alone."""
+"""Who may do what with a bucket: a pure decision.
+
+Buckets are private but for what their policy lets other accounts read; a job's bucket is written by the store alone.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
+from manta.auth.bucket_policy import stored_grants
 from manta.core.errors import AccessDenied
 
 
 class Action(StrEnum):
+    GET = "get"
+    """Read one object."""
+    LIST = "list"
+    """List the bucket's keys, learn that it exists."""
     READ = "read"
-    """Get, head and list objects, uploads and the bucket's settings."""
+    """List uploads and parts, read the bucket's settings."""
     WRITE = "write"
     """Put, copy to and delete objects; uploads."""
     MANAGE = "manage"
-    """Delete the bucket, change its settings."""
+    """Delete the bucket, change its settings, say who reads it."""
+
+
+_READS = (Action.GET, Action.LIST, Action.READ)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,18 +37,33 @@ class Principal:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """The bucket asked about."""
+    """The bucket asked about, and its policy if it has one; `key` where one object is meant."""
 
     owner_id: str
     is_job: bool = False
+    bucket: str = ""
+    policy: str | None = None
+    key: str = ""
 
 
 def allows(principal: Principal, action: Action, resource: Resource) -> bool:
     if principal.is_store:
         return True
-    if resource.is_job and action is not Action.READ:
+    if resource.is_job and action not in _READS:
         return False
-    return principal.is_root or principal.account_id == resource.owner_id
+    if principal.is_root or principal.account_id == resource.owner_id:
+        return True
+    return resource.policy is not None and _is_shared(principal, action, resource, resource.policy)
+
+
+def _is_shared(principal: Principal, action: Action, resource: Resource, policy: str) -> bool:
+    for grant in stored_grants(policy, resource.bucket):
+        if grant.is_for(principal.account_id) and (
+            (action is Action.LIST and grant.lists)
+            or (action is Action.GET and bool(resource.key) and grant.covers(resource.key))
+        ):
+            return True
+    return False
 
 
 def check(principal: Principal, action: Action, resource: Resource) -> None:

@@ -47,6 +47,8 @@ class Bucket:
     owner_id: str
     created_ms: int
     kind: BucketKind = BucketKind.USER
+    policy: str | None = None
+    """As its owner wrote it (manta.auth.bucket_policy); without one nobody else reads it."""
 
 
 @dataclass(frozen=True, slots=True)

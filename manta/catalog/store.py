@@ -68,6 +68,10 @@ class BucketStore(Protocol):
         """The owner's buckets of kind USER, by name."""
         ...
 
+    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
+        """NoSuchBucket."""
+        ...
+
     async def delete_bucket(self, name: str) -> None:
         """NoSuchBucket; BucketNotEmpty while it holds objects or open uploads."""
         ...

@@ -142,6 +142,11 @@ class AccessDenied(MantaError):
     default = "Access denied."
 
 
+class MalformedPolicy(BadRequest):
+    code = "MalformedPolicy"
+    default = "The policy cannot be understood."
+
+
 class InvalidAccessKeyId(AccessDenied):
     code = "InvalidAccessKeyId"
     default = "The access key id does not exist here."
@@ -166,6 +171,11 @@ class NotFound(MantaError):
 class NoSuchBucket(NotFound):
     code = "NoSuchBucket"
     default = "The specified bucket does not exist."
+
+
+class NoSuchBucketPolicy(NotFound):
+    code = "NoSuchBucketPolicy"
+    default = "The bucket policy does not exist."
 
 
 class NoSuchKey(NotFound):

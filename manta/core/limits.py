@@ -194,6 +194,9 @@ BATCH_INPUT_MAX_BYTES: Final = MIB
 """A larger input has a task of its own."""
 BATCH_MAX_INPUT_BYTES: Final = 64 * MIB
 """Of the inputs of one task together."""
+POLICY_MAX_BYTES: Final = 20 * KIB
+"""A bucket policy, as S3 has it."""
+POLICY_STATEMENTS_MAX: Final = 64
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000

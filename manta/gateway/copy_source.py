@@ -7,20 +7,20 @@ request and never become a path (S2), and the source needs a permission of its o
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from manta.auth.policy import Action, Resource, check
-from manta.catalog.records import BucketKind, ObjectVersion
+from manta.auth.policy import Action, check
+from manta.catalog.records import ObjectVersion
 from manta.catalog.store import Catalog
 from manta.core.conditions import Outcome, Span, evaluate_read
 from manta.core.errors import (
     AccessDenied,
     InvalidArgument,
     InvalidRange,
-    NoSuchKey,
     NoSuchVersion,
     NotImplementedHere,
     PreconditionFailed,
 )
 from manta.core.names import check_bucket, check_key
+from manta.gateway.access import resource_of, visible
 from manta.gateway.http.request import Request, decode_component
 
 HEADER = "x-amz-copy-source"
@@ -94,8 +94,7 @@ async def find(catalog: Catalog, request: Request, source: CopySource) -> Object
     expected = request.headers.get("x-amz-source-expected-bucket-owner")
     if expected is not None and expected != bucket.owner_id:
         raise AccessDenied("The copy source is not owned by the account that x-amz-source-expected-bucket-owner names.")
-    check(request.principal, Action.READ, Resource(bucket.owner_id, bucket.kind is BucketKind.JOB))
-    if located.object is None:
-        raise NoSuchKey(None, Key=source.key)
-    check_conditions(request.headers, located.object)
-    return located.object
+    check(request.principal, Action.GET, resource_of(bucket, source.key))
+    version = visible(request.principal, located, source.key)
+    check_conditions(request.headers, version)
+    return version

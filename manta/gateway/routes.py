@@ -2,6 +2,7 @@
 
 from manta.gateway.ops import (
     accounts,
+    bucket_policy,
     buckets,
     copy,
     delete_objects,
@@ -20,7 +21,7 @@ from manta.gateway.ops import (
 from manta.gateway.ops import list as listing
 from manta.gateway.router import Router
 
-_S3 = (buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads, tagging)
+_S3 = (bucket_policy, buckets, copy, delete_objects, list_uploads, listing, multipart, objects, parts, reads, tagging)
 _API = (accounts, health, jobs, login, nodes, usage)
 
 

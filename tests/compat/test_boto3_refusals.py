@@ -18,9 +18,11 @@ IMPLEMENTED = {
     "CreateBucket",
     "CreateMultipartUpload",
     "DeleteBucket",
+    "DeleteBucketPolicy",
     "DeleteObject",
     "DeleteObjects",
     "GetBucketLocation",
+    "GetBucketPolicy",
     "GetBucketVersioning",
     "GetObject",
     "GetObjectTagging",
@@ -31,6 +33,7 @@ IMPLEMENTED = {
     "ListObjects",
     "ListObjectsV2",
     "ListParts",
+    "PutBucketPolicy",
     "PutObject",
     "UploadPart",
     "UploadPartCopy",
@@ -52,7 +55,7 @@ HONOURED = """
     ChecksumAlgorithm ChecksumType ChecksumMode ChecksumCRC32 ChecksumCRC32C ChecksumCRC64NVME ChecksumSHA1
     ChecksumSHA256
     Prefix Delimiter Marker MaxKeys EncodingType ContinuationToken StartAfter FetchOwner KeyMarker UploadIdMarker
-    MaxBuckets MaxUploads MaxParts PartNumberMarker VersionId
+    MaxBuckets MaxUploads MaxParts PartNumberMarker VersionId Policy
 """
 AS_IT_IS = {
     "ACL": ["private", "bucket-owner-full-control"],

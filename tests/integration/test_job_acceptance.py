@@ -1,5 +1,6 @@
 """Jobs as users run them, on a store of three nodes with two copies, with real data and exact answers."""
 
+import json
 import os
 import random
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from manta.core.errors import AccessDenied, MantaError, NotImplementedHere
 from manta.sdk import Job, Store, connect
@@ -338,3 +340,45 @@ def test_batches_change_nothing_but_the_number_of_tasks(store: Store, corpus: di
     assert found[0] == found[1]
     batched = sum(1 for task in job.tasks() if task["inputs"] > 1)
     assert batched >= 3
+
+
+@pytest.mark.invariant("S1", "J5")
+def test_a_shared_bucket_is_computed_on_where_it_lies(store: Store, running: RunningStore) -> None:
+    """By whoever its policy names, with job, S3 and programs alike; not a byte is copied; not after it is withdrawn."""
+    _bucket(store, "commons", {"open/a": b"shared\n", "shut/b": b"private\n"})
+    made = store.api("POST", "/accounts", body={"name": "wendy"})
+    resources = ["arn:aws:s3:::commons", "arn:aws:s3:::commons/open/*"]
+    actions = ["s3:GetObject", "s3:ListBucket"]
+    statement = {"Effect": "Allow", "Principal": {"AWS": made["id"]}, "Action": actions, "Resource": resources}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+    with connect(running.url, made["access_key"], made["secret_key"]) as wendy:
+        with pytest.raises(AccessDenied):
+            wendy.read("s3://commons/open/a")
+        store.s3.put_bucket_policy(Bucket="commons", Policy=policy)
+        assert json.loads(store.s3.get_bucket_policy(Bucket="commons")["Policy"]) == json.loads(policy)
+        assert wendy.read("s3://commons/open/a") == b"shared\n"
+        assert [one.key for one in wendy.list_objects("s3://commons/")] == ["open/a", "shut/b"]
+        for refused in (
+            lambda: wendy.read("s3://commons/shut/b"),
+            lambda: wendy.write("s3://commons/open/c", b""),
+            lambda: wendy.remove("s3://commons/open/a"),
+            lambda: wendy.s3.put_bucket_policy(Bucket="commons", Policy=policy),
+            lambda: wendy.s3.get_bucket_policy(Bucket="commons"),
+        ):
+            with pytest.raises((AccessDenied, ClientError), match=r"[dD]enied"):
+                refused()
+        command = "cat; mget commons/open/a; mls commons; ! mget commons/shut/b"
+        job = _done(wendy.submit([_map(command)], inputs=["s3://commons/open/a", "s3://commons/shut/b"]))
+        assert _outputs(wendy, job) == [b"shared\nshared\ncommons/open/a\ncommons/shut/b\n"]
+        assert [(line["code"], line["input"]) for line in _errors(job)] == [("AccessDenied", "commons/shut/b")]
+        assert (job.status().input_bytes_in_place, job.status().input_bytes_moved) == (7, 0)
+        store.s3.delete_bucket_policy(Bucket="commons")
+        with pytest.raises(AccessDenied):
+            wendy.read("s3://commons/open/a")
+        (error,) = _errors(_done(wendy.submit([_map("cat")], inputs=["s3://commons/open/a"])))
+        assert error["code"] == "AccessDenied"
+    with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
+        store.s3.get_bucket_policy(Bucket="commons")
+    nobody = policy.replace(made["id"], "nobody-here")
+    with pytest.raises(ClientError, match="MalformedPolicy"):
+        store.s3.put_bucket_policy(Bucket="commons", Policy=nobody)

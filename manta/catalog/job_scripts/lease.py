@@ -11,6 +11,7 @@ from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.map_tasks import part
+from manta.catalog.job_scripts.rights import denied_inputs
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Op, Script
@@ -108,7 +109,8 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
     if not tasks:
         return []
     granted: list[Granted] = []
-    for slot, task in zip(slots, tasks.values(), strict=False):
+    readable = yield from _readable(unit, list(tasks.values()))
+    for slot, task in zip(slots, readable, strict=False):
         leased = grant(task.progress, node_id)
         unit.withdraw(task)
         changed = unit.change(
@@ -124,8 +126,28 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
         )
         granted.append(Granted(changed, unit.job.owner_id, unit.plan))
     unit.job.state = JobState.RUNNING.value
+    if len(readable) < len(tasks):
+        yield from move_on(unit)
     yield from unit.flush()
     return granted
+
+
+def _readable(unit: Unit, tasks: Sequence[TaskRow]) -> Script[list[TaskRow]]:
+    """Those whose input the job's owner may read now; what was withdrawn since it was looked up fails."""
+    denied = yield from denied_inputs(unit, tasks)
+    left: list[TaskRow] = []
+    for task in tasks:
+        numbers = {one.task_id for one in task.inputs} & denied.keys()
+        if not numbers:
+            left.append(task)
+            continue
+        unit.withdraw(task)
+        rest, apart = (None, [task]) if task.members is None else part(unit, task, numbers)
+        for one in apart:
+            fail_task(unit, one, denied[one.task_id])
+        if rest is not None:
+            left.append(rest)
+    return left
 
 
 def set_slot(node_id: str, attempt: AttemptRef, slot: str, now_ms: int) -> Script[None]:

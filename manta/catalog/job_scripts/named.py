@@ -5,11 +5,13 @@ from dataclasses import dataclass, field
 
 from jobs.model.outputs import META_PREFIX, base_key, check_output_headers
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult
+from manta.auth.policy import Action, Resource
 from manta.catalog.job_records import FoundObject, TaskRow
 from manta.catalog.job_scripts.map_tasks import add_map_input
+from manta.catalog.job_scripts.rights import find_bucket, may, unreadable
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
-from manta.catalog.records import ROOT_ACCOUNT, Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest
 from manta.core.names import JOB_BUCKET_PREFIX, check_bucket, check_id, check_key, job_bucket
@@ -19,9 +21,9 @@ REDUCER_MAX = (1 << 31) - 1
 
 @dataclass(slots=True)
 class Names:
-    """What the outputs of one report name, in this transaction. `owners`: None for a bucket that is not there."""
+    """What the outputs of one report name, in this transaction. `buckets`: None for one that is not there."""
 
-    owners: dict[str, str | None] = field(default_factory=dict)
+    buckets: dict[str, Resource | None] = field(default_factory=dict)
     objects: dict[tuple[str, str], FoundObject] = field(default_factory=dict)
 
 
@@ -61,8 +63,7 @@ def look_up(unit: Unit, batch: Sequence[TaskResult]) -> Script[Names]:
     if any(output.bucket == own and output.version_id is None for output in named):
         yield Op("bucket_ensure", (own, unit.job.owner_id, unit.now_ms, BucketKind.JOB))
     for bucket in sorted({output.bucket for output in named}):
-        rows = yield Op("bucket_owner", (bucket,))
-        names.owners[bucket] = rows[0][0] if rows else None
+        names.buckets[bucket] = yield from find_bucket(bucket)
         keys = sorted({one.key for one in named if one.bucket == bucket and one.version_id})
         if keys:
             found = yield Op("objects_find", (bucket, keys))
@@ -87,8 +88,9 @@ def _unreadable(unit: Unit, task: TaskRow, output: Output, names: Names) -> Fail
         if output.version_id or not _is_last(unit, task):
             return None
         return Failure("ResourceNotFound", f"{where} vanishes with the job: put it out by mpipe, not by mcat.")
-    if names.owners[output.bucket] is not None and not _has_rights(unit, output, names):
-        return Failure("AccessDenied", f"The job's owner may not read {where}.")
+    bucket = names.buckets[output.bucket]
+    if bucket is not None and (refused := unreadable(unit.job.owner_id, bucket, output.key)):
+        return refused
     found = names.objects.get((output.bucket, output.key))
     if found is None or found.version_id != output.version_id:
         return Failure("ResourceNotFound", f"{where} changed while a task put it out by reference.", retryable=True)
@@ -101,15 +103,12 @@ def _unwritable(unit: Unit, task: TaskRow, output: Output, names: Names) -> Fail
         if output.bucket == job_bucket(unit.job.job_id) and output.key.startswith(_base(unit, task)):
             return None
         return Failure("AccessDenied", f"In a job's bucket a task has the names below its MANTA_OUTPUT_BASE: {where}.")
-    if names.owners[output.bucket] is None:
+    bucket = names.buckets[output.bucket]
+    if bucket is None:
         return Failure("ResourceNotFound", f"The bucket of the output {where} does not exist.")
-    if not _has_rights(unit, output, names):
+    if not may(unit.job.owner_id, Action.WRITE, bucket):
         return Failure("AccessDenied", f"The job's owner may not write {where}.")
     return None
-
-
-def _has_rights(unit: Unit, output: Output, names: Names) -> bool:
-    return unit.job.owner_id in (names.owners[output.bucket], ROOT_ACCOUNT)
 
 
 def _base(unit: Unit, task: TaskRow) -> str:

@@ -9,13 +9,14 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
 from jobs.model.where import Where
 from jobs.model.wire import Failure, TaskKind
+from manta.auth.policy import Action, Resource
 from manta.catalog.job_chunks import decode_chunk
 from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
 from manta.catalog.job_scripts.map_tasks import add_map_input
+from manta.catalog.job_scripts.rights import find_bucket, may, unreadable
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.packing import unpack_attributes
-from manta.catalog.records import ROOT_ACCOUNT
 from manta.core.limits import RESOLVE_PAGE
 
 
@@ -62,16 +63,15 @@ def _resolve_keys(unit: Unit, specs: Sequence[InputSpec], budget: int) -> Script
     A page ends when its tasks are as many as the budget: the last input may be split into many.
     """
     found: dict[tuple[str, str], FoundObject] = {}
-    refused: dict[str, Failure] = {}
+    buckets: dict[str, Resource | None] = {}
     if not unit.stopped:
         by_bucket: dict[str, list[str]] = {}
         for spec in specs:
             if spec.key is not None:
                 by_bucket.setdefault(spec.bucket, []).append(spec.key)
         for bucket, keys in by_bucket.items():
-            failure = yield from _refusal(unit, bucket)
-            if failure is not None:
-                refused[bucket] = failure
+            buckets[bucket] = yield from find_bucket(bucket)
+            if buckets[bucket] is None:
                 continue
             rows = yield Op("objects_find", (bucket, list(dict.fromkeys(keys))))
             found.update({(bucket, row[0]): FoundObject(*row) for row in rows})
@@ -79,17 +79,19 @@ def _resolve_keys(unit: Unit, specs: Sequence[InputSpec], budget: int) -> Script
     for place, spec in enumerate(specs):
         if made >= budget:
             return place, budget
-        made += _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), refused.get(spec.bucket))
+        made += _add_key(unit, spec, found.get((spec.bucket, spec.key or "")), buckets.get(spec.bucket))
     return len(specs), made
 
 
-def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, refused: Failure | None) -> int:
+def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, bucket: Resource | None) -> int:
     """How many tasks it is."""
     if unit.stopped:
         _add_failed(unit, spec, Failure("JobCancelled", unit.job.cancel_reason or ""), TaskState.CANCELLED)
     elif spec.malformed is not None:
         _add_failed(unit, spec, Failure("InvalidInput", f"{spec.malformed!r} names no object: write s3://bucket/key."))
-    elif refused is not None:
+    elif bucket is None:
+        _add_failed(unit, spec, _no_bucket(spec.bucket))
+    elif refused := unreadable(unit.job.owner_id, bucket, spec.key or ""):
         _add_failed(unit, spec, refused)
     elif found is None:
         _add_failed(
@@ -104,16 +106,19 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
     """(keys looked at or tasks made, the last key, or "" when the listing is through)."""
     if unit.stopped:
         return 0, ""
-    failure = yield from _refusal(unit, spec.bucket)
-    if failure is not None:
-        _add_failed(unit, spec, failure)
+    bucket = yield from find_bucket(spec.bucket)
+    if bucket is None or not may(unit.job.owner_id, Action.LIST, bucket):
+        _add_failed(unit, spec, _no_bucket(spec.bucket) if bucket is None else _not_listed(spec.bucket))
         return 1, ""
     rows = yield Op("objects_page", (spec.bucket, spec.listing_prefix, after, budget))
     made = 0
     for row in rows:
         found = FoundObject(*row)
         if spec.matches(found.key) and _is_chosen(spec, found):
-            made += _add_found(unit, spec.bucket, found)
+            refused = unreadable(unit.job.owner_id, bucket, found.key)
+            if refused is not None:
+                _add_failed(unit, InputSpec(spec.bucket, key=found.key), refused)
+            made += 1 if refused is not None else _add_found(unit, spec.bucket, found)
         if made >= budget:
             return budget, found.key
     return len(rows), rows[-1][0] if len(rows) == budget else ""
@@ -125,14 +130,14 @@ def _is_chosen(spec: InputSpec, found: FoundObject) -> bool:
     return spec.where.matches(found.size, found.modified_ms, lambda: unpack_attributes(found.attributes).metadata)
 
 
-def _refusal(unit: Unit, bucket: str) -> Script[Failure | None]:
-    """Why the job's owner may not read that bucket."""
-    rows = yield Op("bucket_owner", (bucket,))
-    if not rows:
-        return Failure("ResourceNotFound", f"The bucket {bucket!r} does not exist.")
-    if unit.job.owner_id not in (rows[0][0], ROOT_ACCOUNT):
-        return Failure("AccessDenied", f"The bucket {bucket!r} belongs to another account.")
-    return None
+def _no_bucket(bucket: str) -> Failure:
+    return Failure("ResourceNotFound", f"The bucket {bucket!r} does not exist.")
+
+
+def _not_listed(bucket: str) -> Failure:
+    return Failure(
+        "AccessDenied", f"The bucket {bucket!r} belongs to another account, which does not let yours list it."
+    )
 
 
 def _add_found(unit: Unit, bucket: str, found: FoundObject) -> int:

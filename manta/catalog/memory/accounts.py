@@ -1,5 +1,7 @@
 """Accounts, keys and buckets in memory."""
 
+from dataclasses import replace
+
 from manta.catalog.memory.state import MemoryState
 from manta.catalog.records import AccessKey, Account, Bucket, BucketKind
 from manta.core.errors import AlreadyExists, BucketAlreadyExists, BucketAlreadyOwnedByYou, BucketNotEmpty, NoSuchAccount
@@ -70,6 +72,9 @@ class MemoryBuckets:
     async def list_buckets(self, owner_id: str) -> list[Bucket]:
         mine = [b for b in self.state.buckets.values() if b.owner_id == owner_id and b.kind is BucketKind.USER]
         return sorted(mine, key=lambda bucket: bucket.name)
+
+    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
+        self.state.buckets[name] = replace(self.state.bucket(name), policy=policy)
 
     async def delete_bucket(self, name: str) -> None:
         bucket = self.state.bucket(name)

@@ -53,9 +53,9 @@ class _Statements(MemoryJobTables):
         super().__init__()
         self._state = state
 
-    def bucket_owner(self, name: str) -> list[tuple[str]]:
+    def bucket_owner(self, name: str) -> list[tuple[str, str | None]]:
         bucket = self._state.buckets.get(name)
-        return [(bucket.owner_id,)] if bucket is not None else []
+        return [(bucket.owner_id, bucket.policy)] if bucket is not None else []
 
     def bucket_ensure(self, name: str, owner_id: str, now_ms: int, kind: BucketKind) -> None:
         if name not in self._state.buckets:

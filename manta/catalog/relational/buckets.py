@@ -18,6 +18,9 @@ class Buckets(Part):
     async def list_buckets(self, owner_id: str) -> list[Bucket]:
         return await self.engine.look(lambda: _list_buckets(owner_id))
 
+    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
+        await self.engine.change(lambda: _set_policy(name, policy))
+
     async def delete_bucket(self, name: str) -> None:
         await self.engine.change(lambda: delete_bucket(name))
 
@@ -55,6 +58,11 @@ def delete_bucket(name: str) -> Script[None]:
     yield Op("delete_bucket", (bucket_id,))
 
 
+def _set_policy(name: str, policy: str | None) -> Script[None]:
+    if not (yield Op("set_bucket_policy", (name, policy))):
+        raise no_bucket(name)
+
+
 def no_bucket(name: str) -> NoSuchBucket:
     return NoSuchBucket(f"The bucket {name!r} does not exist.")
 
@@ -63,6 +71,6 @@ def _list_buckets(owner_id: str) -> Script[list[Bucket]]:
     return [_bucket(row) for row in (yield Op("list_buckets", (owner_id, BucketKind.USER.value)))]
 
 
-def _bucket(row: tuple[int, str, str, int, str]) -> Bucket:
-    bucket_id, name, owner_id, created_ms, kind = row
-    return Bucket(bucket_id, name, owner_id, created_ms, BucketKind(kind))
+def _bucket(row: tuple[int, str, str, int, str, str | None]) -> Bucket:
+    bucket_id, name, owner_id, created_ms, kind, policy = row
+    return Bucket(bucket_id, name, owner_id, created_ms, BucketKind(kind), policy)

@@ -71,7 +71,7 @@ class RelationalJobs(ScriptedJobs):
     # --- buckets and objects
 
     def _bucket_owner(self, name: str) -> Script[list[Any]]:
-        return [(row[2],) for row in (yield Op("get_bucket", (name,)))]
+        return [(row[2], row[5]) for row in (yield Op("get_bucket", (name,)))]
 
     def _bucket_ensure(self, name: str, owner_id: str, now_ms: int, kind: BucketKind) -> Script[list[Any]]:
         return (yield Op("create_bucket", (name, owner_id, now_ms, kind.value)))

@@ -124,10 +124,9 @@ def _locate(shared: Shared, bucket: str, key: str) -> Script[Located]:
     rows = yield Op("locate", (bucket, key.encode()))
     if not rows:
         raise no_bucket(bucket)
-    bucket_id, owner, created_ms, kind, version_id, size, etag, modified_ms, attributes, blob_id, length, nodes = rows[
-        0
-    ]
-    found = Bucket(bucket_id, bucket, owner, created_ms, _KINDS[kind])
+    bucket_id, owner, created_ms, kind, policy, *of_object = rows[0]
+    version_id, size, etag, modified_ms, attributes, blob_id, length, nodes = of_object
+    found = Bucket(bucket_id, bucket, owner, created_ms, _KINDS[kind], policy)
     if version_id is None:
         return Located(found, None)
     blob = None

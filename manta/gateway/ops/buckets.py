@@ -83,7 +83,7 @@ class InvalidLocationConstraint(InvalidArgument):
 
 async def head_bucket(context: Context, request: Request) -> Response:
     bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
-    authorize(request, Action.READ, bucket)
+    authorize(request, Action.LIST, bucket)
     return Response(200, {"x-amz-bucket-region": context.config.region, "Content-Type": "application/xml"})
 
 

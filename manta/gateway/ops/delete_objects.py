@@ -2,27 +2,24 @@
 
 from xml.etree.ElementTree import Element
 
-from manta.core import checksums
-from manta.core.errors import BadDigest, MalformedXML, MantaError, NotImplementedHere
+from manta.core.errors import MalformedXML, MantaError, NotImplementedHere
 from manta.core.limits import DELETE_BATCH_MAX, XML_MAX_BYTES
 from manta.core.names import check_bucket, check_key
 from manta.gateway.access import Action, authorize
 from manta.gateway.context import Context
-from manta.gateway.datapath.ingest import read_claims
 from manta.gateway.http import xml
 from manta.gateway.http.known_headers import CHECKSUM_HEADERS
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, xml_response
 from manta.gateway.router import Level, Route
+from manta.gateway.whole_body import read_verified
 
 
 async def delete_objects(context: Context, request: Request) -> Response:
     """Any integrity header, or none, is accepted; what is given is verified."""
     bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
     authorize(request, Action.WRITE, bucket)
-    body = await request.body.read(XML_MAX_BYTES)
-    _verify(request, body)
-    root = xml.parse(body, "Delete")
+    root = xml.parse(await read_verified(request, XML_MAX_BYTES), "Delete")
     keys = [_key(element) for element in root.findall("Object")]
     if not 1 <= len(keys) <= DELETE_BATCH_MAX:
         raise MalformedXML(f"A Delete names 1 to {DELETE_BATCH_MAX} objects.")
@@ -32,26 +29,6 @@ async def delete_objects(context: Context, request: Request) -> Response:
     quiet = (root.findtext("Quiet") or "").strip().lower() == "true"
     deleted = "" if quiet else "".join(f"<Deleted><Key>{xml.escape(key)}</Key></Deleted>" for key in valid)
     return xml_response(xml.document("DeleteResult", deleted + "".join(errors)))
-
-
-def _verify(request: Request, body: bytes) -> None:
-    """BadDigest when the body is not what its Content-MD5 or checksum says."""
-    claims = read_claims(request.headers)
-    md5 = checksums.new_md5()
-    md5.update(body)
-    if claims.md5 is not None and claims.md5 != md5.digest():
-        raise BadDigest
-    claimed = claims.checksum
-    if claims.trailer:
-        text = request.body.trailers.get(claims.algorithm.header)
-        claimed = checksums.decode(text, claims.algorithm.digest_size) if text is not None else None
-        if claimed is None:
-            raise BadDigest("The announced checksum trailer did not come.")
-    if claimed is not None:
-        digest = checksums.new(claims.algorithm)
-        digest.update(body)
-        if digest.digest() != claimed:
-            raise BadDigest
 
 
 def _key(element: Element) -> str:

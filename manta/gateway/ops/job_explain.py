@@ -7,12 +7,12 @@ from jobs.model.document import JobDocument, JobPlan, parse_document
 from jobs.model.wire import TaskKind
 from manta.auth.policy import Action
 from manta.core import limits
-from manta.core.errors import MantaError, NoSuchKey
+from manta.core.errors import MantaError
+from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
 from manta.gateway.ops.job_common import check_output
-from manta.gateway.ops.task_calls import authorize_owner
 
 
 @dataclass(slots=True)
@@ -69,9 +69,8 @@ async def missing_furniture(context: Context, owner_id: str, plan: JobPlan) -> l
         for bucket, key in (*phase.assets, *((phase.image,) if phase.image is not None else ())):
             try:
                 located = await context.catalog.locate(bucket, key)
-                authorize_owner(owner_id, Action.READ, located.bucket)
-                if located.object is None:
-                    raise NoSuchKey
+                authorize_owner(owner_id, Action.GET, located.bucket, key)
+                visible(owner_principal(owner_id), located, key)
             except MantaError as error:
                 missing.append({"phase": number, "object": f"s3://{bucket}/{key}", "message": error.message})
     return missing

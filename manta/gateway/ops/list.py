@@ -59,7 +59,7 @@ async def _page(context: Context, request: Request, after: str) -> tuple[ObjectP
     if encoding not in ("", "url"):
         raise InvalidArgument("encoding-type must be url.")
     name = check_bucket(request.bucket)
-    authorize(request, Action.READ, await context.catalog.get_bucket(name))
+    authorize(request, Action.LIST, await context.catalog.get_bucket(name))
     page = await context.catalog.list_objects(
         name, prefix=query.get("prefix", ""), delimiter=query.get("delimiter", ""), after=after, limit=limit
     )

@@ -9,9 +9,9 @@ from jobs.model.login_request import LoginRequest, parse_login
 from jobs.model.wire import InputRef, TaskKind
 from manta.catalog.records import ObjectVersion
 from manta.core import limits
-from manta.core.errors import MantaError, NodeUnavailable, NoSuchKey, SlowDown
+from manta.core.errors import MantaError, NodeUnavailable, SlowDown
 from manta.core.peers import NodeAddress
-from manta.gateway.access import Action, authorize
+from manta.gateway.access import Action, authorize, visible
 from manta.gateway.context import Context
 from manta.gateway.datapath.cluster import Cluster
 from manta.gateway.datapath.compose import Datapath
@@ -67,10 +67,8 @@ def _logins(context: Context) -> Logins:
 
 async def _find(context: Context, request: Request, bucket: str, key: str) -> ObjectVersion:
     located = await context.catalog.locate(bucket, key)
-    authorize(request, Action.READ, located.bucket)
-    if located.object is None:
-        raise NoSuchKey(f"The object s3://{bucket}/{key} does not exist.")
-    return located.object
+    authorize(request, Action.GET, located.bucket, key)
+    return visible(request.principal, located, key)
 
 
 async def _begin(cluster: Cluster, account_id: str, asked: LoginRequest, found: list[ObjectVersion]) -> Connection:

@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 from manta.catalog.records import ObjectPart, ObjectVersion
 from manta.core.conditions import Outcome, Span, evaluate_read, parse_range
-from manta.core.errors import InvalidArgument, InvalidRange, NoSuchKey, NoSuchVersion, PreconditionFailed
+from manta.core.errors import InvalidArgument, InvalidRange, NoSuchVersion, PreconditionFailed
 from manta.core.limits import PARTS_MAX, READ_WHOLE_BYTES
 from manta.core.names import check_bucket, check_key
-from manta.gateway.access import Action, authorize
+from manta.gateway.access import Action, authorize, visible
 from manta.gateway.attributes import OVERRIDES, checksum_headers, object_headers
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
@@ -43,12 +43,10 @@ async def head_object(context: Context, request: Request) -> Response:
 
 async def _find(context: Context, request: Request) -> ObjectVersion:
     located = await context.catalog.locate(check_bucket(request.bucket), check_key(request.key))
-    authorize(request, Action.READ, located.bucket)
+    authorize(request, Action.GET, located.bucket, request.key)
     if request.query.get("versionId", "null") != "null":
         raise NoSuchVersion
-    if located.object is None:
-        raise NoSuchKey(None, Key=request.key)
-    return located.object
+    return visible(request.principal, located, request.key)
 
 
 def _plan(request: Request, version: ObjectVersion) -> tuple[Response, Span | None]:

@@ -15,12 +15,12 @@ from jobs.model.wire import (
     Purpose,
 )
 from jobs.scheduler.scheduler import Placement
-from manta.auth.policy import Action, Principal, Resource, check
+from manta.auth.policy import Action
 from manta.catalog.job_records import TaskRow
-from manta.catalog.records import ROOT_ACCOUNT, Bucket, BucketKind
-from manta.core.errors import BadRequest, MantaError, NoSuchKey
+from manta.core.errors import BadRequest, MantaError
 from manta.core.limits import NODE_TOKEN_TTL_S, PROGRAM_NAMES_MAX
 from manta.core.names import check_bucket, check_key, job_bucket
+from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 
 _LISTING_MAX = 1000
@@ -53,7 +53,7 @@ class TaskCalls:
         limit = min(max(request.limit, 1), _LISTING_MAX)
         try:
             bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
-            authorize_owner(owner_id, Action.READ, bucket)
+            authorize_owner(owner_id, Action.LIST, bucket)
         except MantaError as error:
             return ListingReply(code=error.code, message=f"s3://{request.bucket}: {error.message}")
         page = await context.catalog.list_objects(
@@ -78,10 +78,8 @@ class _Asked:
             if own.bucket and (bucket, key) == (own.bucket, own.key):
                 return self._object(own.size, own.blob_id, own.version_id, own.nodes)
         located = await self._context.catalog.locate(bucket, key)
-        authorize_owner(self._owner_id, Action.READ, located.bucket)
-        version = located.object
-        if version is None:
-            raise NoSuchKey
+        authorize_owner(self._owner_id, Action.GET, located.bucket, key)
+        version = visible(owner_principal(self._owner_id), located, key)
         nodes = list(version.blob.nodes) if version.blob is not None else []
         return self._object(
             version.size, version.blob.blob_id if version.blob is not None else None, version.version_id, nodes
@@ -102,9 +100,3 @@ class _Asked:
                 return NamedObject()
         authorize_owner(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
         return NamedObject()
-
-
-def authorize_owner(owner_id: str, action: Action, bucket: Bucket) -> None:
-    """AccessDenied where that account may not do so, as its tasks may not either."""
-    principal = Principal(owner_id, is_root=owner_id == ROOT_ACCOUNT)
-    check(principal, action, Resource(bucket.owner_id, bucket.kind is BucketKind.JOB))

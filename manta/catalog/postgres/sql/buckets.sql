@@ -3,7 +3,7 @@ INSERT INTO buckets (name, owner_id, created_ms, kind) VALUES ($1, $2, $3, $4)
 ON CONFLICT DO NOTHING RETURNING bucket_id;
 
 -- name: get_bucket
-SELECT bucket_id, name, owner_id, created_ms, kind FROM buckets WHERE name = $1;
+SELECT bucket_id, name, owner_id, created_ms, kind, policy FROM buckets WHERE name = $1;
 
 -- name: bucket_for_change
 SELECT bucket_id FROM buckets WHERE name = $1 FOR KEY SHARE;
@@ -12,10 +12,13 @@ SELECT bucket_id FROM buckets WHERE name = $1 FOR KEY SHARE;
 SELECT bucket_id FROM buckets WHERE name = $1 FOR UPDATE;
 
 -- name: list_buckets
-SELECT bucket_id, name, owner_id, created_ms, kind FROM buckets WHERE owner_id = $1 AND kind = $2 ORDER BY name;
+SELECT bucket_id, name, owner_id, created_ms, kind, policy FROM buckets WHERE owner_id = $1 AND kind = $2 ORDER BY name;
 
 -- name: bucket_in_use
 SELECT EXISTS (SELECT 1 FROM objects WHERE bucket_id = $1) OR EXISTS (SELECT 1 FROM uploads WHERE bucket_id = $1);
 
 -- name: delete_bucket
 DELETE FROM buckets WHERE bucket_id = $1;
+
+-- name: set_bucket_policy
+UPDATE buckets SET policy = $2 WHERE name = $1 RETURNING bucket_id;

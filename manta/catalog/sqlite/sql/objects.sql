@@ -1,5 +1,5 @@
 -- name: locate
-SELECT b.bucket_id, b.owner_id, b.created_ms, b.kind,
+SELECT b.bucket_id, b.owner_id, b.created_ms, b.kind, b.policy,
        o.version_id, o.size, o.etag, o.modified_ms, o.attributes, o.blob_id, l.size, l.nodes
 FROM buckets b
 LEFT JOIN objects o ON o.bucket_id = b.bucket_id AND o.key = ?2

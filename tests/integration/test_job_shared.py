@@ -1,0 +1,110 @@
+"""Jobs over another account's objects, on every engine: what its policy shares is read, what it withdraws is not."""
+
+import json
+
+import pytest
+
+from manta.core.errors import NoSuchBucket
+from tests.support.job_inputs import InputRig, rig
+from tests.support.jobs import MAP
+
+__all__ = ["rig"]
+BATCH = {**MAP, "batch": 4}
+
+
+def sharing(*keys: str, lists: bool = True, who: str = "alice") -> str:
+    """A policy for the bucket `bobs`."""
+    statements = [
+        {
+            "Effect": "Allow",
+            "Principal": {"AWS": who},
+            "Action": "s3:GetObject",
+            "Resource": [f"arn:aws:s3:::bobs/{key}" for key in keys],
+        }
+    ]
+    if lists:
+        listing = {"Action": "s3:ListBucket", "Resource": "arn:aws:s3:::bobs"}
+        statements.append({"Effect": "Allow", "Principal": "*", **listing})
+    return json.dumps({"Statement": statements})
+
+
+@pytest.fixture
+async def bobs(rig: InputRig) -> InputRig:
+    await rig.catalog.create_bucket("bobs", "bob", 7)
+    for key in ("open/a", "open/b", "shut/c"):
+        await rig.put(key, bucket="bobs")
+    return rig
+
+
+async def test_a_bucket_keeps_its_policy(bobs: InputRig) -> None:
+    catalog, text = bobs.catalog, sharing("*")
+    await catalog.set_bucket_policy("bobs", text)
+    located = await catalog.locate("bobs", "open/a")
+    assert (await catalog.get_bucket("bobs")).policy == located.bucket.policy == text
+    assert [one.policy for one in await catalog.list_buckets("bob")] == [text]
+    await catalog.set_bucket_policy("bobs", None)
+    assert (await catalog.get_bucket("bobs")).policy is None
+    with pytest.raises(NoSuchBucket):
+        await catalog.set_bucket_policy("absent", text)
+    assert (await catalog.get_bucket("books")).policy is None
+
+
+@pytest.mark.invariant("S4", "J3")
+async def test_each_input_is_read_by_what_is_shared(bobs: InputRig) -> None:
+    await bobs.catalog.set_bucket_policy("bobs", sharing("open/*"))
+    job = await bobs.begin("s3://bobs/", "s3://bobs/open/a", "s3://bobs/shut/c", "s3://bobs/none", phases=[MAP])
+    assert sorted(grant.task.key for grant in await bobs.lease()) == ["open/a", "open/a", "open/b"]
+    errors = [line.fields for line in await bobs.jobs.errors(job, 0, 10)]
+    assert sorted((error["code"], error["input"]) for error in errors) == [
+        ("AccessDenied", "bobs/none"),
+        ("AccessDenied", "bobs/shut/c"),
+        ("AccessDenied", "bobs/shut/c"),
+    ]
+    assert (await bobs.view(job)).inputs == 6
+
+
+async def test_listing_needs_its_own_right(bobs: InputRig) -> None:
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*", lists=False))
+    job = await bobs.begin("s3://bobs/", "s3://bobs/shut/c", phases=[MAP])
+    (grant,) = await bobs.lease()
+    assert grant.task.key == "shut/c"
+    (error,) = await bobs.jobs.errors(job, 0, 10)
+    assert (error.fields["code"], error.fields["input"]) == ("AccessDenied", "bobs/")
+
+
+@pytest.mark.invariant("S4", "J3")
+@pytest.mark.parametrize("phase", [MAP, BATCH], ids=["one by one", "in a batch"])
+async def test_what_is_withdrawn_before_it_is_read_is_not_read(bobs: InputRig, phase: dict[str, object]) -> None:
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*"))
+    job = await bobs.begin("s3://bobs/", phases=[phase])
+    await bobs.catalog.set_bucket_policy("bobs", sharing("open/b"))
+    grants = await bobs.lease()
+    assert [one.key for grant in grants for one in grant.task.inputs] == ["open/b"]
+    await bobs.catalog.set_bucket_policy("bobs", None)
+    assert await bobs.lease() == []
+    errors = [line.fields for line in await bobs.jobs.errors(job, 0, 10)]
+    assert [(error["code"], error["input"]) for error in errors] == [
+        ("AccessDenied", "bobs/open/a"),
+        ("AccessDenied", "bobs/shut/c"),
+    ]
+
+
+async def test_a_job_of_which_all_is_withdrawn_ends(bobs: InputRig) -> None:
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*"))
+    job = await bobs.begin("s3://bobs/", phases=[BATCH])
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*", who="carol"))
+    assert await bobs.lease() == []
+    view = await bobs.view(job)
+    assert (view.state, view.errors, view.phases[0].tasks["failed"]) == ("done", 3, 3)
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*"))
+    await bobs.jobs.retry_job(job)
+    await bobs.tend(job)
+    assert len(await bobs.lease()) == 3
+
+
+async def test_what_is_pinned_stays_readable_when_its_name_is_gone(bobs: InputRig) -> None:
+    await bobs.put("mine")
+    await bobs.begin("s3://books/", phases=[MAP])
+    await bobs.catalog.delete_object("books", "mine")
+    await bobs.catalog.delete_bucket("books")
+    assert [grant.task.key for grant in await bobs.lease()] == ["mine"]
