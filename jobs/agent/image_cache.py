@@ -32,6 +32,7 @@ from manta.core.limits import (
     IMAGE_CACHE_MAX_BYTES,
     IMAGE_CONFIG_MAX_BYTES,
     IMAGE_ENTRIES_MAX,
+    IMAGE_ENV_MAX_BYTES,
     IMAGE_MAX_BYTES,
     IMAGE_UNPACK_MEMORY_BYTES,
     IMAGE_UNPACK_S,
@@ -198,9 +199,11 @@ def _facts_of(end: TaskEnd, said: bytes, complained: str) -> _Facts:
     if end.exit_status == 0 and end.overrun is None:
         with contextlib.suppress(msgspec.MsgspecError):
             facts = msgspec.json.decode(said, type=_Facts)
+            if sum(len(one.encode()) for one in (*facts.env, facts.workdir)) > IMAGE_ENV_MAX_BYTES:
+                raise BadImageError(f"its environment has more than {IMAGE_ENV_MAX_BYTES} bytes")
             if 0 <= facts.bytes <= IMAGE_MAX_BYTES and 0 <= facts.entries <= IMAGE_ENTRIES_MAX:
                 return facts
-        raise BadImageError("its configuration is too long")
+        raise BadImageError("its configuration is odd, or too long")
     if end.overrun is Overrun.TIMEOUT:
         raise BadImageError(f"that took longer than {IMAGE_UNPACK_S:.0f} s")
     if end.overrun is Overrun.MEMORY:

@@ -30,6 +30,9 @@ PHASE = st.fixed_dictionaries(
         "timeout": st.sampled_from(["10m", "90s", 5, 0.5, "7d"]),
         "env": st.dictionaries(st.sampled_from(["A", "B_C"]), TEXT),
         "retries": st.integers(0, 100),
+        "assets": st.lists(st.sampled_from(["s3://tools/x.sh", "s3://tools/bin/y"]), max_size=3),
+        "image": st.just("s3://images/tools.tar"),
+        "cpus": st.sampled_from([0.01, 0.5, 2, 256]),
     },
 )
 DOCUMENT = st.fixed_dictionaries(
@@ -96,6 +99,13 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
         ({"exec": " "}, "`exec`"),
         ({"type": "shuffle"}, "map or reduce"),
         ({"retries": -1}, "`retries`"),
+        ({"cpus": 0}, "`cpus`"),
+        ({"cpus": 257}, "`cpus`"),
+        ({"cpus": "2"}, "`cpus`"),
+        ({"disk": "65G"}, "`disk`"),
+        ({"image": "tools.tar"}, "`image`"),
+        ({"image": ["s3://images/x"]}, "`image`"),
+        ({"assets": ["s3://tools/a//b"]}, "`assets`"),
         ({"exec": "x" * (limits.EXEC_MAX_BYTES + 1)}, "bytes"),
     ],
 )

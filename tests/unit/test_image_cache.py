@@ -156,6 +156,12 @@ async def test_an_archive_that_takes_too_much_is_bad(
         await _cache(tmp_path, unpackers).hold(unpackers.archive("bomb", b"1"))
 
 
+async def test_an_environment_that_no_task_could_be_given_is_refused(tmp_path: Path, unpackers: Unpackers) -> None:
+    unpackers.said["env"] = ["A=" + "x" * (40 << 10)]
+    with pytest.raises(BadImageError, match="environment"):
+        await _cache(tmp_path, unpackers).hold(unpackers.archive("talkative", b"1"))
+
+
 async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, unpackers: Unpackers) -> None:
     cache = _cache(tmp_path, unpackers)
     unpackers.unpack = lambda _root: TaskEnd(2, None, False, None, 0.1, 0.1)

@@ -57,6 +57,28 @@ def test_everything_at_once() -> None:
     assert parsed.json
 
 
+def test_what_a_phase_brings_and_takes_stands_before_it() -> None:
+    words = [
+        "--asset",
+        "s3://t/a",
+        "--asset",
+        "s3://t/b",
+        "--image=s3://i/x.tar",
+        "-m",
+        "x",
+        "--cpus",
+        "0.5",
+        "--disk",
+        "1G",
+        "-r",
+        "y",
+        "s3://b/",
+    ]
+    one, two = parse(words).phases
+    assert (one["assets"], one["image"]) == (["s3://t/a", "s3://t/b"], "s3://i/x.tar")
+    assert (two["cpus"], two["disk"]) == (0.5, "1G")
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -68,6 +90,7 @@ def test_everything_at_once() -> None:
         (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
         (["--count", "many", "-r", "wc"], "whole number"),
         (["--env", "A", "-m", "wc"], "K=V"),
+        (["--cpus", "few", "-m", "wc"], "0.5 or 2"),
     ],
 )
 def test_mistakes_are_named(arguments: list[str], said: str) -> None:
