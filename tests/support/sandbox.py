@@ -140,6 +140,9 @@ class Attacker(ForkServer):
         source = request.environment.get(b"ATTACK")
         if source is None:
             return super()._run(request)
+        if request.environment.get(b"WHERE") == b"itself":
+            exec(source.decode(), {**globals(), "request": request, "server": self})
+            return REPLY.pack(ENDED, 0, 0, 0, 0, 0, 0, 0)
         flags = _NAMESPACES if request.environment.get(b"WHERE") == b"task" else 0
         pid = _check(_libc.syscall(_long(_SYS_CLONE), _long(flags | 17), *[_long(0)] * 4))
         if pid == 0:
@@ -180,7 +183,8 @@ async def hostile(
 ) -> AsyncIterator[Workshop]:
     """A zone whose fork server runs the Python in the variable ATTACK with all its rights, `request` at hand.
 
-    With WHERE=task it does so in a task's namespaces, where it may mount; else in the zone's own.
+    With WHERE=task it does so in a task's namespaces, where it may mount; else in the zone's own, with WHERE=itself in
+    the very process.
     """
     monkeypatch.setattr(jobs.sandbox.driver, "fork_server", _hostile_fork_server)
     async with (

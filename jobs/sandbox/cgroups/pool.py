@@ -10,7 +10,7 @@ from typing import Final
 from jobs.sandbox.cgroups.discovery import CPU, CPU_TIME, Place, Survey, base_folder, survey
 from jobs.sandbox.cgroups.lease import ZoneLease
 from jobs.sandbox.cgroups.room import give_up_room, make_room
-from jobs.sandbox.cgroups.tree import Dialect, GroupLimits, ZoneGroups, remove_tree
+from jobs.sandbox.cgroups.tree import Dialect, GroupLimits, ZoneGroups, kill_tree, remove_tree
 from jobs.sandbox.cgroups.v1 import Version1
 from jobs.sandbox.cgroups.v2 import Version2
 from manta.core.errors import SandboxUnavailable
@@ -126,6 +126,7 @@ class ControlGroups:
         for folder in [path for path in base.iterdir() if path.is_dir()]:
             owner = Owner.of(folder.name)
             if owner is not None and self._owner.is_dead(owner):
+                kill_tree(folder)
                 await _remove(folder)
 
 

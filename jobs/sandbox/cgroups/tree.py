@@ -7,6 +7,7 @@ once and its tasks are born in it: joining costs time per task, and pids, cpu an
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -147,6 +148,15 @@ def _open_join(folder: Path) -> int:
     """
     threads = folder / "tasks"
     return os.open(threads if threads.exists() else folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC)
+
+
+def kill_tree(folder: Path) -> None:
+    """What a dead node's zones have left alive: a fork server that was taken over may have outlived its agent."""
+    for path in [*_folders(folder), folder]:
+        with suppress(OSError):
+            for pid in processes(path):
+                if pid > 0:  # 0 stands for a process of another pid namespace
+                    os.kill(pid, signal.SIGKILL)
 
 
 def remove_tree(folder: Path) -> None:

@@ -1,0 +1,144 @@
+"""The driver that an OCI runtime builds zones for: what it says, refuses and leaves behind."""
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from jobs.sandbox import open_sandbox, probe
+from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.oci import bundles_folder
+from manta.core.errors import InvalidArgument, SandboxUnavailable
+from tests.support.sandbox import Workshop, run_in, started, zone_of
+
+pytestmark = pytest.mark.invariant("S4")
+
+
+def _bundles(state: Path) -> list[str]:
+    return sorted(path.name for path in bundles_folder(state).glob("zone-*"))
+
+
+async def test_s4_a_zone_leaves_no_bundle_and_the_driver_no_folder(tmp_path: Path, sandbox_state: Path) -> None:
+    async with started(tmp_path / "blobs", sandbox_state, "c", "oci") as sandbox:
+        assert sandbox.describe()["driver"] == "OCI runtime runc, user namespaces, seccomp"
+        async with zone_of(sandbox, init="echo made > note", env={"PATH": "/usr/bin:/bin"}) as zone:
+            assert (
+                await run_in(zone, "cat /zone/note; ! touch /zone/new 2>/dev/null && echo fine")
+            ).out == "made\nfine\n"
+            assert len(_bundles(sandbox_state)) == 1
+        assert _bundles(sandbox_state) == []
+    assert not bundles_folder(sandbox_state).exists()
+
+
+async def test_s4_a_missing_runtime_is_refused(tmp_path: Path) -> None:
+    sandbox = open_sandbox(tmp_path, tmp_path / "state", builder=builder_choice("oci", str(tmp_path / "none")))
+    with pytest.raises(SandboxUnavailable, match=r"OCI runtime .*none: not on PATH\. Install the package `runc`, or"):
+        await sandbox.start()
+    await sandbox.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo 'rootless is not for me' >&2; exit 1", "containers without privileges: rootless is not for me"),
+        ("exit 0", "does not run"),
+    ],
+)
+async def test_s4_a_runtime_that_builds_no_zone_is_refused(tmp_path: Path, script: str, reason: str) -> None:
+    """One that fails is quoted; one that pretends is found out by the test at the start."""
+    (tmp_path / "blobs").mkdir(mode=0o700)
+    runtime = Path("/run" if os.geteuid() == 0 else tmp_path, f"manta-test-runtime-{os.getpid()}")
+    runtime.write_text(f"#!/bin/sh\n{script}\n")
+    runtime.chmod(0o755)
+    sandbox = open_sandbox(tmp_path / "blobs", tmp_path / "state", builder=builder_choice("oci", str(runtime)))
+    try:
+        with pytest.raises(SandboxUnavailable, match=reason):
+            await sandbox.start()
+    finally:
+        await sandbox.close()
+        runtime.unlink()
+
+
+def test_s4_the_choice_is_checked() -> None:
+    with pytest.raises(InvalidArgument, match="choose bubblewrap or oci"):
+        builder_choice("docker")
+    with pytest.raises(InvalidArgument, match="--sandbox oci"):
+        builder_choice("bubblewrap", "/usr/sbin/runc")
+    findings = probe(builder_choice("oci", "/no/such/runtime"))
+    assert [finding.what for finding in findings if not finding.ok and finding.required] == [
+        "OCI runtime /no/such/runtime"
+    ]
+
+
+_NODE = """
+import asyncio, sys
+from pathlib import Path
+from tests.support.sandbox import run_in, started, zone_of
+
+async def main():
+    async with started(Path(sys.argv[1]), Path(sys.argv[2]), "c", "oci") as sandbox, zone_of(sandbox) as zone:
+        await run_in(zone, "true")
+        print("up", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_s4_bundles_of_a_killed_node_go_at_the_next_start_of_any(tmp_path: Path, sandbox_state: Path) -> None:
+    if builder_choice("oci").find() is None:
+        pytest.skip("there is no runc on this machine")
+    other = tmp_path / "other"
+    folder = bundles_folder(other)
+    command = [sys.executable, "-c", _NODE, str(tmp_path / "blobs"), str(other)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]) as node:
+        assert node.stdout is not None
+        assert await asyncio.to_thread(node.stdout.readline) == b"up\n"
+        node.send_signal(signal.SIGKILL)
+    assert folder.exists()
+    state = sandbox_state if os.geteuid() == 0 else other
+    async with started(tmp_path / "blobs", state, "c", "oci"):
+        assert _bundles(other) == []
+        assert os.geteuid() != 0 or not folder.exists()
+
+
+_OUTLIVE = """
+_check(_libc.prctl(_PR_SET_PDEATHSIG, 0, 0, 0, 0))
+os.write(request.stdout, b"deaf")
+for descriptor in request.descriptors:
+    os.close(descriptor)
+server._channel.send(REPLY.pack(ENDED, 0, 0, 0, 0, 0, 0, 0))
+while True:
+    time.sleep(60)
+"""
+
+
+async def test_s4_a_taken_over_fork_server_does_not_outlive_its_zone(hostile: Workshop) -> None:
+    """Neither driver's zone depends on its first process wishing to end with whoever started it."""
+    async with zone_of(hostile.sandbox, name="deaf") as zone:
+        ended = await run_in(zone, "", env={"ATTACK": _OUTLIVE, "WHERE": "itself"})
+        assert ended.out == "deaf", ended
+        firsts = _descendants(zone.pid)  # type: ignore[attr-defined]
+        assert firsts
+    async with asyncio.timeout(20):
+        while any(map(_lives, firsts)):
+            await asyncio.sleep(0.01)
+
+
+def _lives(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def _descendants(pid: int) -> list[int]:
+    found = []
+    for task in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, task.read_text().split()):
+            found += [child, *_descendants(child)]
+    return found
