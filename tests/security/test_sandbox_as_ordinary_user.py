@@ -17,6 +17,7 @@ _RUNS = (
     pytest.param("test_sandbox_isolation.py", "not python", id="isolation"),
     pytest.param("test_sandbox_limits.py", "not python", id="limits"),
     pytest.param("test_sandbox_programs.py", "", id="programs"),
+    pytest.param("test_sandbox_terminal.py", "not python", id="terminal"),
     pytest.param("test_sandbox_isolation.py", "python", id="isolation-python", marks=pytest.mark.slow),
     pytest.param("test_sandbox_limits.py", "python", id="limits-python", marks=pytest.mark.slow),
 )

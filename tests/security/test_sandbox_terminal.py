@@ -1,0 +1,124 @@
+"""A task with a terminal: it is the controlling one of its session, and no way out (S4)."""
+
+import asyncio
+from dataclasses import dataclass
+
+import pytest
+
+from jobs.agent.login.terminal import Terminal
+from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone
+from tests.support.sandbox import PATH, Workshop, zone_of
+
+pytestmark = pytest.mark.invariant("S4")
+
+
+@dataclass
+class Said:
+    end: TaskEnd
+    text: str
+
+
+async def at_terminal(zone: Zone, terminal: Terminal, command: str, *, typed: bytes = b"", **options: object) -> Said:
+    """Runs it with the terminal as its stdin, stdout and stderr; `typed` once it has said `ready`."""
+    values: dict[str, object] = {"timeout_s": 60.0, **options}
+    descriptors = {"stdin_fd": terminal.slave, "stdout_fd": terminal.slave, "stderr_fd": terminal.slave}
+    task = TaskSpec(command, {"PATH": PATH}, terminal=True, **descriptors, **values)  # type: ignore[arg-type]
+
+    async def ended() -> TaskEnd:
+        end = await zone.run(task)
+        terminal.close_slave()
+        return end
+
+    async def listen() -> bytes:
+        said, left = b"", typed
+        while data := await terminal.read():
+            said += data
+            if b"ready" in said and left:
+                await terminal.write(left)
+                left = b""
+        return said
+
+    try:
+        end, said = await asyncio.gather(ended(), listen())
+    finally:
+        terminal.close()
+    return Said(end, said.decode(errors="replace"))
+
+
+async def run(workshop: Workshop, command: str, **options: object) -> Said:
+    async with zone_of(workshop.sandbox, name="terminal", terminal=True) as zone:
+        return await at_terminal(zone, Terminal(24, 80), command, **options)  # type: ignore[arg-type]
+
+
+async def test_s4_the_shell_leads_a_session_whose_terminal_it_is(workshop: Workshop) -> None:
+    source = "import os; print(os.getsid(0) == os.getpgrp() == os.tcgetpgrp(0) == os.getppid(), os.isatty(1))"
+    said = await run(workshop, f"stty size < /dev/tty; echo seen > /dev/tty; python3 -I -S -c '{source}'; exit 3")
+    assert said.text == "24 80\r\nseen\r\nTrue True\r\n"
+    assert said.end.exit_status == 3
+
+
+async def test_s4_keys_are_signals(workshop: Workshop) -> None:
+    said = await run(workshop, "trap 'echo caught; exit 5' INT; echo ready; sleep 1000", typed=b"\x03")
+    assert said.end.exit_status == 5, said
+    assert said.text.endswith("caught\r\n")
+
+
+async def test_s4_nothing_can_be_pushed_into_the_input(workshop: Workshop) -> None:
+    """Also not with bits above the 32 that the kernel looks at."""
+    source = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+for number in (0x5412, 0x541C, 0x5423, 0x5412 | 1 << 32):
+    result = libc.ioctl(0, ctypes.c_ulong(number), b"x")
+    print(result, ctypes.get_errno())
+"""
+    said = await run(workshop, f"python3 -I -S -c '{source}'")
+    assert said.text == "-1 1\r\n" * 4
+
+
+async def test_s4_the_input_stays_read_only_beside_a_terminal(workshop: Workshop) -> None:
+    said = await run(
+        workshop,
+        "cat /input/input.txt; echo x > /input/input.txt; test -t 0 && echo terminal",
+        blob=workshop.blob,
+        input_name="input.txt",
+    )
+    assert said.text.startswith("the first line\r\nand the second\r\n")
+    assert "Read-only file system" in said.text
+    assert said.text.endswith("terminal\r\n")
+    assert workshop.blob_is_unchanged()
+
+
+async def test_s4_no_other_terminal_can_be_reached(workshop: Workshop) -> None:
+    """No /dev/pts, no /dev/ptmx, no way up from the open descriptor; and no descriptor but the three."""
+    source = """
+import os
+def is_closed(number):
+    try:
+        os.fstat(number)
+    except OSError:
+        return True
+print([number for number in range(3, 1024) if not is_closed(number)])
+"""
+    said = await run(workshop, f"ls /dev/pts /dev/ptmx /proc/self/fd/0/..; python3 -I -S -c '{source}'")
+    assert said.text.count("No such file or directory") + said.text.count("Not a directory") == 3, said.text
+    assert said.text.endswith("[]\r\n")
+
+
+async def test_s4_a_task_without_a_terminal_has_none(workshop: Workshop) -> None:
+    ended = await workshop.run("test -t 0 || test -t 1 || echo none; : < /dev/tty")
+    assert ended.out == "none\n"
+    async with zone_of(workshop.sandbox, name="terminal", terminal=True) as zone:
+        terminal = Terminal(24, 80)
+        said = await at_terminal(zone, terminal, "setsid -w sh -c ': < /dev/tty'")
+        assert "No such device or address" in said.text
+
+
+async def test_s5_the_end_of_a_session_is_the_end_of_all_of_it(workshop: Workshop) -> None:
+    async with zone_of(workshop.sandbox, name="terminal", terminal=True) as zone:
+        command = "trap '' HUP INT TERM; setsid sleep 1000 & sleep 1000 & echo on; wait"
+        said = await at_terminal(zone, Terminal(24, 80), command, timeout_s=0.5)
+        assert said.end.overrun is Overrun.TIMEOUT
+        again = await at_terminal(zone, Terminal(24, 80), "ps -e 2>/dev/null | grep -c sleep; echo clean")
+        assert again.text.endswith("clean\r\n")
+        assert "0\r\n" in again.text
