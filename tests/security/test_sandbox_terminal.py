@@ -58,7 +58,9 @@ async def test_s4_the_shell_leads_a_session_whose_terminal_it_is(workshop: Works
 
 
 async def test_s4_keys_are_signals(workshop: Workshop) -> None:
-    said = await run(workshop, "trap 'echo caught; exit 5' INT; echo ready; sleep 1000", typed=b"\x03")
+    said = await run(
+        workshop, "trap 'echo caught; exit 5' INT; echo ready; while :; do sleep 0.05; done", typed=b"\x03"
+    )
     assert said.end.exit_status == 5, said
     assert said.text.endswith("caught\r\n")
 
