@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from manta.sdk import Job, Store, connect
+    from manta.sdk import Job, JobFailedError, Store, connect
 
-__all__ = ["Job", "Store", "__version__", "connect"]
+__all__ = ["Job", "JobFailedError", "Store", "__version__", "connect"]
 
 
 def __getattr__(name: str) -> object:
     """The client on first use: server processes import this package too and must not pay for it."""
-    if name in {"Job", "Store", "connect"}:
+    if name in {"Job", "JobFailedError", "Store", "connect"}:
         from manta import sdk
 
         return getattr(sdk, name)

@@ -25,6 +25,7 @@ from jobs.agent.resources import Capacity, Resources, machine_capacity
 from jobs.agent.runner import Runner
 from jobs.agent.stderr import StderrStore
 from jobs.model.wire import TaskResult
+from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox.api import Sandbox
 from manta.core.clock import Clock, SystemClock
 from manta.core.errors import SandboxUnavailable
@@ -53,6 +54,7 @@ class Agent:
         clock: Clock | None = None,
         doors_folder: Path | None = None,
         capacity: Capacity | None = None,
+        python: PythonRuntime | None = None,
     ) -> None:
         clock = clock or SystemClock()
         if doors_folder is not None:
@@ -67,7 +69,7 @@ class Agent:
         inputs = ReduceInputs(node_id, store, peers, caller)
         self._objects = ObjectCache(cache_folder / "objects", inputs)
         self._images = ImageCache(cache_folder / "images", sandbox, self._objects)
-        furnisher = Furnisher(node_id, caller, self._objects, self._images)
+        furnisher = Furnisher(node_id, caller, self._objects, self._images, python or python_runtime())
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
         resources = Resources(lanes, capacity or machine_capacity())
         self._lanes = Lanes(

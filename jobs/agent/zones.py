@@ -68,12 +68,18 @@ class Group:
             tenant=spec.tenant,
             memory_bytes=spec.memory_bytes,
             scratch_bytes=spec.scratch_bytes,
-            init=spec.init,
+            init=_joined(furniture.init, spec.init),
             env=self.environment,
             cpus=spec.cpus,
             assets=furniture.assets,
+            files=furniture.files,
             image=str(furniture.image.root) if furniture.image is not None else None,
         )
+
+
+def _joined(first: str | None, then: str | None) -> str | None:
+    """One command for both; the second sees how the first ended only by running."""
+    return f"{first} || exit 1\n{then}" if first and then else first or then
 
 
 def excess_idle(groups: Iterable[Group], now_s: float, keep: int, idle_s: float) -> list[Zone]:

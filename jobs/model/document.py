@@ -6,6 +6,7 @@ import msgspec
 
 from jobs.model.furniture import ObjectName, parse_assets, parse_image
 from jobs.model.inputs import InputSpec, parse_input
+from jobs.model.program import PROGRAM_COMMAND, PackedProgram, parse_program
 from jobs.model.properties import check_known
 from jobs.model.units import parse_duration, parse_size
 from jobs.model.wire import PhaseSpec, TaskKind
@@ -15,9 +16,8 @@ from manta.core.errors import BadRequest, InvalidArgument, MantaError
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
 _PHASE = (
     *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
-    *("split", "batch", "cpus"),
+    *("split", "batch", "cpus", "program"),
 )
-_PHASE_LATER = ("program",)
 _MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
@@ -25,6 +25,7 @@ class Phase(msgspec.Struct, frozen=True):
     """One phase. Sizes in bytes, times in seconds; `count` is the number of reducers (1 for a map phase).
 
     `split_bytes`: a larger input of a map phase becomes several tasks. `batch`: small inputs that one task takes.
+    `program` is a packed Python function, instead of `exec`.
     """
 
     kind: TaskKind
@@ -41,6 +42,11 @@ class Phase(msgspec.Struct, frozen=True):
     image: ObjectName | None = None
     cpus: float | None = None
     batch: int = 1
+    program: PackedProgram | None = None
+
+    @property
+    def program_name(self) -> str | None:
+        return None if self.program is None else self.program.name
 
     @property
     def task_timeout_s(self) -> float:
@@ -54,7 +60,7 @@ class Phase(msgspec.Struct, frozen=True):
             phase=number,
             tenant=tenant,
             kind=self.kind,
-            exec=self.exec,
+            exec=self.exec if self.program is None else PROGRAM_COMMAND,
             init=self.init,
             memory_bytes=self.memory_bytes,
             scratch_bytes=self.scratch_bytes,
@@ -64,6 +70,7 @@ class Phase(msgspec.Struct, frozen=True):
             assets=self.assets,
             image=self.image,
             cpus=self.cpus,
+            program=self.program,
         )
 
 
@@ -143,13 +150,14 @@ def _phase(value: object, number: int) -> Phase:
     where = f"phase {number}"
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{where.capitalize()} is a JSON object with `type` and `exec`.")
-    check_known(value, _PHASE, _PHASE_LATER, where)
+    check_known(value, _PHASE, (), where)
     kind = _kind(value.get("type"), where)
     if kind is TaskKind.MAP and value.get("count") is not None:
         raise InvalidArgument(f"`count` of {where} is for reduce phases: a map phase has one task per input.")
+    program = parse_program(value.get("program"), where)
     return Phase(
         kind=kind,
-        exec=_exec(value, where),
+        exec=_exec(value, where) if program is None else _no_exec(value, where),
         init=_text(value, "init", limits.EXEC_MAX_BYTES) or None,
         memory_bytes=_memory(value),
         scratch_bytes=_scratch(value),
@@ -162,6 +170,7 @@ def _phase(value: object, number: int) -> Phase:
         image=parse_image(value.get("image"), where),
         batch=_batch(value, kind, where),
         cpus=_cpus(value),
+        program=program,
     )
 
 
@@ -174,8 +183,14 @@ def _kind(value: object, where: str) -> TaskKind:
 def _exec(value: Mapping[str, object], where: str) -> str:
     command = _text(value, "exec", limits.EXEC_MAX_BYTES)
     if not command or not command.strip():
-        raise InvalidArgument(f"`exec` of {where} is missing: the command that each task runs.")
+        raise InvalidArgument(f"`exec` of {where} is missing: the command that each task runs (or a `program`).")
     return command
+
+
+def _no_exec(value: Mapping[str, object], where: str) -> str:
+    if value.get("exec") is not None:
+        raise InvalidArgument(f"{where.capitalize()} has both `exec` and `program`: leave one of them out.")
+    return ""
 
 
 def _memory(value: Mapping[str, object]) -> int:

@@ -19,6 +19,7 @@ from typing import TypeVar
 import msgpack
 import msgspec
 
+from jobs.model.program import PackedProgram
 from manta.core.errors import BadRequest
 from manta.core.peers import PeerSource
 
@@ -33,7 +34,7 @@ class TaskKind(StrEnum):
 class PhaseSpec(msgspec.Struct, frozen=True):
     """What every task of a phase shares. `tenant` is the owner's account id: zones are never shared across tenants.
 
-    `assets` are (bucket, key), as is `image`.
+    `assets` are (bucket, key), as is `image`. With a `program`, `exec` is what runs it.
     """
 
     job_id: str
@@ -50,6 +51,7 @@ class PhaseSpec(msgspec.Struct, frozen=True):
     assets: tuple[tuple[str, str], ...] = ()
     image: tuple[str, str] | None = None
     cpus: float | None = None
+    program: PackedProgram | None = None
 
 
 class InputRef(msgspec.Struct, frozen=True):

@@ -21,7 +21,8 @@ class ZoneSpec:
     `assets` does so for files that lie in the driver's shared folder on the host, as does `image`,
     the folder that is the zone's root instead of the host's /usr. `workplaces` are folders there that the zone's tasks
     may write: they become the zone's user's.
-    `terminal`: its tasks may have one, which they find at /dev/tty too.
+    `files` are executable, read-only files by their paths in the zone. `terminal`: its tasks may have one, which they
+    find at /dev/tty too.
     """
 
     name: str
@@ -36,6 +37,7 @@ class ZoneSpec:
     workplaces: Mapping[str, str] = field(default_factory=dict)
     cpus: float | None = None
     binds: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     terminal: bool = False
 
 

@@ -118,6 +118,7 @@ class Interior:
     joins: Joins
     zone_folder_bytes: int = 0
     binds: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, bytes] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None
     workplaces: Mapping[str, str] = field(default_factory=dict)

@@ -34,6 +34,9 @@ def arguments(blueprint: Blueprint, bubblewrap: str, interior: Interior, channel
         words += ["--perms", "0555", "--file", str(passed(program_file)), path]
     for path, target in blueprint.links.items():
         words += ["--symlink", target, path]
+    for path, content in interior.files.items():
+        with contextlib.closing(SealedFile(path.rpartition("/")[2], content)) as file:
+            words += ["--perms", "0555", "--file", str(passed(file)), path]
     if interior.terminal:
         words += ["--dev-bind", "/dev/tty", "/dev/tty"]
     for inside, outside in interior.binds.items():

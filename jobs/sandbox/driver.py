@@ -126,6 +126,7 @@ class NamespaceSandbox:
                 joins=_joins(lease),
                 zone_folder_bytes=scratch_bytes_of(spec, holds) if spec.init else 0,
                 binds=spec.binds,
+                files=spec.files,
                 assets=spec.assets,
                 image=spec.image,
                 workplaces=spec.workplaces,

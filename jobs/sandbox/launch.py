@@ -158,7 +158,7 @@ def _oci_plan(
         passed_file(blueprint.zone_filter),
     )
     content = oci.Content(
-        programs={path: file.content for path, file in blueprint.programs.items()},
+        programs={**{path: file.content for path, file in blueprint.programs.items()}, **interior.files},
         links=blueprint.links,
         binds={inside: str(outside) for inside, outside in {**blueprint.binds, **interior.binds}.items()},
         assets={inside: interior.seen(outside) for inside, outside in interior.assets.items()},

@@ -214,6 +214,8 @@ class PhaseView:
     exec: str
     tasks: dict[str, int]
     complete: bool
+    program: str | None = None
+    """The name of a Python function."""
 
 
 @dataclass(frozen=True, slots=True)

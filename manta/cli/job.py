@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -17,7 +17,7 @@ from manta.cli.job_rows import counted, facts
 from manta.cli.job_tasks import prefixed, task_line
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.sdk import Job, Store, connect
-from manta.sdk.jobs import JobStatus, WaitTimedOutError
+from manta.sdk.jobs import JobStatus, WaitTimedOutError, work_of
 
 app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that hold the objects.")
 JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
@@ -89,6 +89,10 @@ def create(context: typer.Context) -> None:
         output.line(_submit(store, arguments, end=bool(arguments.inputs)).id)
 
 
+def _work(phase: Mapping[str, Any]) -> str:
+    return work_of(phase.get("exec", ""), phase.get("program", ""))
+
+
 @app.command(context_settings=_RAW)
 def explain(context: typer.Context) -> None:
     """Show what `manta job run` with these arguments would do: inputs, bytes, nodes, tasks. Nothing is run."""
@@ -105,7 +109,7 @@ def explain(context: typer.Context) -> None:
     for one in plan["missing"]:
         output.line(f"  phase {one['phase']} cannot have {one['object']}: {one['message']}")
     for number, phase in enumerate(plan["phases"]):
-        output.line(f"  {number} {phase['type']:<7} {counted(phase['tasks'], 'task')}  {phase['exec'][:60]}")
+        output.line(f"  {number} {phase['type']:<7} {counted(phase['tasks'], 'task')}  {_work(phase)[:60]}")
     for node in plan["nodes"]:
         output.line(
             f"  {node['node']}  holds {node['inputs']:,} ({output.size_text(node['bytes'])}), "
@@ -169,7 +173,7 @@ def get(job: JobId, json: Json = False) -> None:
         counts = phase.tasks
         output.line(
             f"  {number} {phase.type:<7} {counts.committed} of {counts.total} done, {counts.running} running, "
-            f"{counts.failed} failed  {phase.exec[:60]}"
+            f"{counts.failed} failed  {phase.work[:60]}"
         )
     output.line(f"  {facts(status)}")
 

@@ -82,7 +82,7 @@ def _phase(number: int, phase: PhaseStatus) -> str:
     told += f', <span class="failed">{counts.failed:,} failed</span>' if counts.failed else ""
     told += f", {counts.cancelled:,} cancelled" if counts.cancelled else ""
     return (
-        f"<p><b>{number} {escape(phase.type)}</b> <span>{told}</span></p><pre>{escape(phase.exec)}</pre>"
+        f"<p><b>{number} {escape(phase.type)}</b> <span>{told}</span></p><pre>{escape(phase.work)}</pre>"
         f'<div class="bar"><div class="good" style="width:{100 * counts.committed / whole:.2f}%"></div>'
         f'<div class="bad" style="width:{100 * bad / whole:.2f}%"></div></div>'
     )

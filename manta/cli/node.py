@@ -18,6 +18,7 @@ from jobs.agent.resources import Capacity, machine_capacity
 from jobs.agent.routes import AgentRoutes
 from jobs.agent.transport import HttpGateway
 from jobs.programs.install import links, programs
+from jobs.programs.python_runtime import python_runtime
 from jobs.sandbox.builders import builder_choice
 from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
@@ -60,6 +61,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
     data = Path(config.data_dir)
     cache = data.resolve() / "cache"
     key = bytes.fromhex(config.key)
+    python = python_runtime()
     return Agent(
         config.node_id,
         config.lanes,
@@ -72,6 +74,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
             shared_dir=cache,
             programs=programs(data / "sandbox"),
             links=links(),
+            binds=python.binds,
             builder=builder_choice(config.sandbox, config.runtime),
         ),
         data / "stderr",
@@ -79,6 +82,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         clock,
         door_folder(data),
         _capacity(config),
+        python,
     )
 
 

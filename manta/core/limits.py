@@ -124,6 +124,9 @@ PHASES_MAX: Final = 64
 JOB_DOCUMENT_MAX_BYTES: Final = 256 * KIB
 REDUCERS_MAX: Final = 1024
 EXEC_MAX_BYTES: Final = 64 * KIB
+PROGRAM_MAX_BYTES: Final = 128 * KIB
+"""A packed function, compressed, with what it closes over; larger data belong into an object."""
+PROGRAM_NAME_MAX_CHARS: Final = 128
 JOB_PAGE_LINES: Final = 1000
 JOB_PAGE_LINES_MAX: Final = 10_000
 RESOLVE_PAGE: Final = 1000

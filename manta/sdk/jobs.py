@@ -37,9 +37,16 @@ class TaskCounts(msgspec.Struct, frozen=True):
 class PhaseStatus(msgspec.Struct, frozen=True):
     type: str
     exec: str = ""
+    program: str = ""
+    """The name of a Python function, where the phase runs no command."""
     tasks: TaskCounts = TaskCounts()
     complete: bool = False
     """No more tasks will be added: the total is known."""
+
+    @property
+    def work(self) -> str:
+        """What it runs, for people."""
+        return work_of(self.exec, self.program)
 
 
 class JobStatus(msgspec.Struct, frozen=True):
@@ -184,6 +191,10 @@ class Job:
             if len(lines) < limit:
                 return
             after = lines[-1]["seq"]
+
+
+def work_of(command: str, program: str) -> str:
+    return f"{program} (Python)" if program else command
 
 
 def phase(kind: str, command: str, **properties: object) -> dict[str, object]:

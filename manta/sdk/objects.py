@@ -1,13 +1,15 @@
 """Objects from the client's side: a lazy selection of them, and what can be done with it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from jobs.model.globs import compile_glob, literal_prefix
-from manta.core.errors import MantaError
 from manta.core.names import split_uri
+from manta.sdk.failures import JobFailedError
+from manta.sdk.packing import Step
+from manta.sdk.values import Values
 
 if TYPE_CHECKING:
     from manta.sdk.jobs import Job
@@ -52,13 +54,6 @@ class Selection:
         return self.pattern is None or compile_glob(self.pattern).matches(key)
 
 
-class JobFailedError(MantaError):
-    """The job ended with errors; the first of them is in the message."""
-
-    code = "JobFailed"
-    status = 500
-
-
 class Objects:
     """A lazy selection of objects. Nothing is asked of the store before it is iterated or a job is made of it."""
 
@@ -69,6 +64,24 @@ class Objects:
     def __iter__(self) -> Iterator[ObjectInfo]:
         for uri in self._uris:
             yield from self._store.list_objects(uri)
+
+    def map(self, function: Callable[[Any], Any], **options: object) -> Values:
+        """`function` of each object, run where it lies; `options` are properties of the phase (memory="1G", batch=20).
+
+        It is given the object as a local file: `text() bytes() lines() open() path bucket key name size`.
+        """
+        return self._values(Step("map", function), options)
+
+    def filter(self, function: Callable[[Any], Any], **options: object) -> Values:
+        """The objects for which `function` is true, for a function that is mapped over them."""
+        return self._values(Step("filter", function), options)
+
+    def flat_map(self, function: Callable[[Any], Any], **options: object) -> Values:
+        """Each of the values that `function` makes of an object; it may be a generator."""
+        return self._values(Step("flat_map", function), options)
+
+    def _values(self, step: Step, options: Mapping[str, object]) -> Values:
+        return Values(self._store, self._uris, (step,), options)
 
     def sh(self, command: str, *, reduce: str | None = None, count: int = 1, name: str | None = None) -> "ShellJob":
         """Run `command` on each object where it lies; `reduce` on all that came out of it."""

@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NoReturn
 
 import botocore.exceptions
 import botocore.session
@@ -24,6 +25,9 @@ class Session:
     secret_key: str = field(repr=False)
     region: str = DEFAULT_REGION
     ca_bundle: str | None = None
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("a Session is not packed: it holds your keys")
 
     @property
     def credentials(self) -> Credentials:

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import boto3
 import botocore.exceptions
@@ -16,6 +16,7 @@ from manta.sdk.jobs import Job, JobStatus
 from manta.sdk.objects import ObjectInfo, Objects, Selection
 from manta.sdk.session import Session, find_session
 from manta.sdk.transport import Transport, translated
+from manta.sdk.values import ended, values_of
 from manta.sdk.websocket import WebSocket
 
 Progress = Callable[[int], None]
@@ -46,6 +47,10 @@ class Store:
                 retries={"max_attempts": 6, "mode": "standard"},
             ),
         )
+
+    def __reduce__(self) -> NoReturn:
+        """A function that is sent to tasks must not carry the keys along (S7)."""
+        raise TypeError("a Store is not packed: it holds your keys, and tasks have no network")
 
     def __enter__(self) -> "Store":
         return self
@@ -144,6 +149,15 @@ class Store:
             with contextlib.closing(body):
                 yield from body.iter_chunks(chunk_bytes)
 
+    @contextlib.contextmanager
+    def reader(self, uri: str) -> Iterator[Callable[[int], bytes]]:
+        """A function that reads the next bytes of the object, at most so many; none at its end."""
+        bucket, key = split_uri(uri)
+        with translated(uri):
+            body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
+            with contextlib.closing(body):
+                yield body.read
+
     def upload(self, source: BinaryIO, uri: str, *, progress: Progress | None = None, **parameters: Any) -> None:
         """A file or stream of any length; large ones go up in parallel parts."""
         bucket, key = split_uri(uri)
@@ -214,6 +228,10 @@ class Store:
         document = {"phases": list(phases), "inputs": list(inputs), **given}
         answer: dict[str, Any] = self._transport.json("POST", "/jobs/explain", body=document)
         return answer
+
+    def values(self, job: Job | str, *, unpickle: bool = True) -> Iterator[Any]:
+        """The values that a job of Python functions made, once it has ended; JobFailedError if it failed."""
+        return values_of(self, ended(self.job(job) if isinstance(job, str) else job), unpickle=unpickle)
 
     def job(self, job_id: str) -> Job:
         """An existing job; it is not asked for before you use it."""

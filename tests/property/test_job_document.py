@@ -114,12 +114,6 @@ def test_what_is_wrong_with_a_phase_is_named(phase: dict[str, object], told: str
         read_document({"phases": [{"type": "map", "exec": "wc", **phase}]})
 
 
-@pytest.mark.parametrize("name", ["program"])
-def test_what_comes_later_is_not_ignored(name: str) -> None:
-    with pytest.raises(NotImplementedHere, match=name):
-        read_document({"phases": [{"type": "map", "exec": "wc", name: "1"}]})
-
-
 def test_split_is_for_map_phases_and_bounded() -> None:
     def split(value: object, kind: str = "map") -> int | None:
         return read_document({"phases": [{"type": kind, "exec": "wc", "split": value}]}).plan.phases[0].split_bytes

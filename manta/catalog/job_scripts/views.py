@@ -51,6 +51,7 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
                 plan.phases[counts.number].exec,
                 {state.name.lower(): int(getattr(counts, state.name.lower())) for state in TaskState},
                 counts.complete or counts.kind is TaskKind.REDUCE,
+                plan.phases[counts.number].program_name,
             )
             for counts in phases
         ),

@@ -55,6 +55,11 @@ def ndjson(values: Iterable[object]) -> Response:
     return Response(200, None, b"".join(encode(value) + b"\n" for value in values), NDJSON)
 
 
+def shown_work(command: str, program: str | None) -> dict[str, object]:
+    """What a phase runs: its command, or the name of its function."""
+    return {"exec": command} if program is None else {"program": program}
+
+
 def shown_job(context: Context, view: JobView) -> dict[str, object]:
     """The job as JSON values. `complete` of a phase: no more tasks will be added to it."""
     view = context.extra(Scheduler).as_started(view)
@@ -67,7 +72,12 @@ def shown_job(context: Context, view: JobView) -> dict[str, object]:
         "input_ended": view.input_ended,
         "cancel_reason": view.cancel_reason,
         "phases": [
-            {"type": phase.kind.value, "exec": phase.exec, "tasks": phase.tasks, "complete": phase.complete}
+            {
+                "type": phase.kind.value,
+                **shown_work(phase.exec, phase.program),
+                "tasks": phase.tasks,
+                "complete": phase.complete,
+            }
             for phase in view.phases
         ],
         "inputs": view.inputs,

@@ -12,7 +12,7 @@ from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
-from manta.gateway.ops.job_common import check_output
+from manta.gateway.ops.job_common import check_output, shown_work
 
 
 @dataclass(slots=True)
@@ -58,7 +58,7 @@ def phase_tasks(plan: JobPlan, tasks: int) -> list[dict[str, object]]:
     found: list[dict[str, object]] = []
     for phase in plan.phases:
         tasks = phase.count if phase.kind is TaskKind.REDUCE else tasks
-        found.append({"type": phase.kind.value, "exec": phase.exec, "tasks": tasks})
+        found.append({"type": phase.kind.value, **shown_work(phase.exec, phase.program_name), "tasks": tasks})
     return found
 
 

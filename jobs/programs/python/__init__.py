@@ -1,0 +1,1 @@
+"""What runs a packed function in its task: shipped into the zone by `jobs.programs.python_runtime`."""
