@@ -38,6 +38,7 @@ test-slow: setup
 bench: setup
 	$(BIN)/python -m benchmarks.store
 	$(BIN)/python -m benchmarks.jobs
+	$(BIN)/python -m benchmarks.sandbox
 	$(BIN)/python -m benchmarks.tenants
 
 lock: setup
