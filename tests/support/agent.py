@@ -159,6 +159,8 @@ class FakeGateway:
     copies: Callable[[str], tuple[PeerSource, ...]] = lambda _blob: ()
     phases: dict[tuple[str, int], PhaseSpec] = field(default_factory=dict)
     ready: deque[TaskLease] = field(default_factory=deque)
+    given: dict[AttemptRef, TaskLease] = field(default_factory=dict)
+    """What nodes were given, until they hand it back."""
     results: list[TaskResult] = field(default_factory=list)
     inputs: dict[int, list[InputRef]] = field(default_factory=dict)
     lost: set[AttemptRef] = field(default_factory=set)
@@ -282,11 +284,13 @@ class FakeGateway:
         request = wire.unpack(body, wire.LeaseRequest)
         async with self._change:
             self.leases.append(request)
+            self.ready.extend(lease for ref in request.returned if (lease := self.given.pop(ref, None)) is not None)
             self._change.notify_all()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.wait_s):
                     await self._change.wait_for(lambda: self._has_news(request))
             tasks = [self.ready.popleft() for _ in range(min(self._lanes_for(request), len(self.ready)))]
+            self.given |= {AttemptRef(task.job_id, task.task_id, task.attempt): task for task in tasks}
             known = set(request.known_phases)
             phases = {(task.job_id, task.phase) for task in tasks} - known
             lost = tuple(ref for ref in request.held if ref in self.lost)
