@@ -20,6 +20,7 @@ from botocore.credentials import Credentials
 from manta.core.errors import MantaError
 from manta.sdk import Store
 from tests.integration.test_serve import await_condition
+from tests.support.certificates import self_signed
 from tests.support.resident import resident_bytes
 from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
@@ -71,8 +72,9 @@ async def test_without_an_upgrade_the_call_says_what_it_is(running: RunningStore
     assert error["request_id"]
     status, error, _ = await refusal(url, UPGRADE | {"Sec-WebSocket-Version": "8"})
     assert (status, error["code"]) == (426, "UpgradeRequired")
-    status, error, _ = await refusal(url, UPGRADE | {"Sec-WebSocket-Key": "short"})
-    assert (status, error["code"]) == (400, "InvalidRequest")
+    for bad in ({"Sec-WebSocket-Key": "short"}, {"Content-Length": "5"}):
+        status, error, _ = await refusal(url, UPGRADE | bad)
+        assert (status, error["code"]) == (400, "InvalidRequest")
 
 
 @pytest.mark.invariant("S1")
@@ -205,3 +207,18 @@ def test_the_store_stops_while_a_session_is_open(tmp_path: Path) -> None:
             assert other.stop() == 0
             assert user.status() == 1
             assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def test_over_tls(tmp_path: Path) -> None:
+    certificate = self_signed(tmp_path)
+    tls = ("--tls-cert", str(certificate.chain), "--tls-key", str(certificate.key))
+    with running_store(tmp_path / "other", *tls) as other:
+        other.environment["AWS_CA_BUNDLE"] = str(certificate.chain)
+        assert other.manta("mb", "s3://books").returncode == 0
+        assert other.manta("put", "-", OBJECT, stdin=b"call me ishmael\n").returncode == 0
+        answer = other.manta("login", "-c", 'seq 50000; cat "$MANTA_INPUT_FILE"', OBJECT)
+        assert answer.stdout == b"".join(b"%d\n" % number for number in range(1, 50001)) + b"call me ishmael\n", answer
+        with at_prompt(other, OBJECT) as user:
+            assert "42" in user.run("echo $((6 * 7))")
+            user.type("exit 3\r")
+            assert user.status() == 3

@@ -18,6 +18,8 @@ def websocket_key(headers: Mapping[str, str]) -> str:
         raise UpgradeRequired
     if headers.get("sec-websocket-version") != websocket.VERSION:
         raise UpgradeRequired("This call is a WebSocket of version 13 (RFC 6455).")
+    if headers.get("content-length", "0") != "0" or "transfer-encoding" in headers:
+        raise BadRequest("A WebSocket begins with a request without a body.")
     key = headers.get("sec-websocket-key", "")
     if not websocket.is_key(key):
         raise BadRequest("Sec-WebSocket-Key is 16 bytes in base64.")
