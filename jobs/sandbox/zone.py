@@ -15,7 +15,7 @@ from jobs.sandbox.launch import Launched
 from jobs.sandbox.plain_command import is_plain
 from jobs.sandbox.protocol import Flag, Kind, Limits, Reply
 from manta.core.errors import SandboxUnavailable
-from manta.core.limits import STDERR_IN_ERROR_BYTES
+from manta.core.limits import KILL_GRACE_S, STDERR_IN_ERROR_BYTES
 
 _HELLO_TIMEOUT_S = 30.0
 _COMPLAINTS_MAX_BYTES = 4096
@@ -73,6 +73,7 @@ class ForkServerZone:
             self._break("its fork server did not answer")
             raise SandboxUnavailable(self._sentence()) from None
         self._busy = False
+        self._timer: asyncio.TimerHandle | None = None
         if hello.kind is not Kind.HELLO or hello.status != protocol.VERSION:
             self._break("its fork server speaks another version")
             raise SandboxUnavailable(self._sentence())
@@ -154,11 +155,11 @@ class ForkServerZone:
         finally:
             if mount >= 0:
                 os.close(mount)
-        timer = self._loop.call_later(task.timeout_s, self._end_task, Overrun.TIMEOUT)
+        self._timer = self._loop.call_later(task.timeout_s, self._end_task, Overrun.TIMEOUT)
         try:
             reply = await self._reply
         finally:
-            timer.cancel()
+            self._timer.cancel()
         if reply.kind is not Kind.ENDED:
             self._break(f"{reply.reason()} failed")
             raise SandboxUnavailable(self._sentence())
@@ -183,6 +184,9 @@ class ForkServerZone:
         self._overrun = reason
         if not self._reply.done():
             self._send(protocol.KILL, [])
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(KILL_GRACE_S, self._break, "it did not end its task")
 
     def _on_message(self) -> None:
         try:

@@ -250,6 +250,8 @@ IMAGE_CONFIG_MAX_BYTES: Final = 256 * KIB
 IMAGE_ENV_MAX_BYTES: Final = 32 * KIB
 TASK_PIDS_MAX: Final = 256
 TASK_OPEN_FILES_MAX: Final = 1024
+KILL_GRACE_S: Final = 4.0
+"""A task that its zone has not ended so long after it was told to is ended with the zone (J6)."""
 ZONE_OVERHEAD_BYTES: Final = 64 * MIB
 """What a zone's fork server may use beside its tasks' memory."""
 STDERR_KEEP_BYTES: Final = 64 * KIB

@@ -1,10 +1,14 @@
 """A task that exceeds a limit is ended, the reason is named, and the zone serves on (S5)."""
 
 import asyncio
+import os
+import signal
+from pathlib import Path
 
 import pytest
 
 from jobs.sandbox.api import Overrun, TaskEnd
+from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
 from tests.support.sandbox import Ended, Workshop, run_in, zone_of
 
@@ -44,6 +48,30 @@ async def test_s5_kill_ends_every_process(workshop: Workshop) -> None:
     assert (await running).end.overrun is Overrun.KILLED
     await workshop.zone.kill()  # nothing runs: nothing happens
     await _serves_on(workshop)
+
+
+@pytest.mark.invariant("J6")
+async def test_s5_a_zone_that_does_not_end_its_task_is_ended_with_it(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its fork server hangs: no order reaches it."""
+    monkeypatch.setattr("jobs.sandbox.zone.KILL_GRACE_S", 0.1)
+    running = asyncio.create_task(workshop.run("sleep 60"))
+    async with asyncio.timeout(20):
+        while not workshop.zone._reply or workshop.zone._reply.done():
+            await asyncio.sleep(0.01)
+        processes = children(workshop.zone._launched.process.pid)
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        await workshop.zone.kill()
+        with pytest.raises(SandboxUnavailable, match="did not end its task"):
+            await running
+        while any(Path(f"/proc/{pid}/stat").exists() for pid in processes):
+            await asyncio.sleep(0.01)
+
+
+def children(pid: int) -> list[int]:
+    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
 
 
 async def test_s5_a_kill_before_the_start_is_not_lost(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
