@@ -21,9 +21,10 @@ from jobs.agent.object_cache import ObjectCache
 from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.reports import Reports
-from jobs.agent.resources import Capacity, Resources, machine_capacity
+from jobs.agent.resources import Resources, machine_capacity
 from jobs.agent.runner import Runner
 from jobs.agent.stderr import StderrStore
+from jobs.model.resources import Capacity
 from jobs.model.wire import TaskResult
 from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox.api import Sandbox

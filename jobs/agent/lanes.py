@@ -12,6 +12,7 @@ from jobs.agent.resources import Resources
 from jobs.agent.runner import Ended, ZoneBroken
 from jobs.agent.zone_builder import ZoneBuilder, own_fault
 from jobs.agent.zones import Group, IdleZone
+from jobs.model.resources import Capacity
 from jobs.model.wire import AttemptRef, Failure, TaskResult, Usage
 from jobs.sandbox.api import Sandbox, Zone
 from manta.core.clock import Clock
@@ -75,6 +76,10 @@ class Lanes:
         self._closing = False
         self.unavailable: str | None = None
         """Why no sandbox can be built on this node at all; every task is refused with it then."""
+
+    @property
+    def capacity(self) -> Capacity:
+        return self._resources.capacity
 
     # -- what the link asks ------------------------------------------------------------------------------------------
 
@@ -200,7 +205,7 @@ class Lanes:
         self._waiting += 1
         if self.unavailable is not None:
             self._refuse_waiting(group, infrastructure_failure(self.unavailable))
-        elif (shortage := self._resources.shortage(attempt.spec)) is not None:
+        elif (shortage := self._resources.capacity.shortage(attempt.spec)) is not None:
             self._refuse_waiting(group, unfit_failure(shortage))
         elif group.refusal is not None and self._clock.monotonic_s() < group.retry_at_s and not group.zones:
             self._refuse_waiting(group, group.refusal)

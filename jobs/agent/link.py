@@ -109,7 +109,9 @@ class Link:
         while True:
             await self._busy.wait()
             asked_s = self._clock.monotonic_s()
-            request = LeaseRequest(self._node_id, self._epoch, free_lanes=1, wait_s=2 * HEARTBEAT_S, reserve=True)
+            request = LeaseRequest(self._node_id, self._epoch, free_lanes=1, wait_s=2 * HEARTBEAT_S, reserve=True,
+                capacity=self._lanes.capacity,
+            )  # fmt: skip
             try:
                 reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
             except MantaError:
@@ -166,6 +168,7 @@ class Link:
             blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
             queued=self._lanes.queued(),
+            capacity=self._lanes.capacity,
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:

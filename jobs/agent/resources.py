@@ -2,12 +2,11 @@
 
 import os
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
 
-from jobs.model.wire import PhaseSpec
-from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
+from jobs.model.resources import Capacity
+from manta.core.limits import TASK_MEMORY_DEFAULT_BYTES
 
 _MEMORY_SHARE: Final = 7 / 8
 _GROUP_LIMITS: Final = (
@@ -15,14 +14,6 @@ _GROUP_LIMITS: Final = (
     Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
 )
 """Of a container, as seen from inside."""
-
-
-@dataclass(frozen=True, slots=True)
-class Capacity:
-    """What a node has for tasks. Scratch is memory in the end, and has the same bound of its own."""
-
-    memory_bytes: int
-    cpus: float
 
 
 def machine_capacity(nodes: int = 1) -> Capacity:
@@ -81,18 +72,3 @@ class Resources:
         self._memory_bytes -= spec.memory_bytes
         self._scratch_bytes -= spec.scratch_bytes
         self._cpus = self._cpus - (spec.cpus or 0.0) if self._tasks else 0.0
-
-    def shortage(self, spec: PhaseSpec) -> str | None:
-        """Why no task of that phase can ever run here, in one sentence."""
-        memory, cpus = self.capacity.memory_bytes, self.capacity.cpus
-        if spec.memory_bytes > memory:
-            return _too_little("memory", f"{spec.memory_bytes // MIB} MiB", f"{memory // MIB} MiB")
-        if spec.scratch_bytes > memory:
-            return _too_little("scratch (`disk`)", f"{spec.scratch_bytes // MIB} MiB", f"{memory // MIB} MiB")
-        if (spec.cpus or 0.0) > cpus:
-            return _too_little("cpus", f"{spec.cpus:g}", f"{cpus:g}")
-        return None
-
-
-def _too_little(what: str, wanted: str, there: str) -> str:
-    return f"A task of the phase asks for {wanted} of {what}, and the node has {there}: ask for less."

@@ -20,6 +20,7 @@ import msgpack
 import msgspec
 
 from jobs.model.program import PackedProgram
+from jobs.model.resources import Capacity
 from manta.core.errors import BadRequest
 from manta.core.peers import PeerSource
 
@@ -126,6 +127,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     started: tuple[AttemptRef, ...] = ()
     returned: tuple[AttemptRef, ...] = ()
     blocked_jobs: tuple[str, ...] = ()
+    capacity: Capacity | None = None
     idle_lanes: int = 0
     queued: tuple[tuple[str, int, int], ...] = ()
     version: int = VERSION

@@ -26,6 +26,7 @@ from jobs.model.wire import (
     TaskLease,
 )
 from jobs.scheduler.attempts import Attempts
+from jobs.scheduler.capacities import Capacities
 from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
 from jobs.scheduler.liveness import Liveness
@@ -79,6 +80,7 @@ class Scheduler:
         self._deliveries = Deliveries()
         self._queues = Queues()
         self._liveness = Liveness()
+        self._capacities = Capacities()
         self._attempts = Attempts()
         self._stragglers = Stragglers(self._attempts)
         self._overdue = Overdue(jobs, clock, self._attempts, self.stir)
@@ -180,6 +182,7 @@ class Scheduler:
             self._queues.note(node_id, request.queued)
             await self._renew(node_id, request.epoch, begins=True)
             await self._take_back(request)
+        self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes
         event = waiting.enter(node_id)
         try:
@@ -202,7 +205,7 @@ class Scheduler:
         lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
         ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
         if lanes > 0 and not self._draining and await ready(request.node_id):
-            now_ms = int(self._clock.wall_s() * 1000)
+            now_ms, now_s = int(self._clock.wall_s() * 1000), self._clock.monotonic_s()
             slots = [self._make_id(now_ms) for _ in range(lanes)]
             if self._can_copy(slots[0], request.node_id):
                 granted = await self.jobs.lease(
@@ -211,6 +214,7 @@ class Scheduler:
                     slots,
                     idle_jobs_only=request.reserve,
                     without=request.blocked_jobs,
+                    leaves=self._capacities.left_by(request.node_id, self._liveness.alive(now_s)),
                 )
         if not granted and request.idle_lanes > 0 and not self._draining:
             granted = await self._second_attempts(request)
@@ -362,6 +366,7 @@ class Scheduler:
         self._nodes.wake_all()
         self._reserves.wake_all()
         now_s = self._clock.monotonic_s()
+        self._capacities.forget_all_but(self._liveness.alive(now_s))
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)

@@ -1,6 +1,6 @@
 """What the catalog records of jobs: rows as they come from any engine, and the values callers get. Times are ms."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -8,9 +8,12 @@ import msgspec
 
 from jobs.model.document import JobPlan
 from jobs.model.ranges import Range
+from jobs.model.resources import Needs
 from jobs.model.states import Progress, TaskState
 from jobs.model.wire import TaskKind
 
+Leaves = Callable[[Needs, Sequence[str]], bool]
+"""Whether a task of such needs, which these nodes (any node, if none is named) may run, is left to another node."""
 ANY_NODE = ""
 """In the ready queue: a task that any node may take."""
 
@@ -241,6 +244,11 @@ class JobView:
     task_seconds: float
     byte_seconds: int
     """Memory that its tasks had reserved, times how long they ran."""
+
+
+def leave_nothing(_needs: Needs, _holders: Sequence[str]) -> bool:
+    """The Leaves of who takes whatever there is."""
+    return False
 
 
 @dataclass(frozen=True, slots=True)

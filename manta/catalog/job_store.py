@@ -15,6 +15,7 @@ from manta.catalog.job_records import (
     FoundInputs,
     Granted,
     JobView,
+    Leaves,
     Line,
     NewJob,
     ShuffleRow,
@@ -22,6 +23,7 @@ from manta.catalog.job_records import (
     TaskPage,
     TaskRow,
     UsageDay,
+    leave_nothing,
 )
 
 
@@ -102,11 +104,12 @@ class JobStore(Protocol):
         *,
         idle_jobs_only: bool = False,
         without: Collection[str] = (),
+        leaves: Leaves = leave_nothing,
     ) -> list[Granted]:
         """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among accounts, then jobs.
 
         `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8). Nothing of the jobs
-        in `without`.
+        in `without`, and no task that is to be left to another node.
         """
         ...
 

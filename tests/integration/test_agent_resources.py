@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from jobs.agent.resources import Capacity
+from jobs.model.resources import Capacity
 from jobs.model.wire import PhaseSpec
 from manta.core.limits import MIB, STARVED_S
 from tests.support.agent_rig import Rig, rig_on

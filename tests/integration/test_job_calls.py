@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.model.resources import Capacity
 from jobs.model.wire import (
     AttemptRef,
     InputsReply,
@@ -25,7 +26,7 @@ from manta.catalog.records import AccessKey, Account
 from manta.core import limits
 from tests.support.gateway import RunningGateway
 from tests.support.job_calls import KEY, Client, NodeSide, attempt, job_gateway
-from tests.support.jobs import MAP, REDUCE, failure, success
+from tests.support.jobs import MAP, REDUCE, failure, stored, success
 
 
 @pytest.fixture
@@ -350,3 +351,25 @@ async def test_an_account_sees_what_it_used_and_root_what_anybody_did(gateway: R
 
 def root_day(gateway: RunningGateway) -> str:
     return datetime.fromtimestamp(gateway.context.now_ms() / 1000, UTC).date().isoformat()
+
+
+async def test_a_task_too_large_for_a_node_is_left_to_one_that_has_enough(gateway: RunningGateway) -> None:
+    """Where nobody has, whoever asks gets it, and will say so."""
+    client = Client(gateway)
+    await client.ask("POST", "/nodes", {"id": "n2", "url": "unix:/nowhere", "key": KEY.hex()})
+    for key, nodes in (("both.txt", ("n1", "n2")), ("here.txt", ("n1",))):
+        await gateway.context.catalog.put_object("books", stored(gateway.context.now_ms(), key, nodes))
+    small, large = Capacity(1 << 30, 2.0), Capacity(8 << 30, 8.0)
+    n1, n2 = NodeSide(gateway), NodeSide(gateway, "n2")
+    for node, capacity in ((n1, small), (n2, large)):
+        assert (await node.lease(wait_s=0.0, capacity=capacity)).tasks == ()
+    await client.job({**MAP, "memory": "4G"}, inputs=("s3://books/both.txt",))
+    (task,) = (await n2.lease(capacity=large)).tasks
+    assert task.input is not None
+    await client.job({**MAP, "cpus": 4}, inputs=("s3://books/both.txt",))
+    assert (await n1.lease(wait_s=1.0, capacity=small)).tasks == ()
+    assert len((await n2.lease(capacity=large, held=(attempt(task),))).tasks) == 1
+    for needs, key in (({"memory": "16G"}, "both.txt"), ({"memory": "4G"}, "here.txt")):
+        await client.job({**MAP, **needs}, inputs=(f"s3://books/{key}",))
+        (task,) = (await n1.lease(capacity=small)).tasks
+        await n1.report(success(attempt(task)))

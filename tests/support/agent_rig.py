@@ -9,8 +9,8 @@ from pathlib import Path
 from jobs.agent.agent import Agent
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
-from jobs.agent.resources import Capacity
 from jobs.agent.transport import HttpGateway
+from jobs.model.resources import Capacity
 from jobs.model.wire import InputRef
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig

@@ -3,7 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.agent.resources import Capacity, Resources, machine_capacity
+from jobs.agent.resources import Resources, machine_capacity
+from jobs.model.resources import Capacity
 from jobs.model.wire import PhaseSpec, TaskKind
 from manta.core.limits import MIB, TASK_MEMORY_DEFAULT_BYTES
 
@@ -36,11 +37,10 @@ def test_what_runs_never_exceeds_what_there_is(steps: list[tuple[bool, PhaseSpec
 
 
 def test_what_can_never_run_is_told_with_the_figures() -> None:
-    resources = Resources(2, CAPACITY)
-    assert resources.shortage(_phase(1000, 1000, 2.0)) is None
-    assert "1001 MiB of memory, and the node has 1000 MiB" in (resources.shortage(_phase(1001)) or "")
-    assert "1001 MiB of scratch" in (resources.shortage(_phase(1, 1001)) or "")
-    assert "2.5 of cpus, and the node has 2" in (resources.shortage(_phase(1, 1, 2.5)) or "")
+    assert CAPACITY.shortage(_phase(1000, 1000, 2.0)) is None
+    assert "1001 MiB of memory, and the node has 1000 MiB" in (CAPACITY.shortage(_phase(1001)) or "")
+    assert "1001 MiB of scratch" in (CAPACITY.shortage(_phase(1, 1001)) or "")
+    assert "2.5 of cpus, and the node has 2" in (CAPACITY.shortage(_phase(1, 1, 2.5)) or "")
 
 
 def test_a_machine_is_shared_by_its_nodes_and_each_can_run_something() -> None:

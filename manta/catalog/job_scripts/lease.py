@@ -6,7 +6,7 @@ from itertools import groupby
 
 from jobs.model.states import Again, Claim, Fail, JobState, Stale, TaskState, grant, lose, offer_to, share
 from jobs.model.wire import AttemptRef, Failure, TaskKind
-from manta.catalog.job_records import ANY_NODE, Granted, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Granted, Leaves, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
 from manta.catalog.job_scripts.finish import move_on
@@ -32,7 +32,7 @@ def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool)
 
 
 def lease(
-    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str]
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], leaves: Leaves
 ) -> Script[list[Granted]]:
     """Tasks for that many slots, taken in turn from the accounts and jobs that have the fewest running."""
     granted: list[Granted] = []
@@ -44,7 +44,8 @@ def lease(
         shares = share(len(slots) - len(granted), list(rest.values()), accounts)
         before = len(granted)
         for job_id in sorted(shares):
-            found = yield from _lease_of_job(job_id, node_id, epoch, slots[len(granted) :][: shares[job_id]], now_ms)
+            wanted = slots[len(granted) :][: shares[job_id]]
+            found = yield from _lease_of_job(job_id, node_id, epoch, wanted, now_ms, leaves)
             granted.extend(found)
             accounts[rest[job_id].owner_id] += len(found)
             rest[job_id] = replace(rest[job_id], running=rest[job_id].running + len(found))
@@ -56,7 +57,7 @@ def lease(
 
 
 def lease_idle(
-    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str]
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], leaves: Leaves
 ) -> Script[list[Granted]]:
     """One task each of jobs that have none running."""
     granted: list[Granted] = []
@@ -64,7 +65,7 @@ def lease_idle(
         return granted
     for claim in (yield from idle_claims(node_id)):
         if len(granted) < len(slots) and claim.job_id not in without:
-            granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms)
+            granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms, leaves)
     return granted
 
 
@@ -97,7 +98,9 @@ def idle_claims(node_id: str) -> Script[list[Claim]]:
     return sorted(idle, key=lambda claim: (accounts[claim.owner_id], claim.job_id))
 
 
-def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int) -> Script[list[Granted]]:
+def _lease_of_job(
+    job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int, leaves: Leaves
+) -> Script[list[Granted]]:
     unit = yield from find_unit(job_id, now_ms)
     if unit is None or unit.stopped:
         return []
@@ -105,7 +108,8 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
             rows = yield Op("ready_tasks", (queue, unit.job.owner_id, job_id, len(slots) - len(tasks)))
-            tasks.update({row[1]: TaskRow(*row) for row in rows})
+            found = [TaskRow(*row) for row in rows]
+            tasks.update({one.task_id: one for one in found if not leaves(unit.plan.phases[one.phase], _holders(one))})
     if not tasks:
         return []
     granted: list[Granted] = []
@@ -130,6 +134,11 @@ def _lease_of_job(job_id: str, node_id: str, epoch: str, slots: Sequence[str], n
         yield from move_on(unit)
     yield from unit.flush()
     return granted
+
+
+def _holders(task: TaskRow) -> list[str]:
+    """The nodes that may run it; none for any."""
+    return [] if task.blob_id is None else task.nodes
 
 
 def _readable(unit: Unit, tasks: Sequence[TaskRow]) -> Script[list[TaskRow]]:

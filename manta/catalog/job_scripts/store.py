@@ -13,6 +13,7 @@ from manta.catalog.job_records import (
     FoundInputs,
     Granted,
     JobView,
+    Leaves,
     Line,
     NewJob,
     ShuffleRow,
@@ -20,6 +21,7 @@ from manta.catalog.job_records import (
     TaskPage,
     TaskRow,
     UsageDay,
+    leave_nothing,
 )
 from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, views
 from manta.catalog.ops import Op, Row, Script
@@ -109,9 +111,10 @@ class ScriptedJobs(ABC):
         *,
         idle_jobs_only: bool = False,
         without: Collection[str] = (),
+        leaves: Leaves = leave_nothing,
     ) -> list[Granted]:
         take = lease.lease_idle if idle_jobs_only else lease.lease
-        return await self.write(lambda: take(node_id, epoch, slots, self._now(), without))
+        return await self.write(lambda: take(node_id, epoch, slots, self._now(), without, leaves))
 
     async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
         return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now()))
