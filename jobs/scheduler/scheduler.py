@@ -245,9 +245,7 @@ class Scheduler:
     async def _lost(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
         if not request.held:
             return ()
-        mine = {
-            AttemptRef(task.job_id, task.task_id, task.attempt) for task in await self.jobs.running(request.node_id)
-        }
+        mine = set(await self.jobs.running(request.node_id))
         return tuple(attempt for attempt in request.held if attempt not in mine)
 
     async def _reply(
@@ -397,8 +395,7 @@ class Scheduler:
         """Offer again what the node was given and does not name."""
         now_s = self._clock.monotonic_s()
         self._attempts.named(request.node_id, request.held, request.started, now_s)
-        rows = await self.jobs.running(request.node_id)
-        running = [AttemptRef(task.job_id, task.task_id, task.attempt) for task in rows]
+        running = await self.jobs.running(request.node_id)
         gone = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
         if gone:
             self.stir(await self.jobs.release(request.node_id, gone, delivered=False))

@@ -117,7 +117,7 @@ class JobStore(Protocol):
         """A second attempt of that attempt's task, on this other node. None where it may not have one (now)."""
         ...
 
-    async def running(self, node_id: str) -> list[TaskRow]:
+    async def running(self, node_id: str) -> list[AttemptRef]:
         """The attempts that are the node's now."""
         ...
 

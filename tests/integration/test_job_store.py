@@ -430,8 +430,8 @@ async def test_of_two_attempts_one_is_committed(catalog: Catalog, clock: Standin
     second = await catalog.jobs.lease_second("n2", "e", ref(first.task), new_id(clock.now_ms()))
     assert second is not None
     assert await catalog.jobs.lease_second("n2", "e", ref(second.task), new_id(clock.now_ms())) is None
-    assert [ref(task) for task in await catalog.jobs.running("n1")] == [ref(first.task)]
-    assert [ref(task) for task in await catalog.jobs.running("n2")] == [ref(second.task)]
+    assert await catalog.jobs.running("n1") == [ref(first.task)]
+    assert await catalog.jobs.running("n2") == [ref(second.task)]
     assert counts(await catalog.jobs.get_job(job)) == {"running": 1}
     slot = new_id(clock.now_ms())
     await catalog.jobs.set_slot("n1", ref(first.task), slot)

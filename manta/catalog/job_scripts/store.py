@@ -119,8 +119,8 @@ class ScriptedJobs(ABC):
     async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
         return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now()))
 
-    async def running(self, node_id: str) -> list[TaskRow]:
-        return [TaskRow(*row) for row in await self._rows("tasks_of_node", node_id)]
+    async def running(self, node_id: str) -> list[AttemptRef]:
+        return [AttemptRef(*row) for row in await self._rows("attempts_of_node", node_id)]
 
     async def set_slot(self, node_id: str, attempt: AttemptRef, slot: str) -> None:
         await self.write(lambda: lease.set_slot(node_id, attempt, slot, self._now()))

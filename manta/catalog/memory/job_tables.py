@@ -205,6 +205,9 @@ class MemoryJobTables:
         )
         return [row for row in (*self._running(), *elders) if row.node_id == node_id]
 
+    def attempts_of_node(self, node_id: str) -> list[tuple[Any, ...]]:
+        return [(row[0], row[1], row[4]) for row in self.tasks_of_node(node_id)]
+
     def elders(self, job_id: str) -> list[tuple[Any, ...]]:
         return list(self.elder_rows.get(job_id, {}).values())
 

@@ -132,6 +132,11 @@ SELECT t.job_id, t.task_id, t.phase, t.state, e.attempt, e.node_id, e.epoch, e.l
 FROM elders e JOIN tasks t ON t.job_id = e.job_id AND t.task_id = e.task_id WHERE e.node_id = $1
 ORDER BY 1, 2;
 
+-- name: attempts_of_node
+SELECT job_id, task_id, attempt FROM tasks WHERE state = 2 AND node_id = $1
+UNION ALL SELECT job_id, task_id, attempt FROM elders WHERE node_id = $1
+ORDER BY 1, 2;
+
 -- name: tasks_of_job
 -- All that runs anywhere is little, beside the tasks of one job.
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
