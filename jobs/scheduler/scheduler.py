@@ -115,8 +115,10 @@ class Scheduler:
         self._keeper.tend([view.job_id])
         return view
 
-    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool) -> None:
-        await self.jobs.add_inputs(job_id, chunks, end=end)
+    async def add_inputs(
+        self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool, once: str | None = None
+    ) -> None:
+        await self.jobs.add_inputs(job_id, chunks, end=end, once=once)
         self._keeper.tend([job_id])
 
     async def cancel(self, job_id: str, reason: str) -> None:

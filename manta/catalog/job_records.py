@@ -207,6 +207,8 @@ class NewJob:
     chunks: tuple[tuple[bytes, int], ...] = ()
     ended: bool = False
     idempotency: str | None = None
+    clone_of: str | None = None
+    """A job whose inputs are to be copied as they were written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,7 +29,7 @@ from manta.catalog.job_records import (
 
 class JobStore(Protocol):
     async def create_job(self, job: NewJob) -> JobView:
-        """The new job; the earlier one of the same owner and idempotency key, if there is one."""
+        """The new job; the earlier one of the same owner and idempotency key, if there is one. IdempotencyKeyReused."""
         ...
 
     async def get_job(self, job_id: str) -> JobView:
@@ -42,12 +42,13 @@ class JobStore(Protocol):
         """The newest first, those older than `after`; of every owner with None."""
         ...
 
-    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False) -> None:
-        """More encoded inputs, or their end. NoSuchJob; JobClosed after the end (ending twice is fine)."""
-        ...
+    async def add_inputs(
+        self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False, once: str | None = None
+    ) -> None:
+        """More encoded inputs, or their end. NoSuchJob; JobClosed after the end (ending twice is fine).
 
-    async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
-        """(number, encoded inputs, count) as they were given, for a clone."""
+        The same inputs under the same key `once` are added once; IdempotencyKeyReused for others.
+        """
         ...
 
     async def find_inputs(

@@ -12,9 +12,10 @@ from typing import Annotated, BinaryIO
 
 import typer
 
+from jobs.model.units import parse_size
 from manta.cli import output
 from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
-from manta.core.limits import DELETE_BATCH_MAX
+from manta.core.limits import DELETE_BATCH_MAX, OBJECT_MAX_BYTES
 from manta.core.names import split_uri
 from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
@@ -275,17 +276,19 @@ def cp(source: Uri, target: Uri) -> None:
 def find(
     uri: Uri,
     name: Annotated[str | None, typer.Option(help="Glob that the last part of the key matches.")] = None,
-    larger: Annotated[int | None, typer.Option(help="At least so many bytes.")] = None,
-    smaller: Annotated[int | None, typer.Option(help="At most so many bytes.")] = None,
+    larger: Annotated[str | None, typer.Option(help="At least so many bytes: 500, 10K, 5M, 1G.")] = None,
+    smaller: Annotated[str | None, typer.Option(help="At most so many bytes.")] = None,
     json: Json = False,
 ) -> None:
     """Print the URIs below a prefix that fit, ready for `manta job add`."""
+    least = 0 if larger is None else parse_size(larger, "--larger")
+    most = OBJECT_MAX_BYTES if smaller is None else parse_size(smaller, "--smaller")
     with connect() as store:
         for entry in _below(store, uri):
             last = entry.key.rpartition("/")[2]
             if name is not None and not fnmatch.fnmatchcase(last, name):
                 continue
-            if (larger is not None and entry.size < larger) or (smaller is not None and entry.size > smaller):
+            if not least <= entry.size <= most:
                 continue
             output.json_line(_as_json(entry)) if json else output.line(entry.uri)
 

@@ -232,6 +232,12 @@ class BucketNotEmpty(Conflict):
     default = "The bucket is not empty: delete its objects and open uploads first."
 
 
+class IdempotencyKeyReused(MantaError):
+    code = "IdempotencyKeyReused"
+    status = 422
+    default = "The Idempotency-Key was used for another request."
+
+
 class JobClosed(Conflict):
     code = "JobClosed"
     default = "The job takes no more inputs: it has ended or its input was ended."

@@ -200,6 +200,8 @@ BATCH_MAX_INPUT_BYTES: Final = 64 * MIB
 POLICY_MAX_BYTES: Final = 20 * KIB
 """A bucket policy, as S3 has it."""
 POLICY_STATEMENTS_MAX: Final = 64
+CLONE_CHUNKS_PAGE: Final = 16
+"""Lists of inputs, of RESOLVE_PAGE each, that are copied to a clone at a time."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000

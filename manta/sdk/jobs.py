@@ -1,5 +1,6 @@
 """A job from the client's side: create, feed, watch, read what it made."""
 
+import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -129,7 +130,9 @@ class Job:
         return count
 
     def _send(self, batch: list[object]) -> None:
-        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch)
+        """Under a key of its own, so that it can be repeated while the store is away."""
+        key = {"Idempotency-Key": secrets.token_hex(16)}
+        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch, headers=key)
 
     def end(self) -> None:
         """No more inputs will come."""

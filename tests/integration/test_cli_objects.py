@@ -140,3 +140,12 @@ def test_doctor_finds_this_machine_fit(store: RunningStore) -> None:
     assert result.returncode == 0, result.stdout
     assert b"ok    catalog: ok" in result.stdout
     assert b"ok    running store: " in result.stdout
+
+
+def test_find_takes_sizes_as_people_write_them(store: RunningStore) -> None:
+    for name, size in (("small", 1023), ("kilo", 1024), ("large", 5 << 20)):
+        _ok(store, "put", "-", f"s3://docs/{name}", stdin=bytes(size))
+    assert _ok(store, "find", "s3://docs/", "--larger", "1K", "--smaller", "4.5M").split() == [b"s3://docs/kilo"]
+    assert _ok(store, "find", "s3://docs/", "--larger", "5M").split() == [b"s3://docs/large"]
+    refused = store.manta("find", "s3://docs/", "--larger", "lots")
+    assert (refused.returncode, b"--larger" in refused.stderr) == (2, True)

@@ -158,7 +158,14 @@ async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -
     made = [await client.ask("POST", "/jobs", {"phases": [MAP]}, headers) for _ in range(2)]
     assert [reply.status for reply in made] == [201, 201]
     assert made[0].body == made[1].body
-    assert made[0].headers["location"] == "/_manta/v1/jobs/" + msgspec.json.decode(made[0].body)["id"]
+    job_id = msgspec.json.decode(made[0].body)["id"]
+    assert made[0].headers["location"] == f"/_manta/v1/jobs/{job_id}"
+    other = await client.ask("POST", "/jobs", {"phases": [MAP, MAP]}, headers)
+    assert (other.status, b"IdempotencyKeyReused" in other.body) == (422, True)
+    for line, status in ((b"s3://bks/a", 202), (b"s3://bks/a", 202), (b"s3://bks/b", 422)):
+        assert (await client.ask("POST", f"/jobs/{job_id}/inputs", line, headers)).status == status
+    assert (await client.ask("POST", f"/jobs/{job_id}/end")).status == 200
+    assert (await client.get(f"/jobs/{job_id}?wait=10"))["inputs"] == 1
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from typing import Any
 
 from jobs.model.states import EndJob, OpenReducers, TaskState, advance, place_reducers
 from manta.catalog.job_records import ANY_NODE
+from manta.catalog.job_scripts.ending import end_inputs
 from manta.catalog.job_scripts.map_tasks import close_batches
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
@@ -12,7 +13,8 @@ from manta.catalog.ops import Op, Script
 def move_on(unit: Unit) -> Script[None]:
     """To be called after any change of counts, before the flush.
 
-    A cancelled job ends by its last page of cancelling alone: before, inputs without a task may be unfinished (J3).
+    The job ends once its inputs say how they ended. A cancelled job ends by its last page of cancelling alone: before,
+    inputs without a task may be unfinished (J3).
     """
     close_batches(unit)
     _check_errors(unit)
@@ -22,6 +24,9 @@ def move_on(unit: Unit) -> Script[None]:
         if isinstance(step, OpenReducers):
             yield from _open_reducers(unit, step.phase)
         elif isinstance(step, EndJob):
+            if unit.job.ending and (yield from end_inputs(unit)):
+                unit.job.tend = 1
+                return
             unit.job.state = step.state.value
             unit.job.ended_ms = unit.now_ms
             unit.job.tend = 1

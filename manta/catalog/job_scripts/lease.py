@@ -9,6 +9,7 @@ from jobs.model.wire import AttemptRef, Failure, TaskKind
 from manta.catalog.job_records import ANY_NODE, Granted, Leaves, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
+from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.rights import denied_inputs
@@ -222,7 +223,7 @@ def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
             fail_task(unit, one, failure)
         return
     if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
-        unit.input_ends.append((int(TaskState.FAILED), task.job_id, task.reducer))
+        reducer_ended(unit, task.reducer, TaskState.FAILED)
     unit.change(task, state=int(TaskState.FAILED), slot=None, **_ended_now(unit, task))
     unit.error(task, failure)
 

@@ -11,6 +11,7 @@ from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by
+from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
 from manta.catalog.job_scripts.map_tasks import part
@@ -208,7 +209,7 @@ class _Apply:
         elif isinstance(outcome, Fail):
             unit.error(task, outcome.failure, usage, result.stderr)
         if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
-            unit.input_ends.append((int(state), unit.job.job_id, task.reducer))
+            reducer_ended(unit, task.reducer, state)
         return unit.change(task, state=int(state), slot=None, started_ms=usage.started_ms, ended_ms=usage.ended_ms)
 
     def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:

@@ -26,8 +26,9 @@ def resolve_page(unit: Unit) -> Script[bool]:
     while budget > 0:
         chunks = yield Op("chunk_next", (unit.job.job_id,))
         if not chunks:
-            unit.phases[0].complete = bool(unit.job.input_ended)
-            return False
+            copying = unit.job.clone_of is not None
+            unit.phases[0].complete = bool(unit.job.input_ended) and not copying
+            return copying
         budget = yield from _resolve_chunk(unit, chunks[0], budget)
     return True
 

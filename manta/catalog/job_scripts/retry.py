@@ -127,7 +127,7 @@ def _write_again(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
     if specs:
         last = (yield Op("chunk_last", (unit.job.job_id,)))[0][0]
         chunks = enumerate(encode_chunks(specs), last + 1)
-        yield Many("chunk_insert", [(unit.job.job_id, number, data, total) for number, (data, total) in chunks])
+        yield Many("chunk_insert", [(unit.job.job_id, number, data, total, None) for number, (data, total) in chunks])
 
 
 def _outputs(unit: Unit) -> Script[bool]:

@@ -61,11 +61,10 @@ class ScriptedJobs(ABC):
     ) -> list[JobView]:
         return await self.read(lambda: views.list_jobs(owner_id, state, name, after, limit))
 
-    async def add_inputs(self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False) -> None:
-        await self.write(lambda: create.add_inputs(job_id, chunks, self._now(), end=end))
-
-    async def job_chunks(self, job_id: str, after: int, limit: int) -> list[tuple[int, bytes, int]]:
-        return [(row[0], row[1], row[2]) for row in await self._rows("chunks_page", job_id, after, limit)]
+    async def add_inputs(
+        self, job_id: str, chunks: Sequence[tuple[bytes, int]], *, end: bool = False, once: str | None = None
+    ) -> None:
+        await self.write(lambda: create.add_inputs(job_id, chunks, self._now(), end=end, once=once))
 
     async def find_inputs(
         self, owner_id: str, plan: JobPlan, specs: Sequence[InputSpec], position: int, after: str

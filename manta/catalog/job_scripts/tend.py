@@ -3,7 +3,9 @@
 from collections.abc import Collection, Sequence
 
 from jobs.model.states import TaskState
-from manta.catalog.job_records import Stirred, TaskRow
+from manta.catalog.job_records import INPUT_ONLY, Stirred, TaskRow
+from manta.catalog.job_scripts.clone import copy_page
+from manta.catalog.job_scripts.ending import ended_as
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import cancel_task
 from manta.catalog.job_scripts.resolve import resolve_page
@@ -25,6 +27,8 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         yield from retry_page(unit)
         yield from unit.flush()
         return unit.stirred()
+    if unit.job.clone_of is not None:
+        yield from copy_page(unit)
     more = yield from resolve_page(unit)
     if not more and unit.job.cancel_reason is not None:
         more = yield from _cancel_page(unit, ended)
@@ -67,7 +71,10 @@ def _cancel_page(unit: Unit, ended: Collection[int]) -> Script[bool]:
     rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, unit.page))
     for row in rows:
         task = TaskRow(*row)
-        if task.task_id not in ended:
+        state = ended_as(unit, task.reducer) if task.phase == INPUT_ONLY else None
+        if state is not None:
+            unit.change(task, state=int(state))
+        elif task.task_id not in ended:
             cancel_task(unit, task)
         unit.job.cursor = task.task_id
     if len(rows) == unit.page:

@@ -23,7 +23,8 @@ class JobRow:
 
     `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for. `outputs_gone` and
     `errors_gone` count lines that a retry took back: numbers of lines only grow. `doubled`: second attempts that
-    its tasks have had.
+    its tasks have had. `clone_of`: the job whose inputs are being copied, up to its chunk `clone_after`. `ending`: see
+    `job_scripts.ending`.
     """
 
     job_id: str
@@ -52,6 +53,9 @@ class JobRow:
     errors_gone: int = 0
     byte_seconds: int = 0
     doubled: int = 0
+    clone_of: str | None = None
+    clone_after: int = 0
+    ending: str = ""
 
     @property
     def ended(self) -> bool:
@@ -90,7 +94,7 @@ class Unit:
     retain: list[tuple[str]] = field(default_factory=list)
     release: list[tuple[str]] = field(default_factory=list)
     input_ends: list[tuple[int, str, int]] = field(default_factory=list)
-    """(state, job, reducer): inputs of a first phase that reduces end with their reducer."""
+    """(state, job, number) of inputs of a first phase that reduces."""
     lost: set[str] = field(default_factory=set)
     elders: dict[int, Elder] = field(default_factory=dict)
     """By task: the first attempts of those that have two. As few as there are lanes."""
@@ -240,7 +244,7 @@ class Unit:
         yield from _many("elder_delete", self.elders_gone)
         yield from _many("task_shrink", self.shrinks)
         yield from _many("task_delete", self.gone)
-        yield from _many("inputs_end", self.input_ends)
+        yield from _many("input_end", self.input_ends)
         yield from _many("ready_delete", self.unready)
         yield from _many("ready_insert", self.ready)
         yield from _many("shuffle_insert", self.shuffles)
@@ -267,6 +271,7 @@ class Unit:
                 job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
                 job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
                 job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.doubled,
+                job.clone_of, job.clone_after, job.ending,
                 job.job_id,
             ),
         )  # fmt: skip

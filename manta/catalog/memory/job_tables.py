@@ -31,6 +31,9 @@ _SAVED = [
     "errors_gone",
     "byte_seconds",
     "doubled",
+    "clone_of",
+    "clone_after",
+    "ending",
 ]
 
 _SAVED_OF_TASK = [
@@ -58,6 +61,7 @@ class MemoryJobTables:
         self.idempotency: dict[tuple[str, str], str] = {}
         self.phase_rows: dict[str, dict[int, list[Any]]] = {}
         self.chunks: dict[str, dict[int, list[Any]]] = {}
+        self.chunk_keys: dict[tuple[str, str], int] = {}
         self.task_rows: dict[str, dict[int, TaskRow]] = {}
         self.elder_rows: dict[str, dict[int, tuple[Any, ...]]] = {}
         self.ready: dict[str, dict[tuple[str, int], int]] = {}
@@ -69,12 +73,12 @@ class MemoryJobTables:
 
     # jobs
 
-    def job_insert(
-        self, job_id: str, owner: str, name: str, state: str, created_ms: int, plan: bytes, ended: int, once: str | None
-    ) -> list[tuple[Any, ...]]:  # fmt: skip
+    def job_insert(self, *values: Any) -> list[tuple[Any, ...]]:
+        job_id, owner, name, state, created_ms, plan, ended, once, clone_of = values
         self.jobs[job_id] = JobRow(
-            job_id, owner, name, state, created_ms, None, plan, ended, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0
-        )
+            job_id, owner, name, state, created_ms, None, plan, ended, None, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0,
+            clone_of=clone_of,
+        )  # fmt: skip
         if once is not None:
             self.idempotency[owner, once] = job_id
         return [(job_id,)]
@@ -140,8 +144,14 @@ class MemoryJobTables:
 
     # inputs as written
 
-    def chunk_insert(self, job_id: str, chunk: int, specs: bytes, total: int) -> None:
+    def chunk_insert(self, job_id: str, chunk: int, specs: bytes, total: int, once: str | None) -> None:
         self.chunks.setdefault(job_id, {})[chunk] = [specs, total, 0, "", 0]
+        if once is not None:
+            self.chunk_keys[job_id, once] = chunk
+
+    def chunk_by_idempotency(self, job_id: str, once: str) -> list[tuple[Any, ...]]:
+        found = self.chunk_keys.get((job_id, once))
+        return [(found,)] if found is not None else []
 
     def chunk_last(self, job_id: str) -> list[tuple[Any, ...]]:
         return [(max(self.chunks.get(job_id, {0: []})),)]
@@ -161,6 +171,7 @@ class MemoryJobTables:
         return [(number,) for number in islice(self.chunks.get(job_id, {}), limit)]
 
     def chunk_delete(self, job_id: str, chunk: int) -> None:
+        self.chunk_keys = {at: found for at, found in self.chunk_keys.items() if (at[0], found) != (job_id, chunk)}
         del self.chunks[job_id][chunk]
 
     # tasks
@@ -235,10 +246,13 @@ class MemoryJobTables:
             first_input=first_input,
         )  # fmt: skip
 
-    def inputs_end(self, state: int, job_id: str, reducer: int) -> None:
-        for task in list(self.task_rows.get(job_id, {}).values()):
-            if task.phase < 0 and task.reducer == reducer and task.state == TaskState.WAITING:
-                self.task_rows[job_id][task.task_id] = task._replace(state=state)
+    def inputs_recorded(self, job_id: str, after: int, limit: int) -> list[tuple[Any, ...]]:
+        rows = self.task_rows.get(job_id, {}).values()
+        found = (row for row in rows if row.phase < 0 and row.task_id > after)
+        return [(row.task_id, row.reducer, row.state) for row in islice(found, limit)]
+
+    def input_end(self, state: int, job_id: str, task_id: int) -> None:
+        self.task_rows[job_id][task_id] = self.task_rows[job_id][task_id]._replace(state=state)
 
     def inputs_page(self, job_id: str, phase: int, after: int, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()

@@ -30,12 +30,10 @@ from manta.gateway.router import ApiRoute
 
 
 async def create_job(context: Context, request: Request) -> Response:
-    """201 with the job. The same `Idempotency-Key` of the same account gives the job it gave before."""
+    """201 with the job. The same `Idempotency-Key` of the same account gives the job it gave before, to the same
+    document; to another one 422."""
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
     await check_output(context, request, document.plan)
-    key = request.headers.get("idempotency-key")
-    if key is not None and not (0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS and key.isprintable()):
-        raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} printable characters.")
     new = NewJob(
         job_id=new_job_id(context.now_ms()),
         owner_id=request.account_id,
@@ -43,34 +41,25 @@ async def create_job(context: Context, request: Request) -> Response:
         created_ms=context.now_ms(),
         chunks=tuple(encode_chunks(document.inputs)),
         ended=document.end,
-        idempotency=key,
+        idempotency=_idempotency_key(request),
     )
     return _created(context, await context.extra(Scheduler).create(new))
 
 
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not (0 < len(key) <= limits.IDEMPOTENCY_KEY_MAX_CHARS and key.isprintable()):
+        raise InvalidArgument(f"An Idempotency-Key has 1 to {limits.IDEMPOTENCY_KEY_MAX_CHARS} printable characters.")
+    return key
+
+
 async def clone_job(context: Context, request: Request) -> Response:
-    """201 with a new job of the same document and the same inputs as they were written."""
+    """201 with a new job of the same document; the same inputs as they were written follow within moments."""
     view = await find_job(context, request)
     await check_output(context, request, view.plan)
-    scheduler = context.extra(Scheduler)
-    new_id, after, first = new_job_id(context.now_ms()), 0, True
-    made = view
-    while True:
-        page = await context.catalog.jobs.job_chunks(view.job_id, after, _CHUNKS_AT_ONCE)
-        chunks = tuple((specs, total) for _, specs, total in page)
-        last = len(page) < _CHUNKS_AT_ONCE
-        if first:
-            owner = request.account_id
-            job = NewJob(new_id, owner, view.plan, context.now_ms(), chunks, last and view.input_ended)
-            made = await scheduler.create(job)
-        elif chunks or view.input_ended:
-            await scheduler.add_inputs(new_id, chunks, end=last and view.input_ended)
-        if last:
-            return _created(context, made)
-        after, first = page[-1][0], False
-
-
-_CHUNKS_AT_ONCE = 16
+    job_id, now_ms = new_job_id(context.now_ms()), context.now_ms()
+    job = NewJob(job_id, request.account_id, view.plan, now_ms, ended=view.input_ended, clone_of=view.job_id)
+    return _created(context, await context.extra(Scheduler).create(job))
 
 
 async def list_jobs(context: Context, request: Request) -> Response:
@@ -98,11 +87,14 @@ async def get_job(context: Context, request: Request) -> Response:
 
 
 async def add_inputs(context: Context, request: Request) -> Response:
-    """One input a line: a JSON string or object, or the bare `s3://bucket/key`. 202 with how many were taken."""
+    """One input a line: a JSON string or object, or the bare `s3://bucket/key`. 202 with how many were taken.
+
+    With an `Idempotency-Key` a repeated request adds nothing; the same key with other inputs is 422.
+    """
     view = await find_job(context, request)
     body = await request.body.read(limits.JOB_INPUTS_MAX_BYTES)
     chunks = await read_inputs(body)
-    await context.extra(Scheduler).add_inputs(view.job_id, chunks, end=False)
+    await context.extra(Scheduler).add_inputs(view.job_id, chunks, end=False, once=_idempotency_key(request))
     return json_response({"added": sum(count for _, count in chunks)}, 202)
 
 

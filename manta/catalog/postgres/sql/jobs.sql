@@ -1,6 +1,6 @@
 -- name: job_insert
-INSERT INTO jobs (job_id, owner_id, name, state, created_ms, plan, input_ended, idempotency)
-VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+INSERT INTO jobs (job_id, owner_id, name, state, created_ms, plan, input_ended, idempotency, clone_of)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 ON CONFLICT DO NOTHING RETURNING job_id;
 
 -- name: job_by_idempotency
@@ -9,21 +9,21 @@ SELECT job_id FROM jobs WHERE owner_id = $1 AND idempotency = $2;
 -- name: job_get
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled
+       byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs WHERE job_id = $1;
 
 -- name: job_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled
+       byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs WHERE job_id = $1 FOR UPDATE;
 
 -- name: job_save
 UPDATE jobs SET state = $1, ended_ms = $2, input_ended = $3, cancel_reason = $4, cursor = $5, next_task = $6,
                 inputs = $7, outputs = $8, errors = $9, running = $10, in_place = $11, moved = $12, shuffled = $13,
                 task_ms = $14, tend = $15, doomed = $16, retry = $17, outputs_gone = $18,
-                errors_gone = $19, byte_seconds = $20, doubled = $21
-WHERE job_id = $22;
+                errors_gone = $19, byte_seconds = $20, doubled = $21, clone_of = $22, clone_after = $23, ending = $24
+WHERE job_id = $25;
 
 -- name: job_delete
 DELETE FROM jobs WHERE job_id = $1;
@@ -31,7 +31,7 @@ DELETE FROM jobs WHERE job_id = $1;
 -- name: jobs_page
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled
+       byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs
 WHERE ($1::text = '' OR owner_id = $1) AND ($2::text = '' OR state = $2) AND ($3::text = '' OR name = $3) AND job_id < $4 AND doomed = 0
 ORDER BY job_id DESC LIMIT $5;
@@ -61,7 +61,10 @@ WHERE job_id = $10 AND number = $11;
 DELETE FROM job_phases WHERE job_id = $1;
 
 -- name: chunk_insert
-INSERT INTO job_chunks (job_id, chunk, specs, total) VALUES ($1, $2, $3, $4);
+INSERT INTO job_chunks (job_id, chunk, specs, total, idempotency) VALUES ($1, $2, $3, $4, $5);
+
+-- name: chunk_by_idempotency
+SELECT chunk FROM job_chunks WHERE job_id = $1 AND idempotency = $2;
 
 -- name: chunk_last
 SELECT coalesce(max(chunk), 0) FROM job_chunks WHERE job_id = $1;
@@ -160,8 +163,12 @@ DELETE FROM elders WHERE job_id = $1 AND task_id = $2;
 UPDATE tasks SET members = $1, size = $2, bucket = $3, key = $4, version_id = $5, blob_id = $6, first_input = $7
 WHERE job_id = $8 AND task_id = $9;
 
--- name: inputs_end
-UPDATE tasks SET state = $1 WHERE job_id = $2 AND reducer = $3 AND phase = -1 AND state = 0;
+-- name: inputs_recorded
+SELECT task_id, reducer, state FROM tasks
+WHERE job_id = $1 AND phase = -1 AND task_id > $2 ORDER BY task_id LIMIT $3;
+
+-- name: input_end
+UPDATE tasks SET state = $1 WHERE job_id = $2 AND task_id = $3;
 
 -- name: inputs_page
 SELECT task_id, state, bucket, key, version_id, range_start, range_end, members FROM tasks
