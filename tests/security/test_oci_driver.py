@@ -14,6 +14,7 @@ from jobs.sandbox.builders import builder_choice
 from jobs.sandbox.oci import bundles_folder
 from manta.core.errors import InvalidArgument, SandboxUnavailable
 from tests.support.sandbox import Workshop, run_in, started, zone_of
+from tests.support.store import running_store
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -142,3 +143,30 @@ def _descendants(pid: int) -> list[int]:
         for child in map(int, task.read_text().split()):
             found += [child, *_descendants(child)]
     return found
+
+
+def test_s4_a_store_without_its_runtime_refuses_tasks_with_the_reason(tmp_path: Path) -> None:
+    """It serves objects, says in its status and to the doctor what is missing, and runs nothing unsandboxed."""
+    missing = str(tmp_path / "no-runtime")
+    options = ("--sandbox", "oci", "--runtime", missing)
+    with running_store(tmp_path / "store", *options) as running, running.client() as store:
+        store.make_bucket("bucket")
+        store.write("s3://bucket/key", b"x")
+        job = store.submit([{"type": "map", "exec": "touch /tmp/ran"}], inputs=["s3://bucket/key"])
+        job.wait(timeout_s=60)
+        (error,) = job.errors()
+        assert error["code"] == "InternalError"
+        assert missing in error["message"]
+        assert "Install the package `runc`" in error["message"]
+        told = running.manta("doctor", "--data", str(running.data))
+    assert told.returncode == 1
+    assert f"FAIL  OCI runtime {missing}: not on PATH" in told.stdout.decode()
+
+
+def test_s4_doctor_says_which_driver_and_which_limits_hold(tmp_path: Path) -> None:
+    for options, named in (((), "bubblewrap: "), (("--sandbox", "oci"), "OCI runtime runc: ")):
+        command = [sys.executable, "-m", "manta.cli.main", "doctor", "--data", str(tmp_path), *options]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+        assert named in said
+        for limit in ("memory", "processes", "cpu"):
+            assert f"limit of a task's {limit}: " in said
