@@ -51,7 +51,14 @@ def barrage(siege: Siege) -> Barrage:
 
 
 def _exploded(siege: Siege, bomb: Bomb) -> Job:
-    phase = {"type": "map", "exec": bomb.command, "timeout": TIMEOUT_S, "memory": "192M", "env": {"BOMB": bomb.name}}
+    phase = {
+        "type": "map",
+        "exec": bomb.command,
+        "timeout": TIMEOUT_S,
+        "memory": "192M",
+        "disk": "16M",
+        "env": {"BOMB": bomb.name},
+    }
     return siege.eve.submit([phase], inputs=["s3://eve/in"])
 
 

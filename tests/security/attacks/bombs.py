@@ -133,6 +133,7 @@ BOMBS = (
         _python(
             "held = []\nfor _ in range(300):\n    door = socket.socket(socket.AF_UNIX)\n    door.connect('/run/manta.sock')\n    door.send(b'\\x01')\n    held.append(door)\ntime.sleep(3600)"
         ),
+        "timeout|exit status",
     ),
     Bomb("stderr", "cat /dev/zero >&2"),
     Bomb(
@@ -140,7 +141,7 @@ BOMBS = (
         _python(
             "for _ in range(100):\n    if os.fork() == 0:\n        while True: os.system('mls eve >/dev/null')\ntime.sleep(3600)"
         ),
-        "processes|timeout|memory",
+        "processes|timeout|memory|exit status",
     ),
     Bomb("sleep", "sleep 3600"),
     Bomb(
