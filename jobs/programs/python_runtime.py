@@ -16,8 +16,13 @@ from jobs.model.program import PROGRAM_COMMAND, PROGRAM_FILE, PROGRAM_FOLDER, RA
 from jobs.programs.install import interpreter
 
 _ROOT: Final = Path(__file__).parents[2]
-_ROOMS: Final = ("jobs.model.values", "jobs.programs.python.task_input", "jobs.programs.python.main")
-"""Each after those it needs; they need cloudpickle."""
+_ROOMS: Final = (
+    "jobs.programs.python.later",
+    "jobs.model.values",
+    "jobs.programs.python.task_input",
+    "jobs.programs.python.main",
+)
+"""Each after those it needs; cloudpickle comes after the first."""
 _CLOUDPICKLE: Final = "cloudpickle.cloudpickle"
 _START_FILE: Final = f"{PROGRAM_FOLDER}/start"
 _ROOMS_FILE: Final = f"{PROGRAM_FOLDER}/rooms"
@@ -136,8 +141,8 @@ def _version(python: str) -> str | None:
 @functools.cache
 def _rooms(*, compiled: bool) -> bytes:
     """(name, code) of each module; its text where another Python is to compile it."""
-    sources = [(_CLOUDPICKLE, _cloudpickle_file())]
-    sources += [(room, _ROOT / f"{room.replace('.', '/')}.py") for room in _ROOMS]
+    sources = [(room, _ROOT / f"{room.replace('.', '/')}.py") for room in _ROOMS]
+    sources.insert(1, (_CLOUDPICKLE, _cloudpickle_file()))
     texts = [("cloudpickle", ""), *((name, path.read_text()) for name, path in sources)]
     if not compiled:
         return marshal.dumps(texts)

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.model.globs import compile_glob, literal_prefix
 from manta.core.names import split_uri
-from manta.sdk.failures import JobFailedError
 from manta.sdk.packing import Step
-from manta.sdk.values import Values
+from manta.sdk.values import Values, ended
 
 if TYPE_CHECKING:
     from manta.sdk.jobs import Job
@@ -100,10 +99,7 @@ class ShellJob:
 
     def outputs(self) -> Iterator[bytes]:
         """Each final output, once the job has ended; JobFailedError with the first error, if there was one."""
-        self.job.wait()
-        for error in self.job.errors():
-            raise JobFailedError(f"Job {self.job.id}: {error['code']}: {error['message']} (input {error['input']}).")
-        for line in self.job.outputs():
+        for line in ended(self.job).outputs():
             yield self._store.read(f"s3://{line['bucket']}/{line['key']}")
 
     def bytes(self) -> bytes:

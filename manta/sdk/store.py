@@ -229,9 +229,17 @@ class Store:
         answer: dict[str, Any] = self._transport.json("POST", "/jobs/explain", body=document)
         return answer
 
-    def values(self, job: Job | str, *, unpickle: bool = True) -> Iterator[Any]:
-        """The values that a job of Python functions made, once it has ended; JobFailedError if it failed."""
-        return values_of(self, ended(self.job(job) if isinstance(job, str) else job), unpickle=unpickle)
+    def values(self, job: Job | str, *, partial: bool = False, unpickle: bool = True) -> Iterator[Any]:
+        """The values that a job of Python functions made, once it has ended.
+
+        JobFailedError if an input failed, but with `partial`, which gives the values of the others.
+        """
+        job = self.job(job) if isinstance(job, str) else job
+        if partial:
+            job.wait()
+        else:
+            ended(job)
+        return values_of(self, job, unpickle=unpickle)
 
     def job(self, job_id: str) -> Job:
         """An existing job; it is not asked for before you use it."""

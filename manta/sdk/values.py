@@ -128,11 +128,9 @@ def ended(job: "Job") -> "Job":
 
 
 def _told(line: "Line", failures: int, job_id: str) -> str:
-    """Which input, why, and the traceback; what the function printed before stays in the task's stderr."""
-    where = f"s3://{line['input']}" if line.get("input") else f"the reducer of phase {line['phase']}"
-    said = str(line.get("stderr") or "").rstrip()
-    _, _, raised = said.rpartition(f"{RAISED}\n")
-    last = raised.rpartition("\n")[2]
-    reason = last if raised and said != raised else f"{line['code']}: {line['message']}"
+    """Which input, why, and the traceback, or what a command said; what a function printed is left out."""
+    where = f"s3://{line['input']}" if line.get("input") else f"The reducer of phase {line['phase']}"
+    _, marked, said = str(line.get("stderr") or "").rstrip().rpartition(f"{RAISED}\n")
+    reason = said.rpartition("\n")[2] if marked else f"{line['code']}: {line['message']}"
     more = f"\n{failures - 1:,} more failed: `manta job errors {job_id}`." if failures > 1 else ""
-    return f"{where}: {reason}" + (f"\n\n{raised}" if raised else "") + more
+    return f"{where}: {reason}" + (f"\n\n{said}" if said else "") + more

@@ -11,10 +11,8 @@ from tests.support.store import RunningStore
 README = (Path(__file__).parents[2] / "README.md").read_text()
 
 
-def _block(language: str) -> str:
-    found = re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    assert len(found) == 1, f"one {language} example is expected"
-    return str(found[0])
+def _blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
 
 
 def _run(store: RunningStore, *command: str) -> subprocess.CompletedProcess[str]:
@@ -25,7 +23,7 @@ def _run(store: RunningStore, *command: str) -> subprocess.CompletedProcess[str]
 
 
 def test_the_shell_example(serve: Serve) -> None:
-    result = _run(serve(), "bash", "-euo", "pipefail", "-c", _block("bash"))
+    result = _run(serve(), "bash", "-euo", "pipefail", "-c", *_blocks("bash"))
     assert result.returncode == 0, result.stderr
     listing, job, cat = result.stdout.splitlines()[:2], result.stdout.splitlines()[2:5], result.stdout.splitlines()[5:]
     assert [line.split()[-1] for line in listing] == ["s3://books/cities.txt", "s3://books/moby.txt"]
@@ -33,7 +31,11 @@ def test_the_shell_example(serve: Serve) -> None:
     assert cat == ["call me ishmael", "some years ago"]
 
 
-def test_the_python_example(serve: Serve) -> None:
-    result = _run(serve(), sys.executable, "-c", _block("python"))
-    assert result.returncode == 0, result.stderr
-    assert result.stdout == "4\n"
+def test_the_python_examples(serve: Serve) -> None:
+    store = serve()
+    said = []
+    for example in _blocks("python"):
+        result = _run(store, sys.executable, "-c", example)
+        assert result.returncode == 0, result.stderr
+        said.append(result.stdout)
+    assert said == ["4\n", "[('the', 3), ('sea', 3)]\n"]

@@ -16,6 +16,7 @@ import zlib
 import cloudpickle.cloudpickle as cloudpickle
 
 from jobs.model.values import decode, encode, frames
+from jobs.programs.python.later import settle
 from jobs.programs.python.task_input import Input
 
 TYPE_CHECKING = False  # typing itself takes longer to import than all the rest
@@ -36,6 +37,7 @@ _FRAMES_OF_OURS = "jobs."
 
 def main(program: str, raised: str) -> NoReturn:
     """`program` is the file of the packed function; the traceback of what it raises follows a line `raised`."""
+    settle()
     out = _take_stdout()
     try:
         steps, fold = _unpack(program)
