@@ -27,7 +27,7 @@ from jobs.model.wire import InputRef
 from jobs.programs.install import UNPACK_COMMAND, interpreter, unpacker
 from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, ZoneSpec
 from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
-from manta.core.errors import ServiceUnavailable
+from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import (
     IMAGE_CACHE_MAX_BYTES,
     IMAGE_CONFIG_MAX_BYTES,
@@ -40,6 +40,7 @@ from manta.core.limits import (
     MIB,
     STDERR_IN_ERROR_BYTES,
 )
+from storage_nodes.disk import space
 
 _LOG = logging.getLogger("manta.agent")
 _TENANT: Final = " images"
@@ -152,7 +153,7 @@ class ImageCache:
         part = self._folder / f"{digest}{_PART}"
         try:
             await asyncio.to_thread(_begin, part)
-            facts = await self._in_zone(digest, archive, part / _ROOT)
+            facts = await self._unpacked(digest, archive, part / _ROOT)
             await self._make_room(_weight(facts))
             self._shelf.put(digest, _weight(facts), held=True)
             try:
@@ -172,7 +173,18 @@ class ImageCache:
         for name in going:
             await asyncio.to_thread(_remove, self._folder / name)
 
-    async def _in_zone(self, digest: str, archive: Path, target: Path) -> _Facts:
+    async def _unpacked(self, digest: str, archive: Path, target: Path) -> _Facts:
+        """InsufficientStorage, not a fault of the archive, where the disk has less room than an image may need."""
+        disk = space.measure(str(self._folder))
+        most = min(self._max_bytes, disk.free_bytes - disk.reserve_bytes)
+        try:
+            return await self._in_zone(digest, archive, target, max(most, 0))
+        except BadImageError:
+            if most < self._max_bytes:
+                raise InsufficientStorage from None
+            raise
+
+    async def _in_zone(self, digest: str, archive: Path, target: Path, bytes_max: int) -> _Facts:
         zone = await self._sandbox.open_zone(
             ZoneSpec(
                 name=f"image-{digest[:12]}",
@@ -186,7 +198,7 @@ class ImageCache:
         loop = asyncio.get_running_loop()
         out, err = TailPipe(loop, IMAGE_CONFIG_MAX_BYTES), TailPipe(loop, STDERR_IN_ERROR_BYTES)
         try:
-            arguments = (_ARCHIVE, _TARGET, str(self._max_bytes), str(IMAGE_ENTRIES_MAX), platform.machine())
+            arguments = (_ARCHIVE, _TARGET, str(bytes_max), str(IMAGE_ENTRIES_MAX), platform.machine())
             env = {"LANG": "C.UTF-8", "PYTHON": interpreter(), "UNPACKER": unpacker(), "ARGUMENTS": " ".join(arguments)}
             end = await zone.run(TaskSpec(UNPACK_COMMAND, env, IMAGE_UNPACK_S, out.write_fd, err.write_fd))
         finally:

@@ -13,6 +13,7 @@ from jobs.model.wire import InputRef
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import CACHE_DISK_FRACTION, OBJECT_CACHE_MAX_BYTES
 from manta.core.names import check_id
+from storage_nodes.disk import space
 
 _EMPTY: Final = "empty"
 _PART: Final = ".part"
@@ -66,6 +67,7 @@ class ObjectCache:
         self._shelf.put(name, ref.size, held=True)
         try:
             await asyncio.to_thread(self._remove, going)
+            space.require(str(self._folder), ref.size)
             await self._write(self._folder / name, ref)
         except OSError as error:
             self._shelf.remove(name)
@@ -101,5 +103,4 @@ def _finish(file: BinaryIO) -> None:
 
 def cache_bytes(folder: Path, most: int) -> int:
     """The bound of a cache in that folder: `most`, and no more than its share of the disk."""
-    state = os.statvfs(folder)
-    return min(most, int(state.f_blocks * state.f_frsize * CACHE_DISK_FRACTION))
+    return min(most, int(space.measure(str(folder)).total_bytes * CACHE_DISK_FRACTION))

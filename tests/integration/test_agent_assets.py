@@ -13,7 +13,8 @@ from jobs.agent.inputs import ReduceInputs
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.peer_store import PeerStore
 from jobs.model.wire import InputRef, NamedObject
-from manta.core.errors import MantaError, ServiceUnavailable
+from manta.core.errors import InsufficientStorage, MantaError, ServiceUnavailable
+from storage_nodes.disk import space
 from tests.support.agent_rig import Node, Rig, rig_on, storage_node
 
 TOOL = ("tools", "x.sh")
@@ -115,6 +116,18 @@ async def test_what_nobody_holds_makes_room(tmp_path: Path, monkeypatch: pytest.
         cache.release(first)
         await cache.hold(refs[2])
         assert set(_files(tmp_path)) == {str(ref.blob_id) for ref in refs[1:]}
+
+
+async def test_a_full_disk_takes_no_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        ref = await _ref(node, b"x" * 1000)
+        with monkeypatch.context() as full:
+            full.setattr(space, "measure", lambda _folder: space.Space(1 << 40, 1))
+            with pytest.raises(InsufficientStorage):
+                await cache.hold(ref)
+        assert cache.used_bytes == 0
+        assert (await cache.hold(ref)).read_bytes() == b"x" * 1000
 
 
 async def test_half_a_file_of_an_earlier_agent_is_removed(tmp_path: Path) -> None:

@@ -15,7 +15,9 @@ from jobs.agent.image_cache import BadImageError, Image, ImageCache
 from jobs.model.wire import InputRef
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
 from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
-from manta.core.errors import ServiceUnavailable
+from manta.core.errors import InsufficientStorage, ServiceUnavailable
+from storage_nodes.disk import space
+from storage_nodes.disk.space import Space
 
 Unpack = Callable[[Path], TaskEnd]
 FINE = TaskEnd(0, None, False, None, 0.1, 0.1)
@@ -171,6 +173,20 @@ async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, 
     unpackers.unpack = _unpacked
     await cache.hold(unpackers.archive("fine", b"1"))
     assert unpackers.zones == 2
+
+
+async def test_a_full_disk_is_no_fault_of_the_archive(
+    tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(space, "measure", lambda _folder: Space(1 << 40, 5 << 30))
+    cache = _cache(tmp_path, unpackers)
+    unpackers.unpack = lambda _root: TaskEnd(1, None, False, None, 0.1, 0.1)
+    unpackers.complaint = "it has more than 500000 entries, or 0 bytes"
+    with pytest.raises(InsufficientStorage):
+        await cache.hold(unpackers.archive("fine", b"1"))
+    monkeypatch.setattr(space, "measure", lambda _folder: Space(1 << 40, 1 << 39))
+    unpackers.unpack = _unpacked
+    await cache.hold(unpackers.archive("fine", b"1"))
 
 
 async def test_half_an_image_and_one_of_before_a_reboot_are_not_used(
