@@ -163,7 +163,7 @@ def test_what_is_refused_says_why(running: RunningStore, store: Store) -> None:
     answer = running.manta("login", "s3://books/cities.txt")
     assert (answer.returncode, b"needs a terminal" in answer.stderr) == (2, True)
     answer = running.manta("login", "-c", "true", "s3://books/none")
-    assert (answer.returncode, b"s3://books/none does not exist" in answer.stderr) == (6, True)
+    assert (answer.returncode, b"s3://books/none: " in answer.stderr) == (6, True), answer
     answer = running.manta("login", "-c", "true", "s3://books/a", "s3://books/b")
     assert (answer.returncode, b"--reduce" in answer.stderr) == (2, True)
     answer = running.manta("login", "--timeout", "9d", "-c", "true", "s3://books/cities.txt")
@@ -192,6 +192,7 @@ def test_limits_end_the_session_and_say_which(running: RunningStore, store: Stor
         assert (answer.returncode, b"64 MiB of memory" in answer.stderr) == (1, True), answer
 
 
+@pytest.mark.slow
 def test_an_account_has_so_many_sessions_on_a_node(running: RunningStore, store: Store) -> None:
     """Two nodes hold the object: one more than both take is refused, and a place that was left is free again."""
     with ExitStack() as stack:

@@ -1,6 +1,7 @@
 """The WebSocket of login sessions: another's client, what is refused before it, and ends from the store's side."""
 
 import asyncio
+import hashlib
 import os
 import signal
 import socket
@@ -169,6 +170,7 @@ def _works(store: Store) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_a_planned_restart_of_the_gateway_does_not_wait_for_sessions(running: RunningStore, store: Store) -> None:
     with at_prompt(running, OBJECT) as user:
         _busy(running, user, 7011)
@@ -180,6 +182,7 @@ def test_a_planned_restart_of_the_gateway_does_not_wait_for_sessions(running: Ru
     assert _works(store)
 
 
+@pytest.mark.slow
 def test_the_gateway_counts_its_sessions(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -197,6 +200,7 @@ def _sessions(port: int) -> float:
     return float(line.split()[1])
 
 
+@pytest.mark.slow
 def test_the_store_stops_while_a_session_is_open(tmp_path: Path) -> None:
     with running_store(tmp_path / "other") as other, other.client() as client:
         client.make_bucket("books")
@@ -209,6 +213,7 @@ def test_the_store_stops_while_a_session_is_open(tmp_path: Path) -> None:
             assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.slow
 def test_over_tls(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path)
     tls = ("--tls-cert", str(certificate.chain), "--tls-key", str(certificate.key))
@@ -222,3 +227,16 @@ def test_over_tls(tmp_path: Path) -> None:
             assert "42" in user.run("echo $((6 * 7))")
             user.type("exit 3\r")
             assert user.status() == 3
+
+
+@pytest.mark.slow
+def test_a_reducer_has_objects_of_several_nodes(tmp_path: Path) -> None:
+    """One copy of each: whatever node takes the session, some come from others."""
+    with running_store(tmp_path / "other", "--nodes", "3", "--copies", "1") as other, other.client() as client:
+        client.make_bucket("books")
+        names = [f"s3://books/{number}.txt" for number in range(12)]
+        for number, name in enumerate(names):
+            client.write(name, b"%d\n" % number * (1 + 50_000 * (number % 2)))
+        answer = other.manta("login", "--reduce", "-c", "cat $(ls -v -d /input/*/*) | md5sum", *names)
+        expected = b"".join(b"%d\n" % number * (1 + 50_000 * (number % 2)) for number in range(12))
+        assert answer.stdout.split()[0].decode() == hashlib.md5(expected).hexdigest(), answer

@@ -9,7 +9,7 @@ from jobs.model.login_request import LoginRequest, parse_login
 from jobs.model.wire import InputRef, TaskKind
 from manta.catalog.records import ObjectVersion
 from manta.core import limits
-from manta.core.errors import MantaError, NodeUnavailable, SlowDown
+from manta.core.errors import AccessDenied, MantaError, NodeUnavailable, NotFound, SlowDown
 from manta.core.peers import NodeAddress
 from manta.gateway.access import Action, authorize, visible
 from manta.gateway.context import Context
@@ -66,9 +66,13 @@ def _logins(context: Context) -> Logins:
 
 
 async def _find(context: Context, request: Request, bucket: str, key: str) -> ObjectVersion:
-    located = await context.catalog.locate(bucket, key)
-    authorize(request, Action.GET, located.bucket, key)
-    return visible(request.principal, located, key)
+    try:
+        located = await context.catalog.locate(bucket, key)
+        authorize(request, Action.GET, located.bucket, key)
+        return visible(request.principal, located, key)
+    except (NotFound, AccessDenied) as error:
+        error.message = f"s3://{bucket}/{key}: {error.message}"  # a session may be on many
+        raise
 
 
 async def _begin(cluster: Cluster, account_id: str, asked: LoginRequest, found: list[ObjectVersion]) -> Connection:
