@@ -16,8 +16,9 @@ from jobs.agent.login.session import Patience
 from jobs.agent.login.sessions import Sessions
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import LocalStore
-from jobs.agent.resources import Capacity, Resources
+from jobs.agent.resources import Resources
 from jobs.model.login import NODE_PATH, LoginEnd, LoginSpec, decode_end, encode_spec
+from jobs.model.resources import Capacity
 from jobs.model.wire import InputRef, TaskKind
 from manta.core import websocket
 from manta.core.clock import SystemClock
