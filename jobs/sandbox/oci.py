@@ -5,6 +5,7 @@ as the zone's own user from its first step, rootless, as bubblewrap does; its st
 descriptors by `--preserve-fds`, which counts them from 3 on: so they are put there in order by a shell.
 """
 
+import errno
 import fcntl
 import json
 import os
@@ -196,7 +197,7 @@ class _Root:
         """Where that path of the zone lies on the host; its folder is made."""
         parts = PurePosixPath(path).parts
         if parts[0] != "/" or ".." in parts:
-            raise ValueError(f"{path!r} is no path of a zone")
+            raise OSError(errno.EINVAL, "no path of a zone", path)
         for depth in range(2, len(parts)):
             folder = self._folder.joinpath(*parts[1:depth])
             if not folder.is_dir():
