@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from jobs.agent.image_cache import BadImageError, Image, ImageCache
+from jobs.agent.image_cache import Image, ImageCache
+from jobs.agent.image_unpacking import BadImageError
 from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import Caller
 from jobs.model.program import PackedProgram

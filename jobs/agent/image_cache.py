@@ -8,8 +8,6 @@ import asyncio
 import contextlib
 import hashlib
 import logging
-import os
-import platform
 import shutil
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -20,54 +18,25 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from jobs.agent.image_unpacking import BadImageError, Facts, check_mount_points, unpack
 from jobs.agent.object_cache import ObjectCache, cache_bytes
-from jobs.agent.pipes import TailPipe
 from jobs.agent.shelf import Shelf
 from jobs.model.wire import InputRef
-from jobs.programs.install import UNPACK_COMMAND, interpreter, unpacker
-from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, ZoneSpec
-from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
+from jobs.sandbox.api import Sandbox
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import (
     IMAGE_CACHE_MAX_BYTES,
-    IMAGE_CONFIG_MAX_BYTES,
-    IMAGE_ENTRIES_MAX,
-    IMAGE_ENV_MAX_BYTES,
     IMAGE_MAX_BYTES,
-    IMAGE_UNPACK_MEMORY_BYTES,
-    IMAGE_UNPACK_S,
     IMAGES_REMEMBERED_MAX,
-    MIB,
-    STDERR_IN_ERROR_BYTES,
 )
 from storage_nodes.disk import space
 
 _LOG = logging.getLogger("manta.agent")
-_TENANT: Final = " images"
-"""No account has this name: what is unpacked belongs to a user of its own."""
-_ARCHIVE: Final = f"{ASSETS_FOLDER}/archive"
-_TARGET: Final = "/unpacked"
 _ROOT: Final = "root"
 _FACTS: Final = "image.json"
 _PART: Final = ".part"
 _BYTES_PER_ENTRY: Final = 4096
-_BAD_ARCHIVE: Final = 1
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
-
-
-class BadImageError(Exception):
-    """Why the archive cannot be unpacked, as the end of a sentence."""
-
-
-class _Facts(msgspec.Struct, frozen=True):
-    """What the unpacker says of an image."""
-
-    env: tuple[str, ...]
-    workdir: str
-    bytes: int
-    entries: int
-    boot: str = ""
-    """Of the machine, when it was unpacked: after a power cut nobody knows what of it reached the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,56 +142,16 @@ class ImageCache:
         for name in going:
             await asyncio.to_thread(_remove, self._folder / name)
 
-    async def _unpacked(self, digest: str, archive: Path, target: Path) -> _Facts:
+    async def _unpacked(self, digest: str, archive: Path, target: Path) -> Facts:
         """InsufficientStorage, not a fault of the archive, where the disk has less room than an image may need."""
         disk = space.measure(str(self._folder))
         most = min(self._max_bytes, disk.free_bytes - disk.reserve_bytes)
         try:
-            return await self._in_zone(digest, archive, target, max(most, 0))
+            return await unpack(self._sandbox, f"image-{digest[:12]}", archive, target, max(most, 0))
         except BadImageError:
             if most < self._max_bytes:
                 raise InsufficientStorage from None
             raise
-
-    async def _in_zone(self, digest: str, archive: Path, target: Path, bytes_max: int) -> _Facts:
-        zone = await self._sandbox.open_zone(
-            ZoneSpec(
-                name=f"image-{digest[:12]}",
-                tenant=_TENANT,
-                memory_bytes=IMAGE_UNPACK_MEMORY_BYTES,
-                scratch_bytes=MIB,
-                assets={_ARCHIVE: str(archive)},
-                workplaces={_TARGET: str(target)},
-            )
-        )
-        loop = asyncio.get_running_loop()
-        out, err = TailPipe(loop, IMAGE_CONFIG_MAX_BYTES), TailPipe(loop, STDERR_IN_ERROR_BYTES)
-        try:
-            arguments = (_ARCHIVE, _TARGET, str(bytes_max), str(IMAGE_ENTRIES_MAX), platform.machine())
-            env = {"LANG": "C.UTF-8", "PYTHON": interpreter(), "UNPACKER": unpacker(), "ARGUMENTS": " ".join(arguments)}
-            end = await zone.run(TaskSpec(UNPACK_COMMAND, env, IMAGE_UNPACK_S, out.write_fd, err.write_fd))
-        finally:
-            await zone.close()
-            said, complained = out.finish(), err.finish()
-        return _facts_of(end, said, complained.decode("utf-8", "replace").strip())
-
-
-def _facts_of(end: TaskEnd, said: bytes, complained: str) -> _Facts:
-    if end.exit_status == 0 and end.overrun is None:
-        with contextlib.suppress(msgspec.MsgspecError):
-            facts = msgspec.json.decode(said, type=_Facts)
-            if sum(len(one.encode()) for one in (*facts.env, facts.workdir)) > IMAGE_ENV_MAX_BYTES:
-                raise BadImageError(f"its environment has more than {IMAGE_ENV_MAX_BYTES} bytes")
-            if 0 <= facts.bytes <= IMAGE_MAX_BYTES and 0 <= facts.entries <= IMAGE_ENTRIES_MAX:
-                return facts
-        raise BadImageError("its configuration is odd, or too long")
-    if end.overrun is Overrun.TIMEOUT:
-        raise BadImageError(f"that took longer than {IMAGE_UNPACK_S:.0f} s")
-    if end.overrun is Overrun.MEMORY:
-        raise BadImageError(f"that needed more than {IMAGE_UNPACK_MEMORY_BYTES // MIB} MiB of memory")
-    if end.exit_status == _BAD_ARCHIVE and complained:
-        raise BadImageError(complained.splitlines()[-1])
-    raise ServiceUnavailable(f"The image could not be unpacked on this node: {complained or end}.")
 
 
 def _digest(archive: Path) -> str:
@@ -236,24 +165,15 @@ def _begin(part: Path) -> None:
     (part / _ROOT).mkdir(mode=0o755)
 
 
-def _finish(part: Path, target: Path, facts: _Facts) -> None:
-    _check_mount_points(part / _ROOT)
+def _finish(part: Path, target: Path, facts: Facts) -> None:
+    check_mount_points(part / _ROOT)
     (part / _FACTS).write_bytes(msgspec.json.encode(msgspec.structs.replace(facts, boot=_boot())))
     part.rename(target)
 
 
-def _check_mount_points(root: Path) -> None:
-    """Whoever unpacked was in the hands of the archive: a link would lead a zone's mounts out of the image."""
-    for name in IMAGE_MOUNT_POINTS:
-        try:
-            os.close(os.open(root / name[1:], os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC))
-        except OSError:
-            raise BadImageError(f"it has something else in the place of the folder {name}") from None
-
-
-def _read_facts(folder: Path) -> _Facts | None:
+def _read_facts(folder: Path) -> Facts | None:
     with contextlib.suppress(OSError, msgspec.MsgspecError):
-        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=_Facts)
+        facts = msgspec.json.decode((folder / _FACTS).read_bytes(), type=Facts)
         return facts if facts.boot == _boot() else None
     return None
 
@@ -262,7 +182,7 @@ def _boot() -> str:
     return _BOOT_ID.read_text().strip()
 
 
-def _weight(facts: _Facts) -> int:
+def _weight(facts: Facts) -> int:
     return facts.bytes + _BYTES_PER_ENTRY * facts.entries
 
 

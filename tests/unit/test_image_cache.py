@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from jobs.agent import image_cache
-from jobs.agent.image_cache import BadImageError, Image, ImageCache
+from jobs.agent.image_cache import Image, ImageCache
+from jobs.agent.image_unpacking import BadImageError
 from jobs.model.wire import InputRef
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
 from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
