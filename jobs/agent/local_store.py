@@ -1,5 +1,6 @@
 """This node's own volume as the agent uses it: the same files, threads and locks as the node's server."""
 
+import asyncio
 import contextlib
 from collections.abc import Callable, Sequence
 
@@ -23,6 +24,8 @@ class VolumeStore:
         self._small_puts = storage.small_puts
         self._ahead: dict[str, None] = {}
         """Small blobs whose checksums were verified a moment ago: looking again reads nothing, and needs no thread."""
+        self._checking: dict[str, asyncio.Task[None]] = {}
+        """Large blobs whose checksums are being verified."""
 
     async def checked(self, blob_id: str, size: int) -> str:
         def check() -> None:
@@ -33,8 +36,24 @@ class VolumeStore:
             with contextlib.suppress(MantaError):
                 check()
                 return blob_path(blob_id)
-        await self._guarded(blob_id, check)
+        if size <= BLOCK_BYTES:
+            await self._guarded(blob_id, check)
+        else:
+            await self._check_once(blob_id, check)
         return blob_path(blob_id)
+
+    async def _check_once(self, blob_id: str, check: Callable[[], None]) -> None:
+        """Ranges of one large object begin together: whoever comes while it is being checked waits for that."""
+        going = self._checking.get(blob_id)
+        if going is None:
+            going = self._checking[blob_id] = asyncio.create_task(self._guarded(blob_id, check))
+            going.add_done_callback(lambda done: self._forget_check(blob_id, done))
+        await asyncio.shield(going)
+
+    def _forget_check(self, blob_id: str, done: "asyncio.Task[None]") -> None:
+        del self._checking[blob_id]
+        if not done.cancelled():
+            done.exception()  # who asked may be gone
 
     async def check_ahead(self, blobs: Sequence[tuple[str, int]]) -> None:
         small = [(blob_id, size) for blob_id, size in blobs if size <= BLOCK_BYTES]

@@ -12,9 +12,11 @@ from msgspec import structs
 
 from jobs.agent.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
+from manta.core.errors import BlobDamaged
 from manta.core.limits import HAND_BACK_S, LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
+from storage_nodes.disk.reader import OpenBlob
 from tests.support.agent import JOB, FakeGateway
 from tests.support.agent_rig import Rig, rig_on, storage_node
 
@@ -165,6 +167,29 @@ async def test_a_task_of_a_range_reads_whole_lines_and_counts_just_those(rig: Ri
         f"{end}-{size} {size}\n".encode() + data[end:],
     ]
     assert [one.usage.in_place_bytes for one in results] == [8, end - 8, size - end]
+
+
+async def test_ranges_that_begin_together_check_their_object_once(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = b"line\n" * 500_000
+    reader = rig.node.storage.volume.reader
+    opened, blocks = reader.open_verified, []
+
+    def counted(blob_id: str, start: int, length: int) -> OpenBlob:
+        blocks.append((start, length))
+        return opened(blob_id, start, length)
+
+    monkeypatch.setattr(reader, "open_verified", counted)
+    (ref,) = await ranged(rig, data, (0, len(data)))
+    paths = await asyncio.gather(*(rig.node.store.checked(ref.blob_id or "", ref.size) for _ in range(5)))
+    assert len(set(paths)) == 1
+    assert blocks == [(0, len(data))]
+    path = Path(rig.node.storage.volume.layout.blob(ref.blob_id or ""))
+    path.chmod(0o644)
+    path.write_bytes(b"LINE\n" * 500_000)
+    found = await asyncio.gather(
+        *(rig.node.store.checked(ref.blob_id or "", ref.size) for _ in range(3)), return_exceptions=True
+    )
+    assert all(isinstance(one, BlobDamaged) for one in found)
 
 
 async def test_a_range_in_which_no_line_begins_is_not_run(rig: Rig) -> None:
