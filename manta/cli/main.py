@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from manta import __version__
+from manta.cli.completion import use_own_script
 from manta.cli.exit_codes import FAILED, INTERRUPTED, exit_code
 from manta.core.errors import MantaError
 
@@ -39,6 +40,7 @@ def build(arguments: list[str]) -> typer.Typer:
         context_settings={"help_option_names": ["-h", "--help"]},
         help="A compute-on-storage object store: put objects, run map/reduce jobs where they lie.",
     )
+    use_own_script()
     wanted = arguments[0] if arguments else None
     known = wanted in _COMMANDS or wanted in _GROUPS
     for name, target in _COMMANDS.items():
