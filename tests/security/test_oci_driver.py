@@ -170,3 +170,24 @@ def test_s4_doctor_says_which_driver_and_which_limits_hold(tmp_path: Path) -> No
         assert named in said
         for limit in ("memory", "processes", "cpu"):
             assert f"limit of a task's {limit}: " in said
+
+
+def test_jobs_run_alike_with_an_oci_runtime(tmp_path: Path) -> None:
+    """Assets, init, programs and a reducer, in zones that the runtime built."""
+    if builder_choice("oci").find() is None:
+        pytest.skip("there is no runc on this machine")
+    with running_store(tmp_path / "store", "--sandbox", "oci") as running, running.client() as store:
+        store.make_bucket("bucket")
+        store.write("s3://bucket/in", b"1\n2\n3\n")
+        store.write("s3://bucket/tool/count", b"#!/bin/sh\nwc -l\n")
+        mapped = {
+            "type": "map",
+            "init": "echo prepared > note",
+            "assets": ["s3://bucket/tool/count"],
+            "exec": "/assets/bucket/tool/count; cat /zone/note; mget bucket/in | tail -1",
+        }
+        job = store.submit([mapped, {"type": "reduce", "exec": "cat"}], inputs=["s3://bucket/in"])
+        assert job.wait(timeout_s=60).state == "done"
+        assert list(job.errors()) == []
+        (line,) = job.outputs()
+        assert store.read(f"s3://{line['bucket']}/{line['key']}") == b"3\nprepared\n3\n"
