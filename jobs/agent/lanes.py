@@ -105,7 +105,7 @@ class Lanes:
     def prefetch(self) -> int:
         """Tasks to hold beyond the running ones: work for about PREFETCH_S; none when tasks take longer than that."""
         task_s = self._expected_s()
-        most = LEASE_BATCH_MAX if self._task_s is not None else self.count
+        most = WAITING_MAX if self._task_s is not None else self.count
         return min(most, int(self.count * PREFETCH_S / max(task_s, 0.001)))
 
     def _expected_s(self) -> float:
