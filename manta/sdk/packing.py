@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import functools
+import io
 import sys
 import sysconfig
 import zlib
@@ -20,6 +21,7 @@ Function = Callable[..., Any]
 _OURS: Final = ("manta", "jobs", "storage_nodes")
 """Installed with the client, wherever it was installed from."""
 _SITES: Final = ("site-packages", "dist-packages")
+_CACHED: Final = functools.cache(len)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +45,9 @@ def pack_reduce(fold: Function) -> dict[str, str]:
 
 def _pack(name: str, content: object) -> dict[str, str]:
     """InvalidArgument when it cannot be packed, or is too large."""
-    import cloudpickle  # here: commands that pack nothing start without it
-
     try:
         with _local_modules_by_value():
-            code = zlib.compress(cloudpickle.dumps(content), 9)
+            code = zlib.compress(_dumped(content), 9)
     except Exception as error:  # whatever an object of the user's raises while it is packed
         raise InvalidArgument(
             f"The function {name} cannot be packed: {type(error).__name__}: {error}. What it uses from outside is "
@@ -59,6 +59,27 @@ def _pack(name: str, content: object) -> dict[str, str]:
         "python": f"{sys.version_info.major}.{sys.version_info.minor}",
         "code": base64.b64encode(code).decode(),
     }
+
+
+def _dumped(content: object) -> bytes:
+    import cloudpickle  # here: commands that pack nothing start without it
+
+    class Packer(cloudpickle.Pickler):  # type: ignore[misc]
+        dispatch_table = cloudpickle.Pickler.dispatch_table.new_child({type(_CACHED): _reduce_cached})
+
+    buffer = io.BytesIO()
+    Packer(buffer).dump(content)
+    return buffer.getvalue()
+
+
+def _reduce_cached(function: Any) -> str | tuple[Any, ...]:
+    """A function with a cache (functools): by itself it would be packed by name alone."""
+    import cloudpickle
+
+    by_value = {"__main__", *cloudpickle.list_registry_pickle_by_value()}
+    if function.__module__ not in by_value and "<locals>" not in function.__qualname__:
+        return str(function.__qualname__)
+    return functools.lru_cache(**function.cache_parameters()), (function.__wrapped__,)
 
 
 def _name(function: Function) -> str:

@@ -8,6 +8,8 @@ import platform
 import re
 import shutil
 import subprocess
+import sys
+import sysconfig
 import tarfile
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +51,19 @@ def programs(*names: str) -> list[tuple[tarfile.TarInfo, bytes]]:
         for library in re.findall(r"(/[^ ]+) \(", listed):
             found[library[1:]] = Path(library).read_bytes()
     return [file(name, data, 0o755) for name, data in found.items()]
+
+
+def python(name: str = "usr/bin/python3") -> list[tuple[tarfile.TarInfo, bytes]]:
+    """This Python under that name, with its own library and the shared ones that it needs."""
+    interpreter = str(Path(sys.executable).resolve())
+    found = [one for one in programs(interpreter) if not one[0].name.endswith(interpreter)]
+    found.append(file(name, Path(interpreter).read_bytes(), 0o755))
+    library = Path(sysconfig.get_path("stdlib"))
+    for path in sorted(library.rglob("*")):
+        inside = path.relative_to(library)
+        if path.is_file() and not {"__pycache__", "test", "idlelib", "ensurepip", "lib2to3"} & set(inside.parts):
+            found.append(file(f"usr/lib/{library.name}/{inside}", path.read_bytes()))
+    return found
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import Enum
+from functools import cache
 
 STOP = frozenset({"the", "of"})
 
@@ -22,3 +23,8 @@ class Word:
 
 def words(text: str) -> list[Word]:
     return [Word(word) for word in text.lower().split() if word not in STOP]
+
+
+@cache
+def shout(word: str) -> str:
+    return f"{word.upper()}!"

@@ -4,6 +4,7 @@ import base64
 import functools
 import operator
 import pickle
+import re
 import sys
 import threading
 import zlib
@@ -50,6 +51,23 @@ def test_functions_of_local_modules_travel_by_value() -> None:
     assert b"STOP" in data
     assert b"lower" in data
     assert not cloudpickle.list_registry_pickle_by_value()
+
+
+def test_functions_with_a_cache_travel_too() -> None:
+    """Recursive ones, those of local modules, and those of libraries, by name."""
+
+    @functools.lru_cache(maxsize=7)
+    def fibonacci(number: int) -> int:
+        return number if number < 2 else fibonacci(number - 1) + fibonacci(number - 2)
+
+    data = _bytes(_packed(lambda n: (fibonacci(n), word_helpers.shout("a"))))
+    (((_, function),), _) = pickle.loads(data)
+    assert function(50) == (12_586_269_025, "A!")
+    (copy,) = [cell.cell_contents for cell in function.__closure__]
+    assert copy is not fibonacci
+    assert copy.cache_parameters() == {"maxsize": 7, "typed": False}
+    assert copy.cache_info().currsize == 7
+    assert len(_bytes(_packed(re._compile_repl))) < 300  # type: ignore[attr-defined]
 
 
 def test_functions_of_libraries_travel_by_name() -> None:
