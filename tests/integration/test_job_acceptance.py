@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from manta.core.errors import AccessDenied, MantaError, NotImplementedHere
+from manta.core.errors import AccessDenied, MantaError
 from manta.sdk import Job, Store, connect
 from tests.integration.test_serve import await_condition
 from tests.support.sleepers import sleepers
@@ -242,8 +242,6 @@ def test_outputs_go_where_the_document_says(store: Store) -> None:
 def test_a_document_is_refused_whole_with_the_nearest_name(store: Store) -> None:
     with pytest.raises(MantaError, match="memory"):
         store.submit([_map("cat", memroy="1M")])
-    with pytest.raises(NotImplementedHere, match="program"):
-        store.submit([_map("cat", program="x")])
     with pytest.raises(MantaError):
         store.submit([])
 
