@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from jobs.model.states import TaskState
-from jobs.model.wire import AttemptRef
+from jobs.model.wire import AttemptRef, TaskResult, Usage
 from manta.catalog.job_records import TaskRow
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import MantaError
@@ -27,6 +27,8 @@ PLANS = (
     [MAP, MAP, {**REDUCE, "count": 3}],
     [{**REDUCE, "count": 2}],
     [{**MAP, "retries": 1}, REDUCE, MAP],
+    [{**MAP, "batch": 2}],
+    [{**MAP, "batch": 3, "retries": 1}, {**MAP, "batch": 2}, REDUCE],
 )
 INPUTS = (
     "s3://books/",
@@ -56,6 +58,8 @@ class JobMachine(RuleBasedStateMachine):
         self.clock = StandingClock()
         self.catalog = MemoryCatalog(self.clock)
         self.jobs = self.catalog.jobs
+        self.born_ms: dict[AttemptRef, int] = {}
+        """Of the blobs that a batch may write beside its slot."""
         self.created: list[str] = []
         self.deleted: set[str] = set()
         self.held: dict[AttemptRef, tuple[str, TaskRow]] = {}
@@ -138,6 +142,8 @@ class JobMachine(RuleBasedStateMachine):
             assert task.blob_id is None or node in task.nodes, "a map task runs where its input lies (J5)"
             assert ref(task) not in self.held, "an attempt is given once"
             self.held[ref(task)] = node, task
+            timeout_s = grant.plan.phases[task.phase].task_timeout_s
+            self.born_ms[ref(task)] = self.clock.now_ms() + int(timeout_s * 1000)
 
     @rule(pick=st.integers(0, 99), node=st.sampled_from(NODES))
     def lease_second(self, pick: int, node: str) -> None:
@@ -168,10 +174,22 @@ class JobMachine(RuleBasedStateMachine):
             self._send(node, results)
 
     def _result(self, attempt: AttemptRef, task: TaskRow, node: str, kind: str, outputs: int) -> Any:
+        if task.members is not None and outputs:
+            return self._batch_result(attempt, task, node, kind)
         if kind != "s":
             return failure(attempt, retryable=kind == "r")
         made = [output(task.slot, (node, "n3" if node != "n3" else "n1"), reducer=None if outputs else 7)]
         return success(attempt, made + [output(None, (), size=0)] * (outputs - 1))
+
+    def _batch_result(self, attempt: AttemptRef, task: TaskRow, node: str, kind: str) -> Any:
+        """The first input ends as `kind` says, the others well."""
+        members = []
+        for place, one in enumerate(task.inputs):
+            own = AttemptRef(attempt.job_id, one.task_id, attempt.attempt)
+            slot = task.slot if place == 0 else new_id(self.born_ms[attempt])
+            made = [output(slot, (node, "n3" if node != "n3" else "n1"))]
+            members.append(success(own, made) if place or kind == "s" else failure(own, retryable=kind == "r"))
+        return TaskResult(attempt, Usage(1, 2, 0.5), members=tuple(members))
 
     @rule(pick=st.integers(0, 99))
     def report_again(self, pick: int) -> None:
@@ -185,9 +203,10 @@ class JobMachine(RuleBasedStateMachine):
         for result in results:
             self.reported.append((node, result))
             name = (result.attempt.job_id, result.attempt.task_id, result.attempt.attempt)
-            if result.failure is None and name not in stale:
-                before = self.accepted.setdefault(name[:2], name[2])
-                assert before == name[2], "two attempts of one task were committed (J1)"
+            for one in result.members or (result,):
+                if one.failure is None and name not in stale:
+                    before = self.accepted.setdefault((name[0], one.attempt.task_id), name[2])
+                    assert before == name[2], "two attempts of one task were committed (J1)"
 
     @rule(pick=st.integers(0, 99), delivered=st.booleans())
     def lose(self, pick: int, delivered: bool) -> None:
@@ -206,7 +225,11 @@ class JobMachine(RuleBasedStateMachine):
     def counts_are_those_of_the_rows(self) -> None:
         tables = self.jobs.tables
         for job_id, job in tables.jobs.items():
-            rows = Counter((row.phase, row.state) for row in tables.task_rows.get(job_id, {}).values())
+            rows: Counter[tuple[int, int]] = Counter()
+            running = 0
+            for row in tables.task_rows.get(job_id, {}).values():
+                rows[row.phase, row.state] += row.weight
+                running += row.state == TaskState.RUNNING
             if job.doomed and job.ended_ms is not None:
                 continue
             for phase in tables.phases(job_id):
@@ -217,7 +240,7 @@ class JobMachine(RuleBasedStateMachine):
                 assert unopened_cancelled in (0, reducers)
                 assert waiting in (0, reducers)
                 assert not (opened and waiting)
-            assert job.running == sum(many for (_, state), many in rows.items() if state == TaskState.RUNNING)
+            assert job.running == running
 
     @invariant()
     def two_attempts_are_of_running_tasks_one_of_them_at_least(self) -> None:
@@ -253,8 +276,9 @@ class JobMachine(RuleBasedStateMachine):
         for objects in state.objects.values():
             refs.update(version.blob.blob_id for version in objects.values() if version.blob is not None)
         for rows in tables.task_rows.values():
-            refs.update(row.blob_id for row in rows.values() if row.blob_id and row.state <= TaskState.RUNNING)
-            refs.update(row.blob_id for row in rows.values() if row.blob_id and row.state == TaskState.FAILED)
+            for one in (one for row in rows.values() for one in row.inputs):
+                if one.blob_id and (one.state <= TaskState.RUNNING or one.state == TaskState.FAILED):
+                    refs[one.blob_id] += 1
         for shuffled in tables.shuffle.values():
             refs.update(row[3] for row in shuffled.values() if row[3])
         assert refs == Counter({blob_id: row.refs for blob_id, row in state.blobs.items()})
