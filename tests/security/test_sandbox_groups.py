@@ -211,7 +211,7 @@ async def test_no_group_is_left_and_no_other_is_touched(tmp_path: Path, sandbox_
         folder.mkdir()
     try:
         async with started(tmp_path / "blobs", sandbox_state, "c") as sandbox, zone_of(sandbox) as zone:
-            assert set(_own_folders()) > before
+            assert set(_own_folders()) - before
             await run_in(zone, "(setsid sleep 60 &)")
         assert [folder for folder in _own_folders() if folder not in before and f".{os.getpid()}." in folder.name] == []
         assert all(folder.is_dir() for folder in foreign)
