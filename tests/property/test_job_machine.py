@@ -230,8 +230,8 @@ class JobMachine(RuleBasedStateMachine):
             for row in tables.task_rows.get(job_id, {}).values():
                 rows[row.phase, row.state] += row.weight
                 running += row.state == TaskState.RUNNING
-            if job.doomed and job.ended_ms is not None:
-                continue
+            if job.retry or (job.doomed and job.ended_ms is not None):
+                continue  # a retry empties the counts at once, the rows follow in pages
             for phase in tables.phases(job_id):
                 number, _, reducers, waiting, *counts, _complete, opened, _dealt = phase
                 found = [rows[number, state] for state in TaskState if state is not TaskState.WAITING]
