@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox.api import Overrun, TaskEnd
+from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
 from tests.support.sandbox import Ended, Workshop, run_in, zone_of
@@ -55,6 +56,7 @@ async def test_s5_a_zone_that_does_not_end_its_task_is_ended_with_it(
     workshop: Workshop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its fork server hangs: no order reaches it."""
+    assert isinstance(workshop.zone, ForkServerZone)
     monkeypatch.setattr("jobs.sandbox.zone.KILL_GRACE_S", 0.1)
     running = asyncio.create_task(workshop.run("sleep 60"))
     async with asyncio.timeout(20):
