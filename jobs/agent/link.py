@@ -21,6 +21,8 @@ _LOG = logging.getLogger("manta.agent")
 SPECS_MAX: Final = 32
 """Phases that the agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
 _EARLY_S: Final = 0.1
+_QUIET_S: Final = 3.0
+"""A gateway that is away no longer than this is being replaced, or the whole store stops: nothing to log."""
 _REFUSING_PAUSE_S: Final = 0.5
 """A node that can only refuse tasks asks slowly, so that able nodes get them first."""
 
@@ -82,7 +84,7 @@ class Link:
     # -- leases ------------------------------------------------------------------------------------------------------
 
     async def _poll(self, gateway: Gateway, change: asyncio.Event) -> None:
-        turn = 0
+        turn, told, began_s = 0, False, 0.0
         while True:
             await self._until_worth_asking(change)
             asked_s = self._clock.monotonic_s()
@@ -90,12 +92,15 @@ class Link:
             try:
                 reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
             except MantaError as error:
-                if turn == 0:
-                    _LOG.warning("No leases from %s: %s", gateway.url, error.message)
+                began_s = asked_s if turn == 0 else began_s
+                away_s = self._clock.monotonic_s() - began_s
+                if not told and away_s > _QUIET_S:
+                    told = True
+                    _LOG.warning("No leases from %s for %.0f s: %s", gateway.url, away_s, error.message)
                 await asyncio.sleep(backoff_s(turn))
                 turn += 1
                 continue
-            turn = 0
+            turn, told = 0, False
             self._returned = [ref for ref in self._returned if ref not in request.returned]
             if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
                 await self._pause_if_early(asked_s)

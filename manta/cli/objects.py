@@ -147,7 +147,9 @@ def _side_by_side(what: str, actions: Sequence[Callable[[], None]]) -> None:
 
 def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[str, str]]:
     bucket, key = split_uri(target)
-    into = not key or key.endswith("/") or len(files) > 1
+    if len(files) > 1 and key and not key.endswith("/"):
+        raise InvalidArgument(f"Several files need a target that ends in `/`: s3://{bucket}/{key}/")
+    into = not key or key.endswith("/")
     folder = f"s3://{bucket}/{key}" if not key or key.endswith("/") else f"s3://{bucket}/{key}/"
     for name in files:
         path = Path(name)

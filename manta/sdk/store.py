@@ -202,16 +202,26 @@ class Store:
 
     def submit(
         self,
-        phases: Sequence[Mapping[str, object]],
+        phases: Sequence[Mapping[str, object]] | Mapping[str, Any],
         *,
         inputs: Sequence[str | Mapping[str, object]] = (),
-        end: bool = True,
+        end: bool | None = None,
         properties: Mapping[str, object] | None = None,
         idempotency_key: str | None = None,
     ) -> Job:
-        """Create a job from its phases; `properties` are the document's others (name, output, …)."""
+        """Create a job from its phases, or from a whole document; `properties` are its others (name, output, …).
+
+        `inputs` and `properties` add to a document. Without `end` no more inputs come, or what the document says.
+        """
         given = {name: value for name, value in (properties or {}).items() if value is not None}
-        document = {"phases": list(phases), "inputs": list(inputs), "end": end, **given}
+        if isinstance(phases, Mapping):
+            document = {**phases, **given}
+        else:
+            document = {"phases": list(phases), "inputs": [], "end": True, **given}
+        if inputs:
+            document["inputs"] = [*document.get("inputs", ()), *inputs]
+        if end is not None:
+            document["end"] = end
         headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
         answer = self._transport.json("POST", "/jobs", body=document, headers=headers)
         return Job(self._transport, answer["id"])

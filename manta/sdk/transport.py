@@ -53,6 +53,13 @@ def error_for(code: str, message: str, status: int) -> MantaError:
     return kind(message or kind.default, code=code)
 
 
+_BARE = {
+    "403": "may not be read with these keys.",
+    "404": "does not exist.",
+    "412": "is not what the condition asks for.",
+}
+
+
 @contextmanager
 def translated(what: str) -> Iterator[None]:
     """Raise boto3's errors as ours; `what` names the thing that was asked for."""
@@ -62,7 +69,10 @@ def translated(what: str) -> Iterator[None]:
         answer = error.response
         status = int(answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0))
         details = answer.get("Error", {})
-        raise error_for(str(details.get("Code", "")), f"{what}: {details.get('Message', error)}", status) from error
+        code, words = str(details.get("Code", "")), str(details.get("Message", error))
+        # A HEAD is answered without a body: boto3 makes up a code and words of its own then.
+        message = f"{what} {_BARE[code]}" if code in _BARE else f"{what}: {words}"
+        raise error_for(code, message, status) from error
     except botocore.exceptions.EndpointConnectionError as error:
         raise errors.ServiceUnavailable(f"{what}: the store does not answer: is `manta serve` running?") from error
     except botocore.exceptions.BotoCoreError as error:

@@ -76,6 +76,8 @@ def test_a_key_cannot_lead_out_of_the_folder_it_is_fetched_into(store: RunningSt
         (["rb", "s3://nowhere"], 6, "bucket"),
         (["cat", "docs/none"], 2, "s3://bucket/key"),
         (["put", "/no/such/file", "s3://docs/x"], 2, "/no/such/file cannot be read"),
+        (["put", "a", "b", "s3://docs/x"], 2, "Several files need a target that ends in `/`: s3://docs/x/"),
+        (["stat", "s3://docs/none"], 6, "s3://docs/none does not exist."),
         (["rm", "s3://docs/"], 2, "add -r"),
         (["cat", "s3://docs/none*"], 6, "Nothing lies at"),
         (["get", "s3://docs/x", "/no/such/folder/x"], 2, "There is no folder"),

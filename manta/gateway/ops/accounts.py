@@ -13,6 +13,7 @@ from manta.gateway.context import Context
 from manta.gateway.credentials import KeyRing
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
+from manta.gateway.http.xml import timestamp
 from manta.gateway.router import Access, ApiRoute
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -141,7 +142,7 @@ def _shown(account: Account, keys: list[AccessKey]) -> dict[str, object]:
         "name": account.name,
         "display_name": account.display_name,
         "email": account.email,
-        "created": account.created_ms / 1000,
+        "created": timestamp(account.created_ms),
         "keys": [key.access_key for key in keys],
     }
 

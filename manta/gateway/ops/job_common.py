@@ -6,7 +6,7 @@ import msgspec
 
 from jobs.model.document import JobPlan
 from jobs.scheduler.scheduler import Scheduler
-from manta.catalog.job_records import JobView
+from manta.catalog.job_records import JobView, Line
 from manta.core import limits
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
 from manta.core.names import check_job_id
@@ -58,6 +58,13 @@ def ndjson(values: Iterable[object]) -> Response:
 def shown_work(command: str, program: str | None) -> dict[str, object]:
     """What a phase runs: its command, or the name of its function."""
     return {"exec": command} if program is None else {"program": program}
+
+
+def shown_error(line: Line) -> dict[str, object]:
+    """A line of a job's errors, its times in the form of all others."""
+    times = {name: line.fields.get(name) for name in ("started", "ended")}
+    shown = {name: timestamp(moment) if isinstance(moment, int) else None for name, moment in times.items()}
+    return {"seq": line.seq, **line.fields, **shown}
 
 
 def shown_job(context: Context, view: JobView) -> dict[str, object]:

@@ -21,7 +21,7 @@ from manta.core.errors import InvalidArgument, NoSuchJob, SlowDown
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
-from manta.gateway.ops.job_common import find_job, shown_job
+from manta.gateway.ops.job_common import find_job, shown_error, shown_job
 
 _encode = msgspec.json.Encoder().encode
 
@@ -79,7 +79,7 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
         lines = await context.catalog.jobs.errors(view.job_id, after, limits.JOB_PAGE_LINES)
         for line in lines:
             after = line.seq
-            yield event("failure", after, {"seq": line.seq, **line.fields})
+            yield event("failure", after, shown_error(line))
         if len(lines) == limits.JOB_PAGE_LINES:
             continue
         if view.ended_ms is not None:

@@ -20,7 +20,15 @@ from manta.core.names import new_job_id
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
-from manta.gateway.ops.job_common import check_output, find_job, job_and_page, ndjson, shown_job, whole_number
+from manta.gateway.ops.job_common import (
+    check_output,
+    find_job,
+    job_and_page,
+    ndjson,
+    shown_error,
+    shown_job,
+    whole_number,
+)
 from manta.gateway.ops.job_events import job_events
 from manta.gateway.ops.job_explain import explain_job
 from manta.gateway.ops.job_said import job_stderr
@@ -146,7 +154,7 @@ async def job_outputs(context: Context, request: Request) -> Response:
 
 async def job_errors(context: Context, request: Request) -> Response:
     view, after, limit = await job_and_page(context, request)
-    return _pages(await context.catalog.jobs.errors(view.job_id, after, limit))
+    return ndjson(shown_error(line) for line in await context.catalog.jobs.errors(view.job_id, after, limit))
 
 
 async def _answer(context: Context, view: JobView) -> Response:

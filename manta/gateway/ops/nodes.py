@@ -22,6 +22,7 @@ from manta.core.names import check_node_id
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
+from manta.gateway.http.xml import timestamp
 from manta.gateway.jobs import NODE_HEADER, NodeKeys
 from manta.gateway.ops.task_calls import TaskCalls
 from manta.gateway.router import Access, ApiRoute
@@ -126,7 +127,7 @@ def _shown(node: Node) -> dict[str, object]:
         "url": node.url,
         "machine_id": node.machine_id,
         "state": node.state.value,
-        "registered_ms": node.registered_ms,
+        "registered": timestamp(node.registered_ms),
     }
 
 
