@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from jobs.model.globs import compile_glob, literal_prefix
 from manta.core.names import split_uri
+from manta.sdk.failures import ended
 from manta.sdk.packing import Step
-from manta.sdk.values import Values, ended
+from manta.sdk.values import Values
 
 if TYPE_CHECKING:
     from manta.sdk.jobs import Job

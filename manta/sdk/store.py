@@ -12,11 +12,12 @@ from botocore.config import Config
 
 from manta.core.errors import BucketAlreadyOwnedByYou, NotFound
 from manta.core.names import split_uri
+from manta.sdk.failures import ended
 from manta.sdk.jobs import Job, JobStatus
 from manta.sdk.objects import ObjectInfo, Objects, Selection
+from manta.sdk.results import values_of
 from manta.sdk.session import Session, find_session
 from manta.sdk.transport import Transport, translated
-from manta.sdk.values import ended, values_of
 from manta.sdk.websocket import WebSocket
 
 Progress = Callable[[int], None]

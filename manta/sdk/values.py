@@ -1,18 +1,16 @@
-"""Python functions over objects: a lazy chain of them, the job it becomes, and the values that come back."""
+"""Python functions over objects: a lazy chain of them, and the job it becomes."""
 
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
-from jobs.model.program import RAISED
-from jobs.model.values import PICKLE, decode, frames
 from manta.core.errors import InvalidArgument
-from manta.sdk.failures import JobFailedError
+from manta.sdk.failures import ended
 from manta.sdk.packing import Function, Step, pack_map, pack_reduce
+from manta.sdk.results import values_of
 
 if TYPE_CHECKING:
-    from manta.sdk.jobs import Job, Line
+    from manta.sdk.jobs import Job
     from manta.sdk.store import Store
 
 _ABSENT: Final = object()
@@ -98,39 +96,3 @@ class Values:
         if self._fold is not None:
             raise InvalidArgument("These values are reduced to one: map before you reduce.")
         return replace(self, _steps=(*self._steps, step))
-
-
-def values_of(store: "Store", job: "Job", *, unpickle: bool = True) -> Iterator[Any]:
-    """The values that a job of Python functions made. What is no plain JSON value is unpickled, here.
-
-    A pickle can run code as it is read, and what wrote it is a task that may have been fed by strangers: with
-    `unpickle` false such a value is refused with InvalidArgument.
-    """
-    for line in job.outputs():
-        with store.reader(f"s3://{line['bucket']}/{line['key']}") as read:
-            try:
-                for kind, payload in frames(read):
-                    if kind == PICKLE and not unpickle:
-                        raise InvalidArgument(f"A value of job {job.id} is a pickle, which you chose not to unpickle.")
-                    yield decode(kind, payload, pickle.loads)
-            except ValueError as error:
-                raise InvalidArgument(f"The output {line['key']} of job {job.id} has no values: {error}.") from error
-
-
-def ended(job: "Job") -> "Job":
-    """The job once it has ended. JobFailedError tells the first failure in one piece, and how many there are."""
-    status = job.wait()
-    for line in job.errors():
-        raise JobFailedError(_told(line, status.errors, job.id))
-    if status.state == "cancelled":
-        raise JobFailedError(f"Job {job.id} was cancelled: {status.cancel_reason or 'by its owner'}.")
-    return job
-
-
-def _told(line: "Line", failures: int, job_id: str) -> str:
-    """Which input, why, and the traceback, or what a command said; what a function printed is left out."""
-    where = f"s3://{line['input']}" if line.get("input") else f"The reducer of phase {line['phase']}"
-    _, marked, said = str(line.get("stderr") or "").rstrip().rpartition(f"{RAISED}\n")
-    reason = said.rpartition("\n")[2] if marked else f"{line['code']}: {line['message']}"
-    more = f"\n{failures - 1:,} more failed: `manta job errors {job_id}`." if failures > 1 else ""
-    return f"{where}: {reason}" + (f"\n\n{said}" if said else "") + more

@@ -136,6 +136,17 @@ def test_folds_over_several_reducers_and_batches(store: Store) -> None:
         many.filter(lambda o: False).reduce(max).result()
 
 
+def test_large_and_many_values_are_read_as_they_are_asked_for(store: Store) -> None:
+    large = _one(store).flat_map(lambda o: (bytes([number]) * 300_000 for number in range(8)))
+    assert [(value[0], len(value)) for value in large.results()] == [(number, 300_000) for number in range(8)]
+    values = large.results()
+    assert next(values)[:1] == b"\0"
+    values.close()  # type: ignore[attr-defined]
+    values = store.objects("s3://books/*.txt").map(lambda o: o.size).results()
+    next(values)
+    values.close()  # type: ignore[attr-defined]
+
+
 def test_what_is_printed_is_stderr_and_never_a_value(store: Store) -> None:
     def talk(o: Any) -> int:
         print("said to nobody")
