@@ -16,6 +16,7 @@ from typing import Annotated
 import apsw
 import typer
 
+from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox import Finding, probe
 from jobs.sandbox.builders import BuilderChoice, builder_choice
 from manta.cli import output
@@ -37,7 +38,13 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
     """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
-    findings = [*probe(_builder(data, sandbox, runtime)), *_disk(data), *_catalog(data), *_running_store()]
+    findings = [
+        *probe(_builder(data, sandbox, runtime)),
+        python_functions(python_runtime()),
+        *_disk(data),
+        *_catalog(data),
+    ]
+    findings += _running_store()
     for finding in findings:
         if json:
             output.json_line({"what": finding.what, "ok": finding.ok, "seen": finding.seen, "remedy": _remedy(finding)})
@@ -65,6 +72,13 @@ def _print(finding: Finding) -> None:
     output.line(f"{mark}  {finding.what}: {finding.seen}")
     if not finding.ok and finding.remedy:
         output.line(f"      {finding.remedy}")
+
+
+def python_functions(runtime: PythonRuntime) -> Finding:
+    """Which Python runs functions in tasks, and whether they find libraries."""
+    remedy = "Functions find no libraries here: install manta where other users may read it, so not below /root."
+    seen = f"Python {runtime.version}, {'with' if runtime.sites else 'without'} the libraries of this environment"
+    return Finding("Python functions", bool(runtime.sites), seen, remedy, required=False)
 
 
 def _disk(data: Path) -> list[Finding]:
