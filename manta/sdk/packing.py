@@ -6,6 +6,7 @@ import functools
 import io
 import sys
 import sysconfig
+import threading
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ Function = Callable[..., Any]
 _OURS: Final = ("manta", "jobs", "storage_nodes")
 """Installed with the client, wherever it was installed from."""
 _SITES: Final = ("site-packages", "dist-packages")
+_PACKING: Final = threading.Lock()
+"""What cloudpickle packs by value is told it for the whole process: one thread packs at a time."""
 _CACHED: Final = functools.cache(len)
 
 
@@ -46,7 +49,7 @@ def pack_reduce(fold: Function) -> dict[str, str]:
 def _pack(name: str, content: object) -> dict[str, str]:
     """InvalidArgument when it cannot be packed, or is too large."""
     try:
-        with _local_modules_by_value():
+        with _PACKING, _local_modules_by_value():
             code = zlib.compress(_dumped(content), 9)
     except Exception as error:  # whatever an object of the user's raises while it is packed
         raise InvalidArgument(

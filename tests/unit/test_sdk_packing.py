@@ -9,6 +9,7 @@ import sys
 import threading
 import zlib
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import cloudpickle
@@ -51,6 +52,37 @@ def test_functions_of_local_modules_travel_by_value() -> None:
     assert b"STOP" in data
     assert b"lower" in data
     assert not cloudpickle.list_registry_pickle_by_value()
+
+
+class _Pause:
+    """Says that it is being packed, and goes on when told to, or after a while."""
+
+    def __init__(self, leave: threading.Event) -> None:
+        self.entered = threading.Event()
+        self._leave = leave
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        self.entered.set()
+        self._leave.wait(0.3)
+        return int, ()
+
+
+def test_threads_pack_side_by_side() -> None:
+    """What one of them packs by value, another one that ends meanwhile must not take back."""
+    first_done = threading.Event()
+    second = _Pause(first_done)
+    first = _Pause(second.entered)
+
+    def pack(pause: _Pause) -> bytes:
+        return _bytes(pack_map([Step("map", lambda o: pause), Step("map", word_helpers.words)]))
+
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(pack, first)
+        one.add_done_callback(lambda _: first_done.set())
+        assert first.entered.wait(10)
+        other = pool.submit(pack, second)
+        assert b"STOP" in one.result()
+        assert b"STOP" in other.result()
 
 
 def test_functions_with_a_cache_travel_too() -> None:
