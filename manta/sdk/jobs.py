@@ -38,11 +38,11 @@ class TaskCounts(msgspec.Struct, frozen=True):
 class PhaseStatus(msgspec.Struct, frozen=True):
     type: str
     exec: str = ""
-    program: str = ""
-    """The name of a Python function, where the phase runs no command."""
     tasks: TaskCounts = TaskCounts()
     complete: bool = False
     """No more tasks will be added: the total is known."""
+    program: str = ""
+    """The name of a Python function, where the phase runs no command."""
 
     @property
     def work(self) -> str:

@@ -3,6 +3,8 @@
 import ast
 import os
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -47,18 +49,25 @@ def test_a_zone_holds_the_program_and_what_starts_it(compiled: bool) -> None:
     assert ("/manta/site-packages" in script) is compiled
 
 
-def test_libraries_in_a_folder_closed_to_others_are_not_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """Unlike pytest's own, one that everybody may enter."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_libraries_in_a_folder_closed_to_others_are_not_shown(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Under root, zones run as other users; a zone that could not be shown a folder would not start at all."""
     monkeypatch.setattr(os, "geteuid", lambda: 0)
-    libraries = tmp_path / "closed" / "lib" / "site-packages"
+    libraries = open_folder / "closed" / "lib" / "site-packages"
     libraries.mkdir(parents=True)
-    for folder in (*libraries.parents, libraries):
-        if folder.is_relative_to(tmp_path.parents[1]):
-            folder.chmod(0o755)
     assert python_runtime._is_open(libraries)
-    (tmp_path / "closed").chmod(0o700)
+    (open_folder / "closed").chmod(0o700)
     assert not python_runtime._is_open(libraries)
-    assert python_runtime._sites([str(libraries), "/nowhere/site-packages", str(tmp_path)]) == ((), {})
+    assert python_runtime._sites([str(libraries), "/nowhere/site-packages", str(open_folder)]) == ((), {})
 
 
 def test_what_is_imported_later_is_the_module_itself(monkeypatch: pytest.MonkeyPatch) -> None:
