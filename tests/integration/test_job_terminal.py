@@ -40,8 +40,8 @@ def _on_terminal(store: RunningStore, columns: int, **environment: str) -> tuple
     arguments = [sys.executable, "-m", "manta.cli.main", *_RUN, "s3://things/*"]
     child, terminal = pty.fork()
     if child == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.execve(sys.executable, arguments, store.environment | {"TERM": "xterm-256color"} | environment)
-    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     drawn = b""
     try:
         while data := os.read(terminal, 65_536):
