@@ -84,6 +84,22 @@ def test_word_count_equals_wc(store: Store, corpus: dict[str, bytes]) -> None:
     assert status.input_bytes_moved == 0
 
 
+def test_the_30_commonest_words_equal_the_local_pipeline(store: Store, corpus: dict[str, bytes]) -> None:
+    """Acceptance case 2."""
+    count, top = "tr -cs A-Za-z '\\n' | sort | uniq -c", "sort -k1,1nr -k2 | head -30"
+    add = "awk '{n[$2]+=$1} END {for (w in n) print n[w], w}'"
+    answer = store.objects("s3://corpus/").sh(count, reduce=f"{add} | {top}")
+    local = subprocess.run(
+        ["bash", "-c", f"{count} | {add} | {top}"],
+        input=b"".join(corpus.values()),
+        capture_output=True,
+        check=True,
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+    )
+    assert answer.text().splitlines() == local.stdout.decode().splitlines()
+    assert len(answer.text().splitlines()) == 30
+
+
 @pytest.mark.invariant("J3")
 def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore, corpus: dict[str, bytes]) -> None:
     """grep fails where nothing matches: the right outputs, one error for each other input, exit code 3."""
@@ -104,6 +120,7 @@ def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore
 
 
 def test_line_count_by_extension(store: Store) -> None:
+    """Acceptance case 3, small; test_job_source_tree.py has it large."""
     dice = random.Random(3)
     lines = {f"f{number}.{dice.choice(['a', 'b', 'c'])}": dice.randrange(50) for number in range(60)}
     _bucket(store, "extensions", {key: b"x\n" * count for key, count in lines.items()})
