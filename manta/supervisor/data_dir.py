@@ -145,7 +145,7 @@ class DataDir:
     def root_keys(self) -> RootKeys:
         """The root account's keys: from the file, else from MANTA_ROOT_*, else made; kept in `credentials`."""
         if self.credentials.exists():
-            parser = configparser.ConfigParser()
+            parser = configparser.ConfigParser(interpolation=None)
             parser.read(self.credentials)
             section = parser["default"]
             return RootKeys(section["aws_access_key_id"], section["aws_secret_access_key"])
