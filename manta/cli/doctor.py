@@ -58,7 +58,7 @@ def _builder(data: Path, sandbox: str | None, runtime: str | None) -> BuilderCho
     """As asked for, else as the nodes here were last started."""
     if sandbox is None and runtime is None:
         for file in sorted((data / "config").glob("node-*.json")):
-            config = load(file, NodeConfig)
+            config = load(file, NodeConfig, supervised=True)
             return builder_choice(config.sandbox, config.runtime)
     return builder_choice(sandbox or ("oci" if runtime else "bubblewrap"), runtime)
 

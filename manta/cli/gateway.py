@@ -15,7 +15,7 @@ from manta.gateway.main import run_gateway
 def gateway(config: Annotated[Path, typer.Option(help="JSON file, see docs/operations.md.", exists=True)]) -> None:
     """Run one gateway until SIGTERM, which lets open requests finish."""
     ready_fd = attach_to_supervisor()
-    settings = load(config, GatewayConfig)
+    settings = load(config, GatewayConfig, supervised=ready_fd is not None)
     asyncio.run(run_gateway(msgspec.structs.replace(settings, ready_fd=ready_fd or settings.ready_fd)))
 
 

@@ -37,7 +37,7 @@ async def run_node(config: NodeConfig) -> None:
     storage = await serve_storage(config, {"/agent/": routes})
     try:
         if config.lanes == 0:
-            tell_ready(config.ready_fd)
+            tell_ready(config)
             await stop.wait()
         else:
             await _run_with_agent(config, storage, routes, stop)
@@ -51,7 +51,7 @@ async def _run_with_agent(config: NodeConfig, storage: StorageServer, routes: Ag
     try:
         routes.agent = agent
         storage.board.agent = agent.status
-        tell_ready(config.ready_fd)
+        tell_ready(config)
         await _first_of(stop, agent)
     finally:
         await agent.close()
@@ -111,7 +111,7 @@ def node(config: Annotated[Path, typer.Option(help="JSON file, see docs/operatio
     """Run one storage node, and its agent, until SIGTERM."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     ready_fd = attach_to_supervisor()
-    settings = load(config, NodeConfig)
+    settings = load(config, NodeConfig, supervised=ready_fd is not None)
     asyncio.run(run_node(msgspec.structs.replace(settings, ready_fd=ready_fd or settings.ready_fd)))
 
 

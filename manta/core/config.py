@@ -68,21 +68,33 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     cpus: float | None = None
     nodes_here: int = 1
     ready_fd: int | None = None
-    log_dir: str | None = None
     journal: bool = True
 
 
 Config = TypeVar("Config", GatewayConfig, NodeConfig)
 
 
-def load(path: Path, kind: type[Config]) -> Config:
-    """The configuration in that file; InvalidArgument names what is wrong with it."""
+def load(path: Path, kind: type[Config], *, supervised: bool = False) -> Config:
+    """The configuration in that file; InvalidArgument names what is wrong with it.
+
+    A name that means nothing is refused, lest a misspelt `copies` be one copy; but not where a supervisor wrote the
+    file, which may be of another version.
+    """
     try:
-        return msgspec.json.decode(path.read_bytes(), type=kind)
+        content = path.read_bytes()
+        config = msgspec.json.decode(content, type=kind)
     except OSError as error:
         raise InvalidArgument(f"The configuration {path} cannot be read: {error.strerror}.") from None
     except msgspec.DecodeError as error:
         raise InvalidArgument(f"The configuration {path} is not valid: {error}.") from None
+    known = kind.__struct_fields__
+    unknown = set() if supervised else set(msgspec.json.decode(content)) - set(known)
+    if unknown:
+        raise InvalidArgument(
+            f"The configuration {path} has {', '.join(sorted(unknown))}, which means nothing: known are "
+            f"{', '.join(known)}."
+        )
+    return config
 
 
 def save(path: Path, config: GatewayConfig | NodeConfig) -> None:

@@ -19,6 +19,7 @@ from manta.core.limits import CONNECTIONS_MAX, FILES_PER_CONNECTION
 from manta.core.process import raise_descriptor_limit
 from manta.gateway.admin import serve_admin
 from manta.gateway.app import App
+from manta.gateway.bootstrap import ensure_named_root
 from manta.gateway.context import Context
 from manta.gateway.credentials import KeyRing
 from manta.gateway.datapath.compose import start_datapath
@@ -44,6 +45,7 @@ async def run_gateway(config: GatewayConfig) -> None:
     clock = SystemClock()
     catalog = await open_catalog(config.catalog, clock, lambda: _end_after_failed_sync(loop), server_time=True)
     try:
+        await ensure_named_root(catalog, os.environ)
         datapath = await start_datapath(config, catalog, clock)
         try:
             context = Context(config, catalog, datapath.blobs, clock)
@@ -80,8 +82,9 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
             await server.listen(_inherited(config.control_fd))
         if config.admin_port is not None:
             await stack.enter_async_context(serve_admin(context, server, config.admin_port))
-        await server.listen(_listening_socket(config), _tls(config))
-        _say_ready(config.ready_fd)
+        listening = _listening_socket(config)
+        await server.listen(listening, _tls(config))
+        _say_ready(config, listening)
         try:
             yield server
         finally:
@@ -122,7 +125,11 @@ def _tls(config: GatewayConfig) -> ssl.SSLContext | None:
     return context
 
 
-def _say_ready(descriptor: int | None) -> None:
-    if descriptor is not None:
-        os.write(descriptor, b"ready\n")
-        os.close(descriptor)
+def _say_ready(config: GatewayConfig, listening: socket.socket) -> None:
+    """To the supervisor, or to whoever started this process."""
+    if config.ready_fd is not None:
+        os.write(config.ready_fd, b"ready\n")
+        os.close(config.ready_fd)
+    else:
+        host = f"[{config.host}]" if ":" in config.host else config.host
+        print(f"ready {'https' if config.tls else 'http'}://{host}:{listening.getsockname()[1]}", flush=True)

@@ -159,7 +159,6 @@ class Supervisor:
             gateways=(f"unix:{self._data.runtime / 'gateway.sock'}",),
             lanes=self._options.lanes,
             nodes_here=len(self._settings.nodes),
-            log_dir=str(self._data.logs),
             journal=self._options.journal,
             sandbox=self._options.sandbox,
             runtime=self._options.runtime,

@@ -51,13 +51,14 @@ async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | 
     `extra_routes` maps the beginning of a path, such as `/agent/`, to the handler of all calls below it.
     """
     raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
+    key = _key(config)
     volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
     workers = Workers(_THREADS)
     small_puts: Puts = SmallPuts(volume) if config.journal else SimplePuts(volume, workers)
     try:
         await asyncio.to_thread(small_puts.start)
         board = StatusBoard(volume)
-        server = build_server(Handlers(volume, small_puts, workers, board), bytes.fromhex(config.key), extra_routes)
+        server = build_server(Handlers(volume, small_puts, workers, board), key, extra_routes)
         runner = web.ServerRunner(server, shutdown_timeout=DRAIN_S)
         await runner.setup()
         await _listen(runner, config.listen)
@@ -76,20 +77,36 @@ async def run_storage(config: NodeConfig) -> None:
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     server = await serve_storage(config)
     try:
-        tell_ready(config.ready_fd)
+        tell_ready(config)
         await ended.wait()
     finally:
         await server.close()
 
 
-def tell_ready(ready_fd: int | None) -> None:
-    """Write a line to the descriptor that a supervisor waits on."""
-    if ready_fd is not None:
-        os.write(ready_fd, b"ready\n")
-        os.close(ready_fd)
+def tell_ready(config: NodeConfig) -> None:
+    """A line on the descriptor that a supervisor waits on, or for whoever started this process."""
+    if config.ready_fd is not None:
+        os.write(config.ready_fd, b"ready\n")
+        os.close(config.ready_fd)
+    else:
+        print(f"ready {config.listen}", flush=True)
+
+
+def _key(config: NodeConfig) -> bytes:
+    try:
+        return bytes.fromhex(config.key)
+    except ValueError:
+        raise InvalidArgument("The `key` of a node is written in hexadecimal digits, as it was registered.") from None
 
 
 async def _listen(runner: web.ServerRunner, listen: str) -> None:
+    try:
+        await _listen_at(runner, listen)
+    except OSError as error:
+        raise InvalidArgument(f"Cannot listen at {listen}: {error.strerror}.") from None
+
+
+async def _listen_at(runner: web.ServerRunner, listen: str) -> None:
     if listen.startswith("unix:"):
         path = Path(listen.removeprefix("unix:"))
         path.unlink(missing_ok=True)

@@ -15,6 +15,7 @@ from manta.catalog.job_store import JobStore
 from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
 from manta.core.names import new_id
+from manta.gateway.bootstrap import ensure_named_root
 from tests.support.catalog import StandingClock, opened, sqlite_url
 from tests.support.jobs import MAP, REDUCE, NoPlacement, new_job, output, ref, stored, success
 
@@ -101,6 +102,15 @@ async def test_one_idempotency_key_makes_one_job_whichever_gateways_are_asked(ca
         news = [new_job(now_ms, [MAP], [], idempotency=str(number)) for _ in range(6)]
         calls = [catalogs[place % 2].jobs.create_job(new) for place, new in enumerate(news)]
         assert len({view.job_id for view in await asyncio.gather(*calls)}) == 1
+
+
+async def test_gateways_of_a_new_cluster_may_begin_side_by_side(catalogs: list[Catalog]) -> None:
+    environment = {"MANTA_ROOT_ACCESS_KEY": "ROOT", "MANTA_ROOT_SECRET_KEY": "first-secret"}
+    await asyncio.gather(*(ensure_named_root(catalog, environment) for catalog in catalogs))
+    (key,) = await catalogs[0].list_keys("root")
+    assert (key.access_key, key.secret_key) == ("ROOT", "first-secret")
+    await ensure_named_root(catalogs[0], {"MANTA_ROOT_ACCESS_KEY": "OTHER"})
+    assert len(await catalogs[0].list_keys("root")) == 1
 
 
 @pytest.fixture(params=["sqlite", "postgres"])

@@ -81,7 +81,7 @@ async def _serve(path: Path) -> None:
     server = await serve_storage(config)
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
-    tell_ready(config.ready_fd)
+    tell_ready(config)
     await ended.wait()
     await server.close()
 
