@@ -19,6 +19,7 @@ _COMMANDS = {
     "gateway": "manta.cli.gateway:gateway",
     "node": "manta.cli.node:node",
     "hello": "manta.cli.hello:hello",
+    "nodes": "manta.cli.nodes:nodes",
     "doctor": "manta.cli.doctor:doctor",
     "login": "manta.cli.login:login",
     "backup": "manta.cli.catalog:backup",

@@ -92,12 +92,12 @@ async def _ask_agent(context: Context, node_id: str, path: str) -> bytes:
 
 @contextlib.asynccontextmanager
 async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Scheduler]:
-    """Jobs run while the block does. Handlers find the scheduler and the nodes' keys in the context."""
+    """Jobs run while the block does. Handlers find the scheduler, the cluster and the nodes' keys in the context."""
     placement = ClusterPlacement(cluster, context.config.copies)
     scheduler = Scheduler(
         context.catalog.jobs, context.clock, placement, job_expiry_s=context.config.job_expiry_days * DAY_S
     )
-    context.provide(scheduler, NodeKeys(context.catalog, context.clock), TaskCalls(placement))
+    context.provide(scheduler, cluster, NodeKeys(context.catalog, context.clock), TaskCalls(placement))
     await scheduler.start()
     drainer = asyncio.create_task(_drain(context.draining, scheduler), name="jobs-drain")
     try:

@@ -257,7 +257,8 @@ async def test_a_job_with_failures_is_retried(gateway: RunningGateway) -> None:
 
 async def test_nodes_are_listed_without_their_keys(gateway: RunningGateway) -> None:
     reply = await Client(gateway).ask("GET", "/nodes")
-    assert [node["id"] for node in msgspec.json.decode(reply.body)["nodes"]] == ["n1"]
+    (node,) = msgspec.json.decode(reply.body)["nodes"]
+    assert (node["id"], node["alive"], node["status"]) == ("n1", False, None)
     assert KEY.hex().encode() not in reply.body
 
 

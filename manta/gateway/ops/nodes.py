@@ -1,4 +1,4 @@
-"""Calls of nodes, `/_manta/node/v1/…` (jobs/model/wire.py), and the list of nodes for the root account."""
+"""Calls of nodes, `/_manta/node/v1/…` (jobs/model/wire.py), and for the root account who they are and how they do."""
 
 from typing import TypeVar
 
@@ -20,6 +20,7 @@ from manta.core.errors import AccessDenied, BadRequest
 from manta.core.limits import JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
 from manta.core.names import check_node_id
 from manta.gateway.context import Context
+from manta.gateway.datapath.cluster import Cluster, Member
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
 from manta.gateway.http.xml import timestamp
@@ -94,7 +95,17 @@ class NodeDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_nodes(context: Context, _request: Request) -> Response:
-    return json_response({"nodes": [_shown(node) for node in await context.catalog.list_nodes()]})
+    """Each node, whether it answers this gateway, and what it last said of itself."""
+    members = {member.node.node_id: member for member in context.extra(Cluster).members()}
+    nodes = [_shown(node) | _seen(members.get(node.node_id)) for node in await context.catalog.list_nodes()]
+    return json_response({"nodes": nodes})
+
+
+def _seen(member: Member | None) -> dict[str, object]:
+    """`status` is None for a node that has not answered yet."""
+    if member is None:
+        return {"alive": False, "status": None}
+    return {"alive": member.alive, "status": member.status}
 
 
 async def register_node(context: Context, request: Request) -> Response:
