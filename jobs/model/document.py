@@ -1,4 +1,4 @@
-"""The job document: what a user sends, checked whole before anything is stored (interfaces.md, "Job document")."""
+"""The job document: what a user sends, checked whole before anything is stored (docs/jobs.md)."""
 
 from collections.abc import Mapping
 

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Final, Protocol
 
+from manta.core.limits import INIT_TIMEOUT_S
+
 INPUT_FOLDER: Final = "/input"
 """A task sees its input as `<INPUT_FOLDER>/<input_name>`, scratch (its home and working folder) as SCRATCH_FOLDER."""
 SCRATCH_FOLDER: Final = "/scratch"
@@ -30,7 +32,7 @@ class ZoneSpec:
     memory_bytes: int
     scratch_bytes: int
     init: str | None = None
-    init_timeout_s: float = 60.0
+    init_timeout_s: float = INIT_TIMEOUT_S
     env: Mapping[str, str] = field(default_factory=dict)
     assets: Mapping[str, str] = field(default_factory=dict)
     image: str | None = None

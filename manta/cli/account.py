@@ -20,7 +20,7 @@ def create(
     name: str,
     account_id: Annotated[str | None, typer.Option("--id", help="Canonical id; made when left out.")] = None,
     display_name: Annotated[str | None, typer.Option(help="Shown in listings.")] = None,
-    email: Annotated[str | None, typer.Option()] = None,
+    email: Annotated[str | None, typer.Option(help="For your own records.")] = None,
     access_key: Annotated[str | None, typer.Option(help="Made when left out.")] = None,
     secret_key: Annotated[str | None, typer.Option(help="Made when left out.")] = None,
 ) -> None:
@@ -84,7 +84,7 @@ def _print_usage(label: str, head: str, used: dict[str, Any], json: bool) -> Non
 
 @app.command("rm")
 def remove(name: str) -> None:
-    """Remove an account that owns no buckets, with its keys."""
+    """Remove an account that has no buckets and no jobs, with its keys."""
     with connect() as store:
         store.api("DELETE", f"/accounts/{_id_of(store.api('GET', '/accounts'), name)}")
 
@@ -92,8 +92,8 @@ def remove(name: str) -> None:
 @key_app.command("add")
 def add_key(
     name: str,
-    access_key: Annotated[str | None, typer.Option()] = None,
-    secret_key: Annotated[str | None, typer.Option()] = None,
+    access_key: Annotated[str | None, typer.Option(help="Made when left out.")] = None,
+    secret_key: Annotated[str | None, typer.Option(help="Made when left out.")] = None,
 ) -> None:
     """Add a key to an account and print it, once."""
     given = {"access_key": access_key, "secret_key": secret_key}

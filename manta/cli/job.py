@@ -16,6 +16,7 @@ from manta.cli.job_progress import failure_lines, follow
 from manta.cli.job_rows import counted, facts
 from manta.cli.job_tasks import prefixed, task_line
 from manta.core.errors import InvalidArgument, ServiceUnavailable
+from manta.core.limits import JOB_PAGE_LINES
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError, work_of
 
@@ -54,11 +55,14 @@ def run(context: typer.Context) -> None:
 
     manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD]… INPUT…
 
-    Options before a phase: --memory 256M --disk 1G --cpus 0.5 --timeout 10m --count N --init CMD --env K=V --retries N
-    --asset s3://BUCKET/KEY --image s3://BUCKET/KEY.
-    --split 64M --batch N.
-    Options of the job: --name --output s3://BUCKET/PREFIX/ --max-errors N --wait SECONDS --where COND --json.
-    INPUT is s3://bucket/key, a prefix ending in `/`, a glob, or `-` for stdin; --file F takes a job document.
+    Options of a phase stand before it: --memory 1G --disk 512M --cpus 0.5 --timeout 10m --count N --init CMD --env K=V
+    --retries N --asset s3://BUCKET/KEY --image s3://BUCKET/KEY --split 64M --batch N.
+
+    Options of the job: --name N --output s3://BUCKET/PREFIX/ --max-errors N --where COND --file DOCUMENT --json;
+    --wait SECONDS, after which the command ends and the job goes on.
+
+    COND is such as 'size>=1M', 'modified<2026-02-01' or metadata.NAME=TEXT. INPUT is s3://BUCKET/KEY, a prefix that
+    ends in `/`, a glob, or `-`: one on each line of stdin.
     """
     arguments = parse(context.args, _read)
     if not arguments.inputs:
@@ -182,11 +186,12 @@ def get(job: JobId, json: Json = False) -> None:
 def list_(
     state: Annotated[str | None, typer.Option(help="queued, running, done or cancelled.")] = None,
     name: Annotated[str | None, typer.Option(help="Exact name.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=JOB_PAGE_LINES, help="At most so many.")] = 100,
     json: Json = False,
 ) -> None:
-    """Your jobs, newest first."""
+    """Your latest jobs, newest first."""
     with connect() as store:
-        for status in store.jobs(state=state, name=name):
+        for status in store.jobs(state=state, name=name, limit=limit):
             if json:
                 output.json_line(status)
             else:
@@ -234,7 +239,7 @@ def tasks(
 def logs(
     job: JobId,
     task: Annotated[
-        int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job errors --json`.")
+        int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job tasks`.")
     ] = None,
     follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the task, or the job, has ended.")] = False,
 ) -> None:

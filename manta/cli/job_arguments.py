@@ -31,7 +31,7 @@ _SIGNS = {"<": "lt", "<=": "le", ">": "gt", ">=": "ge"}
 _CONDITION = re.compile(
     r"(?:(?P<kind>size|modified)(?=[<>])|metadata\.(?P<name>[^=<>]+)(?==))(?P<sign><=|>=|<|>|=)(?P<value>.*)", re.DOTALL
 )
-_INTEGERS = {"batch", "count", "max_errors", "retries"}
+_INTEGERS = {"batch", "count", "max_errors", "retries", "--wait"}
 USAGE = "manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD] [--name N] [--output s3://B/P/] INPUT…"
 
 
@@ -68,7 +68,7 @@ def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArgument
         elif word == "--file":
             _take_document(result, _value(word, words), read)
         elif word == "--wait":
-            result.timeout_s = float(_typed("count", _value(word, words)))
+            result.timeout_s = float(_typed("--wait", _value(word, words)))
         elif word.startswith("-") and word != "-":
             raise InvalidArgument(f"There is no option {word}. Usage: {USAGE}")
         else:

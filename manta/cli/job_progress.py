@@ -17,8 +17,11 @@ _INTERVAL_S = 0.5
 
 
 def failure_lines(entry: Line) -> list[str]:
-    """An error of a job in words, with the end of what its task said on stderr. Nothing in it moves the cursor."""
-    source = entry.get("input") or f"task {entry.get('task')}"
+    """An error of a job in words, with the end of what its task said on stderr. Nothing in it moves the cursor.
+
+    The task's number is there for `manta job logs JOB TASK`.
+    """
+    source = ", ".join(filter(None, (entry.get("input"), f"task {entry['task']}")))
     said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
     lines = [f"{entry['code']}: {entry['message']}  ({source})", *(f"    {line}" for line in said)]
     return [plain(line) for line in lines]

@@ -91,9 +91,9 @@ class Job:
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
-    def status(self, *, wait_s: float | None = None, seen: str | None = None) -> JobStatus:
+    def status(self, *, wait_s: float | None = None) -> JobStatus:
         """With `wait_s` the store answers when the job ends, or progressed, or that time has passed."""
-        query = {"wait": None if wait_s is None else f"{wait_s:g}", "seen": seen}
+        query = {"wait": None if wait_s is None else f"{wait_s:g}"}
         patience_s = PATIENCE_S if wait_s is None else _AWAY_S
         content = self._transport.call("GET", f"/jobs/{self.id}", query=query, patience_s=patience_s)
         return msgspec.json.decode(content, type=JobStatus)

@@ -64,6 +64,9 @@ async def test_a_job_runs_from_submit_to_answer(gateway: RunningGateway) -> None
     inputs = await client.lines(f"/jobs/{job['id']}/inputs")
     assert [line["key"] for line in inputs] == ["a.txt", "b.txt", "none"]
     assert [line["id"] for line in await client.lines("/jobs?state=done&name=count")] == [job["id"]]
+    refused = await client.ask("GET", "/jobs?state=sleeping")
+    assert refused.status == 400
+    assert b"queued" in refused.body
 
 
 async def test_a_poll_that_waits_is_answered_when_work_comes(gateway: RunningGateway) -> None:

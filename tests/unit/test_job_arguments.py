@@ -89,6 +89,7 @@ def test_what_a_phase_brings_and_takes_stands_before_it() -> None:
         (["--file", "/no/such/file"], "cannot be read"),
         (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
         (["--count", "many", "-r", "wc"], "whole number"),
+        (["--wait", "soon", "-m", "wc"], "--wait is a whole number"),
         (["--env", "A", "-m", "wc"], "K=V"),
         (["--cpus", "few", "-m", "wc"], "0.5 or 2"),
     ],

@@ -57,8 +57,10 @@ def test_no_text_moves_the_cursor(text: str) -> None:
 
 def test_a_failure_comes_with_the_end_of_its_stderr() -> None:
     said = "".join(f"line {number}\n" for number in range(40)) + "\x1b[2Jend"
-    lines = failure_lines({"code": "UserTaskError", "message": "It failed.", "input": "b/k", "stderr": said})
-    assert lines[0] == "UserTaskError: It failed.  (b/k)"
+    failure = {"code": "UserTaskError", "message": "It failed.", "input": "b/k", "task": 7, "stderr": said}
+    lines = failure_lines(failure)
+    assert lines[0] == "UserTaskError: It failed.  (b/k, task 7)"
+    assert failure_lines({**failure, "input": ""})[0].endswith("  (task 7)")
     assert (len(lines), lines[-1]) == (13, "    \\x1b[2Jend")
 
 

@@ -10,6 +10,7 @@ import msgspec
 
 from jobs.model.document import parse_document
 from jobs.model.inputs import InputSpec, parse_input
+from jobs.model.states import JobState
 from jobs.model.units import parse_duration
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_chunks import encode_chunks
@@ -75,12 +76,18 @@ async def list_jobs(context: Context, request: Request) -> Response:
     principal = request.principal
     views = await context.catalog.jobs.list_jobs(
         None if principal.is_root else principal.account_id,
-        state=request.query.get("state", ""),
+        state=_state(request.query.get("state", "")),
         name=request.query.get("name", ""),
         after=request.query.get("after", ""),
         limit=min(whole_number(request, "limit", limits.JOB_PAGE_LINES), limits.JOB_PAGE_LINES),
     )
     return ndjson(shown_job(context, view) for view in views)
+
+
+def _state(name: str) -> str:
+    if name and name not in list(JobState):
+        raise InvalidArgument(f"`state` is one of {', '.join(JobState)}, not {name[:40]!r}.")
+    return name
 
 
 async def get_job(context: Context, request: Request) -> Response:
