@@ -55,14 +55,17 @@ def run(context: typer.Context) -> None:
 
     manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD]… INPUT…
 
-    Options of a phase stand before it: --memory 1G --disk 512M --cpus 0.5 --timeout 10m --count N --init CMD --env K=V
-    --retries N --asset s3://BUCKET/KEY --image s3://BUCKET/KEY --split 64M --batch N.
+    Options of a phase stand before it: --memory 1G --disk 512M --cpus 0.5
+    --timeout 10m --count N --init CMD --env K=V --retries N --split 64M
+    --batch N --asset s3://BUCKET/KEY --image s3://BUCKET/KEY.
 
-    Options of the job: --name N --output s3://BUCKET/PREFIX/ --max-errors N --where COND --file DOCUMENT --json;
-    --wait SECONDS, after which the command ends and the job goes on.
+    Options of the job: --name N --output s3://BUCKET/PREFIX/ --max-errors N
+    --where COND --file DOCUMENT --json; --wait SECONDS, after which the
+    command ends and the job goes on.
 
-    COND is such as 'size>=1M', 'modified<2026-02-01' or metadata.NAME=TEXT. INPUT is s3://BUCKET/KEY, a prefix that
-    ends in `/`, a glob, or `-`: one on each line of stdin.
+    INPUT is s3://BUCKET/KEY, a prefix that ends in `/`, a glob, or `-` for
+    one on each line of stdin. COND is such as 'size>=1M',
+    'modified<2026-02-01' or metadata.NAME=TEXT.
     """
     arguments = parse(context.args, _read)
     if not arguments.inputs:
@@ -238,9 +241,7 @@ def tasks(
 @app.command()
 def logs(
     job: JobId,
-    task: Annotated[
-        int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job tasks`.")
-    ] = None,
+    task: Annotated[int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job tasks`.")] = None,
     follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the task, or the job, has ended.")] = False,
 ) -> None:
     """Print what a task said on stderr (its last 64 KiB); without a task, what each failed one said last.

@@ -39,7 +39,7 @@ def login(
     ] = False,
     command: Annotated[str | None, typer.Option("-c", help="Run this instead of a shell.")] = None,
     memory: Annotated[str | None, typer.Option(help="As in 1G; 256M unless you say otherwise.")] = None,
-    disk: Annotated[str | None, typer.Option(help="Scratch space, as in 128M; at most three quarters of the memory.")] = None,
+    disk: Annotated[str | None, typer.Option(help="Scratch space, as in 128M; at most 3/4 of the memory.")] = None,
     timeout: Annotated[str | None, typer.Option(help="The longest it may last, as in 2h.")] = None,
 ) -> None:
     """Open a shell at a terminal in the sandbox, on an object, at a node that holds it.

@@ -20,7 +20,8 @@ AGENT = {"lanes": 4, "running": 1, "refusing": ""}
         (
             True,
             STATUS
-            | {"agent": AGENT | {"refusing": "No bwrap."}, "writable": False, "reason": "fsync", "blobs_quarantined": 2},
+            | {"writable": False, "reason": "fsync", "blobs_quarantined": 2}
+            | {"agent": AGENT | {"refusing": "No bwrap."}},
             "n1            alive   1.0 GiB of 2.0 GiB free  1 of 4 lanes busy  NO WRITES: fsync  NO TASKS: No bwrap."
             "  2 in quarantine  unix:/n",
         ),
