@@ -419,6 +419,43 @@ async def test_an_account_with_many_jobs_keeps_no_other_waiting(catalog: Catalog
     assert len(await lease(catalog, clock, lanes=2 * FAIR_JOBS_MAX)) == 1
 
 
+@pytest.mark.invariant("J8")
+@pytest.mark.parametrize("why", ["blocked", "left"])
+async def test_an_account_whose_tasks_a_node_does_not_take_keeps_no_other_from_it(
+    catalog: Catalog, clock: StandingClock, why: str
+) -> None:
+    """Alice runs nothing, so that every lane would be hers, but her job's image is on its way there, or too large."""
+    await put(catalog, clock, "a")
+    for key in ("s", "t"):
+        await catalog.put_object("secret", stored(clock.now_ms(), key))
+    bobs = await begin(catalog, clock, [{**MAP, "memory": "8M"}], "s3://secret/", owner="bob")
+    assert len(await lease(catalog, clock, "n2", lanes=1)) == 1
+    alices = await begin(catalog, clock, [{**MAP, "memory": "64M"}], "s3://books/a")
+    slot = [new_id(clock.now_ms())]
+    if why == "blocked":
+        granted = await catalog.jobs.lease("n1", "e", slot, without=[alices])
+    else:
+        granted = await catalog.jobs.lease("n1", "e", slot, leaves=lambda needs, _: needs.memory_bytes > 8 << 20)
+    assert [grant.task.job_id for grant in granted] == [bobs]
+
+
+@pytest.mark.invariant("J4")
+async def test_a_task_is_offered_anew_to_the_only_node_that_is_large_enough_for_it(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """It was lost there, so another holder had its turn, which left it to the first: nobody ever ran it."""
+    await put(catalog, clock, "a")
+    await begin(catalog, clock, [MAP], "s3://books/a")
+    (grant,) = await lease(catalog, clock, "n1")
+    await catalog.jobs.release("n1", [ref(grant.task)], delivered=True)
+    assert await lease(catalog, clock, "n1") == [], "the other holder is asked first"
+    slot = [new_id(clock.now_ms())]
+    assert await catalog.jobs.lease("n2", "e", slot, leaves=lambda _, holders: "n1" in holders) == []
+    (again,) = await lease(catalog, clock, "n1")
+    assert again.task.attempt == 2
+    assert await lease(catalog, clock, "n2") == []
+
+
 @pytest.mark.invariant("J1", "J2")
 @pytest.mark.parametrize("winner", [0, 1])
 async def test_of_two_attempts_one_is_committed(catalog: Catalog, clock: StandingClock, winner: int) -> None:

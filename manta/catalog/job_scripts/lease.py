@@ -13,10 +13,10 @@ from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.rights import denied_inputs
+from manta.catalog.job_scripts.turns import find_turns, idle_claims
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
-from manta.catalog.ops import Op, Script
-from manta.core.limits import FAIR_ACCOUNTS_MAX, FAIR_IDLE_MAX, FAIR_JOBS_MAX
+from manta.catalog.ops import Many, Op, Script
 
 
 def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:
@@ -39,21 +39,21 @@ def lease(
     granted: list[Granted] = []
     if not (yield from _is_current(node_id, epoch)):
         return granted
-    claims, accounts = yield from _claims(node_id, len(slots))
-    rest = {claim.job_id: claim for claim in claims if claim.job_id not in without}
-    while rest and len(granted) < len(slots):
-        shares = share(len(slots) - len(granted), list(rest.values()), accounts)
-        before = len(granted)
+    turns = yield from find_turns(node_id)
+    rest: dict[str, Claim] = {}
+    while len(granted) < len(slots):
+        rest = rest or (yield from turns.next_claims(len(slots) - len(granted), without))
+        if not rest:
+            break
+        shares = share(len(slots) - len(granted), list(rest.values()), turns.accounts)
         for job_id in sorted(shares):
             wanted = slots[len(granted) :][: shares[job_id]]
             found = yield from _lease_of_job(job_id, node_id, epoch, wanted, now_ms, leaves)
             granted.extend(found)
-            accounts[rest[job_id].owner_id] += len(found)
+            turns.accounts[rest[job_id].owner_id] += len(found)
             rest[job_id] = replace(rest[job_id], running=rest[job_id].running + len(found))
             if len(found) < shares[job_id]:
                 del rest[job_id]
-        if len(granted) == before:
-            break
     return granted
 
 
@@ -75,30 +75,6 @@ def _is_current(node_id: str, epoch: str) -> Script[bool]:
     return bool(agent) and agent[0][0] == epoch
 
 
-def _claims(node_id: str, lanes: int) -> Script[tuple[list[Claim], dict[str, int]]]:
-    """What asks for so many lanes, and how many tasks the accounts run: the oldest jobs of the least busy accounts."""
-    queues: dict[str, list[str]] = {}
-    accounts: dict[str, int] = {}
-    for queue in (node_id, ANY_NODE):
-        rows = yield Op("ready_accounts", (queue, FAIR_ACCOUNTS_MAX))
-        for owner_id, running in rows:
-            queues.setdefault(owner_id, []).append(queue)
-            accounts[owner_id] = int(running)
-    claims: dict[str, Claim] = {}
-    for owner_id in sorted(accounts, key=lambda one: (accounts[one], one))[:lanes]:
-        for queue in queues[owner_id]:
-            rows = yield Op("ready_jobs", (queue, owner_id, FAIR_JOBS_MAX))
-            claims.update({row[0]: Claim(*row) for row in rows})
-    return list(claims.values()), accounts
-
-
-def idle_claims(node_id: str) -> Script[list[Claim]]:
-    """Jobs that have a task for the node and none running anywhere; those of the least busy account first."""
-    claims, accounts = yield from _claims(node_id, FAIR_IDLE_MAX)
-    idle = [claim for claim in claims if not claim.running]
-    return sorted(idle, key=lambda claim: (accounts[claim.owner_id], claim.job_id))
-
-
 def _lease_of_job(
     job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int, leaves: Leaves
 ) -> Script[list[Granted]]:
@@ -106,11 +82,13 @@ def _lease_of_job(
     if unit is None or unit.stopped:
         return []
     tasks: dict[int, TaskRow] = {}
+    left: dict[int, TaskRow] = {}
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
             rows = yield Op("ready_tasks", (queue, unit.job.owner_id, job_id, len(slots) - len(tasks)))
-            found = [TaskRow(*row) for row in rows]
-            tasks.update({one.task_id: one for one in found if not leaves(unit.plan.phases[one.phase], _holders(one))})
+            for task in (TaskRow(*row) for row in rows):
+                (left if leaves(unit.plan.phases[task.phase], _holders(task)) else tasks)[task.task_id] = task
+    yield from _offer_to_holders(unit, left.values())
     if not tasks:
         return []
     granted: list[Granted] = []
@@ -135,6 +113,15 @@ def _lease_of_job(
         yield from move_on(unit)
     yield from unit.flush()
     return granted
+
+
+def _offer_to_holders(unit: Unit, left: Iterable[TaskRow]) -> Script[None]:
+    """What this node leaves to others may stand in its queue alone, since it came to nothing on one of them."""
+    rows = [
+        (node, unit.job.owner_id, task.job_id, task.task_id, unit.now_ms) for task in left for node in _holders(task)
+    ]
+    if rows:
+        yield Many("ready_insert", rows)
 
 
 def _holders(task: TaskRow) -> list[str]:

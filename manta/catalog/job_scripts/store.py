@@ -23,7 +23,7 @@ from manta.catalog.job_records import (
     UsageDay,
     leave_nothing,
 )
-from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, views
+from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, turns, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -100,7 +100,7 @@ class ScriptedJobs(ABC):
         return bool(await self._rows("ready_any", node_id, ANY_NODE))
 
     async def has_idle(self, node_id: str) -> bool:
-        return bool(await self.read(lambda: lease.idle_claims(node_id)))
+        return bool(await self.read(lambda: turns.idle_claims(node_id)))
 
     async def lease(
         self,
