@@ -197,6 +197,8 @@ BATCH_INPUT_MAX_BYTES: Final = MIB
 """A larger input has a task of its own."""
 BATCH_MAX_INPUT_BYTES: Final = 64 * MIB
 """Of the inputs of one task together."""
+BATCH_ROWS: Final = 64
+"""Tasks that are in memory at a time, where each may have BATCH_INPUTS_MAX inputs with their names."""
 POLICY_MAX_BYTES: Final = 20 * KIB
 """A bucket policy, as S3 has it."""
 POLICY_STATEMENTS_MAX: Final = 64

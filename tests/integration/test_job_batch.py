@@ -1,6 +1,7 @@
 """Small inputs that share a task, on every engine: accounted for one by one, whatever becomes of their batch."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from jobs.model.wire import AttemptRef, TaskResult, Usage
 from manta.catalog.job_records import Granted
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import BadRequest
-from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_INPUTS_MAX, LOST_LEASES_MAX, RESOLVE_PAGE
+from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_INPUTS_MAX, BATCH_ROWS, LOST_LEASES_MAX, RESOLVE_PAGE
 from manta.core.names import job_bucket
 from tests.support.catalog import StandingClock
 from tests.support.job_inputs import InputRig, rig
@@ -212,7 +213,8 @@ async def test_odd_reports_of_batches_are_refused(rig: InputRig) -> None:
     for members in ((good,), good.members * BATCH_INPUTS_MAX):
         with pytest.raises(BadRequest):
             await rig.report(TaskResult(good.attempt, IN_PLACE, members=members))
-    await rig.report(TaskResult(good.attempt, IN_PLACE, members=good.members[:1]))
+    of_another = success(AttemptRef(good.attempt.job_id, numbers(grant)[1], 7))
+    await rig.report(TaskResult(good.attempt, IN_PLACE, members=(good.members[0], of_another)))
     (again,) = await rig.lease()
     assert keys(again) == ["b"]
 
@@ -257,6 +259,45 @@ async def test_results_are_what_they_would_be_without_batches(inputs: list[tuple
             )
         )
     assert found[0] == found[1]
+
+
+@pytest.mark.invariant("J7")
+async def test_batches_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each may be BATCH_INPUTS_MAX names: a page of 10,000 tasks, or of their inputs, took gigabytes."""
+    clock = StandingClock()
+    catalog = MemoryCatalog(clock)
+    rig = InputRig(catalog, clock)
+    await catalog.create_bucket("books", "alice", 7)
+    for place in range(2 * BATCH_ROWS + 5):
+        await rig.put(f"{place:03d}")
+    job = await rig.begin("s3://books/", phases=[{**MAP, "batch": 2}])
+    read: list[int] = []
+    inputs_page = catalog.jobs.tables.inputs_page
+
+    def counted(job_id: str, phase: int, after: int, limit: int) -> list[tuple[Any, ...]]:
+        read.append(limit)
+        return inputs_page(job_id, phase, after, limit)
+
+    monkeypatch.setattr(catalog.jobs.tables, "inputs_page", counted)
+    lines = await rig.jobs.inputs(job, 0, 10_000)
+    assert [line.fields["key"] for line in lines] == [f"{place:03d}" for place in range(2 * BATCH_ROWS + 5)]
+    assert max(read) <= BATCH_ROWS
+    page = await rig.jobs.tasks(job, 0, 10_000)
+    assert len(page.tasks) == BATCH_ROWS
+    rest = await rig.jobs.tasks(job, page.reached or 0, 10_000)
+    assert (len(rest.tasks), rest.reached) == (3, None)
+
+
+@pytest.mark.invariant("J6")
+async def test_a_cancel_of_what_is_not_batched_goes_in_whole_pages(rig: InputRig) -> None:
+    """However large the batches of another phase."""
+    await rig.put("a")
+    phases: list[dict[str, Any]] = [MAP, {**MAP, "batch": BATCH_INPUTS_MAX}]
+    job = await rig.begin(*["s3://books/a"] * 200, phases=phases)
+    await rig.jobs.cancel_job(job, "Enough.")
+    await rig.jobs.tend(job)
+    view = await rig.view(job)
+    assert (view.state, view.errors) == ("cancelled", 200)
 
 
 async def test_a_page_of_batches_is_bounded_by_inputs(rig: InputRig) -> None:

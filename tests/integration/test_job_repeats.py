@@ -111,6 +111,38 @@ async def test_a_clone_whose_job_is_deleted_meanwhile_says_so(rig: InputRig) -> 
     assert "deleted" in (view.cancel_reason or "")
 
 
+@pytest.mark.invariant("J1")
+async def test_a_clone_of_a_retried_job_has_each_input_once(rig: InputRig) -> None:
+    await rig.put("a")
+    job = await rig.begin("s3://books/a", "s3://books/late", "s3://nobucket/*", phases=[MAP])
+    await rig.report(*[rig.done(grant) for grant in await rig.lease()])
+    await rig.jobs.retry_job(job)
+    await rig.tend(job)
+    assert (await rig.view(job)).inputs == 3
+    copy = await clone(rig, job)
+    await rig.tend(copy)
+    assert sorted(line.fields["key"] for line in await rig.lines(copy)) == ["*", "a", "late"]
+
+
+async def test_a_clone_of_a_clone_waits_for_its_inputs(rig: InputRig) -> None:
+    await rig.put("a")
+    await rig.put("b")
+    job = await fed(rig, 2 * CLONE_CHUNKS_PAGE)
+    first = await clone(rig, job)
+    second = await clone(rig, first)
+    await rig.tend(second)
+    assert (await rig.jobs.get_job(second)).state == "queued"
+    assert second in await rig.jobs.jobs_to_tend(10), "the sweep comes back to it"
+    await rig.jobs.tend(first)
+    await rig.tend(second)
+    assert not (await rig.view(second)).phases[0].complete
+    await rig.tend(first)
+    await rig.tend(second)
+    for one in (first, second):
+        view = await rig.view(one)
+        assert (view.inputs, view.phases[0].complete) == (4 * CLONE_CHUNKS_PAGE, True)
+
+
 @pytest.mark.invariant("J3")
 async def test_inputs_of_a_reducer_end_in_pages(rig: InputRig, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("ending", "resolve"):

@@ -167,7 +167,7 @@ class _Apply:
     def _end_batch(self, task: TaskRow, result: TaskResult, outcome: Outcome) -> TaskRow:
         """Each input by its own result; those that were not committed leave the batch. Fail is of the whole."""
         unit = self.unit
-        told = {one.attempt.task_id: one for one in result.members}
+        told = {one.attempt.task_id: one for one in result.members if one.attempt.attempt == result.attempt.attempt}
         ends: dict[int, tuple[TaskResult, Outcome]] = {}
         for one in task.inputs:
             if isinstance(outcome, Fail):

@@ -64,28 +64,36 @@ def retry_page(unit: Unit) -> Script[None]:
         for take_back in (_outputs, _errors, _shuffled):
             if (yield from take_back(unit)):
                 return
-    rows = yield Op("tasks_page", (unit.job.job_id, unit.job.cursor, RESOLVE_PAGE))
     specs: list[InputSpec] = []
     gone: list[tuple[str, int]] = []
-    for task in (TaskRow(*row) for row in rows):
-        unit.job.cursor = task.task_id
-        if task.phase >= _anew(unit):
-            _drop(unit, task, gone)
-        elif _is_unresolved(task):
-            specs.append(as_written(task))
-            gone.append((task.job_id, task.task_id))
-            unit.job.inputs -= 1
-            if task.phase == 0:
-                unit.phases[0].failed -= 1
-        elif task.phase < 0:
-            unit.change(task, state=int(TaskState.WAITING))
-        elif task.state == TaskState.FAILED:
-            _run_again(unit, task)
+    looked_at, more = 0, True
+    while more and looked_at < unit.page:
+        rows = yield Op("tasks_page", (unit.job.job_id, unit.job.cursor, unit.rows))
+        for row in rows:
+            _open_again(unit, TaskRow(*row), specs, gone)
+        looked_at += len(rows)
+        more = len(rows) == unit.rows
     if gone:
         yield Many("task_delete", gone)
     yield from _write_again(unit, specs)
-    if len(rows) < RESOLVE_PAGE:
+    if not more:
         unit.job.retry = unit.job.cursor = 0
+
+
+def _open_again(unit: Unit, task: TaskRow, specs: list[InputSpec], gone: list[tuple[str, int]]) -> None:
+    unit.job.cursor = task.task_id
+    if task.phase >= _anew(unit):
+        _drop(unit, task, gone)
+    elif _is_unresolved(task):
+        specs.append(as_written(task))
+        gone.append((task.job_id, task.task_id))
+        unit.job.inputs -= 1
+        if task.phase == 0:
+            unit.phases[0].failed -= 1
+    elif task.phase < 0:
+        unit.change(task, state=int(TaskState.WAITING))
+    elif task.state == TaskState.FAILED:
+        _run_again(unit, task)
 
 
 def _anew(unit: Unit) -> int:
@@ -124,10 +132,11 @@ def _with_failed(task: TaskRow) -> str:
 
 
 def _write_again(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
+    """A list of none, as far as clones go: its inputs are in the list in which the user wrote them."""
     if specs:
         last = (yield Op("chunk_last", (unit.job.job_id,)))[0][0]
         chunks = enumerate(encode_chunks(specs), last + 1)
-        yield Many("chunk_insert", [(unit.job.job_id, number, data, total, None) for number, (data, total) in chunks])
+        yield Many("chunk_insert", [(unit.job.job_id, number, data, 0, None) for number, (data, _) in chunks])
 
 
 def _outputs(unit: Unit) -> Script[bool]:

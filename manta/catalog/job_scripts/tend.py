@@ -1,6 +1,7 @@
 """The script of a job's long work, a page at a time: resolve inputs, cancel, clean up after the end, delete."""
 
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from jobs.model.states import TaskState
 from manta.catalog.job_records import INPUT_ONLY, Stirred, TaskRow
@@ -22,13 +23,13 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         return Stirred()
     if unit.job.ended:
         return (yield from _after_end(unit))
-    ended = (yield from _cancel_running(unit)) if unit.job.cancel_reason is not None else set()
-    if unit.job.retry:
-        yield from retry_page(unit)
+    more_run, ended = (yield from _cancel_running(unit)) if unit.job.cancel_reason is not None else (False, set())
+    if more_run or unit.job.retry:
+        if not more_run:
+            yield from retry_page(unit)
         yield from unit.flush()
         return unit.stirred()
-    if unit.job.clone_of is not None:
-        yield from copy_page(unit)
+    waits = unit.job.clone_of is not None and (yield from copy_page(unit))
     more = yield from resolve_page(unit)
     if not more and unit.job.cancel_reason is not None:
         more = yield from _cancel_page(unit, ended)
@@ -36,7 +37,7 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
     unit.job.tend = int(more)
     yield from move_on(unit)
     yield from unit.flush()
-    return unit.stirred()
+    return replace(unit.stirred(), more=frozenset()) if waits else unit.stirred()
 
 
 def cancel(job_id: str, reason: str, now_ms: int) -> Script[Stirred]:
@@ -59,30 +60,47 @@ def delete(job_id: str, now_ms: int) -> Script[Stirred]:
     return (yield from _cancel(unit, "The job was deleted."))
 
 
-def _cancel_running(unit: Unit) -> Script[set[int]]:
-    """What runs ends first (J6), since there may be a thousand pages of what does not; the tasks' numbers."""
-    rows = (yield Op("tasks_of_job", (unit.job.job_id, unit.page))) if unit.job.running else []
-    return {cancel_task(unit, TaskRow(*row)).task_id for row in rows}
+def _cancel_running(unit: Unit) -> Script[tuple[bool, set[int]]]:
+    """What runs ends first (J6), since there may be a thousand pages of what does not: (whether there may be more of
+    it, the tasks' numbers)."""
+    rows = (yield Op("tasks_of_job", (unit.job.job_id, unit.rows))) if unit.job.running else []
+    ended: set[int] = set()
+    room = unit.page
+    for row in rows:
+        if room <= 0:
+            return True, ended
+        task = cancel_task(unit, TaskRow(*row))
+        ended.add(task.task_id)
+        room -= task.weight
+    return len(rows) == unit.rows, ended
 
 
 def _cancel_page(unit: Unit, ended: Collection[int]) -> Script[bool]:
     """Unfinished tasks in the order of their numbers, but for those `ended` just now; reducers that were never opened
     just count."""
-    rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, unit.page))
-    for row in rows:
-        task = TaskRow(*row)
-        state = ended_as(unit, task.reducer) if task.phase == INPUT_ONLY else None
-        if state is not None:
-            unit.change(task, state=int(state))
-        elif task.task_id not in ended:
-            cancel_task(unit, task)
-        unit.job.cursor = task.task_id
-    if len(rows) == unit.page:
-        return True
+    room = unit.page
+    rows: list[Row] | None = None
+    while rows is None or len(rows) == unit.rows:
+        rows = yield Op("tasks_open", (unit.job.job_id, unit.job.cursor, unit.rows))
+        for row in rows:
+            if room <= 0:
+                return True
+            task = TaskRow(*row)
+            _cancel_open(unit, task, ended)
+            unit.job.cursor = task.task_id
+            room -= task.weight
     for phase in unit.phases:
         if phase.waiting:
             phase.move(TaskState.WAITING, TaskState.CANCELLED, phase.waiting)
     return False
+
+
+def _cancel_open(unit: Unit, task: TaskRow, ended: Collection[int]) -> None:
+    state = ended_as(unit, task.reducer) if task.phase == INPUT_ONLY else None
+    if state is not None:
+        unit.change(task, state=int(state))
+    elif task.task_id not in ended:
+        cancel_task(unit, task)
 
 
 def _after_end(unit: Unit) -> Script[Stirred]:

@@ -14,7 +14,13 @@ from manta.catalog.job_records import ANY_NODE, Elder, FoundObject, Member, Stir
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
 from manta.core.errors import NoSuchJob
-from manta.core.limits import FAILURE_MESSAGE_MAX_CHARS, RESOLVE_PAGE, SPLIT_RANGES_MAX, STDERR_IN_ERROR_BYTES
+from manta.core.limits import (
+    BATCH_ROWS,
+    FAILURE_MESSAGE_MAX_CHARS,
+    RESOLVE_PAGE,
+    SPLIT_RANGES_MAX,
+    STDERR_IN_ERROR_BYTES,
+)
 
 
 @dataclass(slots=True)
@@ -112,8 +118,14 @@ class Unit:
 
     @property
     def page(self) -> int:
-        """Tasks that one page of work looks at: fewer where each has many inputs."""
-        return max(1, RESOLVE_PAGE // max(phase.batch for phase in self.plan.phases))
+        """Inputs that one page of work changes, about."""
+        return RESOLVE_PAGE
+
+    @property
+    def rows(self) -> int:
+        """Tasks that are read at a time: fewer where each may have many inputs."""
+        batched = any(phase.batch > 1 for phase in self.plan.phases)
+        return min(BATCH_ROWS, RESOLVE_PAGE) if batched else RESOLVE_PAGE
 
     @property
     def stopped(self) -> bool:

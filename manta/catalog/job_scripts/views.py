@@ -22,7 +22,7 @@ from manta.catalog.job_records import (
 from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
 from manta.core.errors import NoSuchJob, StaleAttempt
-from manta.core.limits import BATCH_INPUTS_MAX, TASK_WINDOW
+from manta.core.limits import BATCH_INPUTS_MAX, BATCH_ROWS, TASK_WINDOW
 
 
 def view_job(job_id: str) -> Script[JobView]:
@@ -126,7 +126,7 @@ def get_task(job_id: str, task_id: int) -> Script[TaskRow]:
 
 def _batch_input(job_id: str, number: int) -> Script[TaskRow]:
     before = max(0, number - BATCH_INPUTS_MAX - 1)
-    for row in (yield Op("tasks_page", (job_id, before, BATCH_INPUTS_MAX + 1))):
+    for row in (yield Op("tasks_window", (job_id, before, number, -1, BATCH_INPUTS_MAX + 1))):
         for one in TaskRow(*row).inputs:
             if one.task_id == number:
                 return one
@@ -134,11 +134,15 @@ def _batch_input(job_id: str, number: int) -> Script[TaskRow]:
 
 
 def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> Script[TaskPage]:
-    """The tasks of the numbers behind `after`, a window of them at most: few may be in that state."""
+    """The tasks of the numbers behind `after`, a window of them at most: few may be in that state. Fewer than `limit`
+    where each may have many inputs."""
     rows = yield Op("job_get", (job_id,))
     if not rows or JobRow(*rows[0]).doomed:
         raise NoSuchJob(f"The job {job_id} does not exist.")
-    end = JobRow(*rows[0]).next_task
+    job = JobRow(*rows[0])
+    if any(phase.batch > 1 for phase in read_plan(job.plan).phases):
+        limit = min(limit, BATCH_ROWS)
+    end = job.next_task
     last = min(after + TASK_WINDOW, end)
     wanted = -1 if state is None else int(state)
     found = yield Op("tasks_window", (job_id, after, last, wanted, limit))
@@ -159,22 +163,29 @@ def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
 
 
 def _batched_inputs(job_id: str, phase: int, after: int, limit: int, most: int) -> Script[list[Line]]:
-    """Numbers of a batch's inputs follow its own, some maybe in rows of their own: read from before `after` on, and
-    told only as far as every row is known."""
-    wanted = limit + most + 2
-    rows = yield Op("inputs_page", (job_id, phase, max(0, after - most - 1), wanted))
+    """Numbers of a batch's inputs follow its own, some maybe in rows of their own: read from before `after` on, a few
+    rows at a time, and told only as far as every row is known."""
     lines: list[Line] = []
-    for number, state, bucket, key, version, start, end, members in rows:
-        if members is None:
-            lines.append(_input_line(number, state, bucket, key, version, start, end))
-        else:
-            lines += [
-                _input_line(one.number, state, one.bucket, one.key, one.version_id, 0, 0)
-                for one in unpack_members(members)
-            ]
-    known = rows[-1][0] if len(rows) == wanted else None
-    told = [line for line in lines if line.seq > after and (known is None or line.seq <= known)]
-    return sorted(told, key=lambda line: line.seq)[:limit]
+    known = max(0, after - most - 1)
+    while True:
+        rows = yield Op("inputs_page", (job_id, phase, known, BATCH_ROWS))
+        lines += [line for row in rows for line in _input_lines(*row) if line.seq > after]
+        lines.sort(key=lambda line: line.seq)
+        if len(rows) < BATCH_ROWS:
+            return lines[:limit]
+        known = rows[-1][0]
+        if len(lines) >= limit and lines[limit - 1].seq <= known:
+            return lines[:limit]
+
+
+def _input_lines(
+    number: int, state: int, bucket: str, key: str, version: str, start: int, end: int, members: bytes | None
+) -> list[Line]:
+    if members is None:
+        return [_input_line(number, state, bucket, key, version, start, end)]
+    return [
+        _input_line(one.number, state, one.bucket, one.key, one.version_id, 0, 0) for one in unpack_members(members)
+    ]
 
 
 def _input_line(seq: int, state: int, bucket: str, key: str, version: str, start: int, end: int) -> Line:

@@ -17,14 +17,14 @@ async def job_tasks(context: Context, request: Request) -> Response:
     """Lines of tasks in the order of their numbers; fewer than `limit` only at the end."""
     view, after, limit = await job_and_page(context, request)
     state = _state(request.query.get("state", ""))
-    found: list[TaskRow] = []
+    found: list[dict[str, object]] = []
     start: int | None = after
     while start is not None and len(found) < limit:
         page = await context.catalog.jobs.tasks(view.job_id, start, limit - len(found), state)
-        found += page.tasks
+        found += [shown_task(task) for task in page.tasks]
         start = page.reached
         await asyncio.sleep(0)
-    return ndjson(shown_task(task) for task in found)
+    return ndjson(found)
 
 
 def _state(name: str) -> TaskState | None:
