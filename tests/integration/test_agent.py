@@ -29,6 +29,14 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
+@pytest.mark.invariant("O1")
+async def test_a_poll_is_answered_well_within_a_lease(rig: Rig) -> None:
+    """One that was asked before another gateway gave tasks, and died, is all that this node hears meanwhile."""
+    await rig.gateway.wait(lambda: len(rig.gateway.leases) > 0)
+    assert rig.gateway.leases[0].held == ()
+    assert rig.gateway.leases[0].wait_s <= LEASE_S / 2
+
+
 async def test_a_map_task_reads_its_object_and_its_stdout_becomes_the_output(rig: Rig) -> None:
     spec = rig.gateway.phase('wc -c; printf %s "$MANTA_INPUT_OBJECT"')
     await rig.gateway.offer(spec, await rig.input(b"call me ishmael"))
