@@ -1,6 +1,7 @@
 """The scheduler's background work: pages of jobs that need tending, and the sweep that catches what was missed."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from typing import Any
@@ -10,7 +11,7 @@ from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock, day_of
-from manta.core.errors import MantaError
+from manta.core.errors import MantaError, NoSuchJob
 
 _LOG = logging.getLogger("manta.scheduler")
 
@@ -98,7 +99,8 @@ class Housekeeper:
         self._stir(await self._jobs.expire(self._liveness.alive(now_s), self._liveness.dead(now_s)))
         now_ms = int(self._clock.wall_s() * 1000)
         for job_id in await self._jobs.expired_jobs(now_ms - self._job_expiry_ms, limits.TENDING_MAX):
-            self._stir(await self._jobs.delete_job(job_id))
+            with contextlib.suppress(NoSuchJob):  # another gateway's sweep, or the owner, was faster
+                self._stir(await self._jobs.delete_job(job_id))
         self.tend(await self._jobs.jobs_to_tend(limits.TENDED_MAX))
         await self._swept()
         if (day := day_of(now_ms)) != self._pruned_day:

@@ -253,23 +253,21 @@ class Scheduler:
     async def _reply(
         self, request: LeaseRequest, granted: Sequence[Granted], lost: tuple[AttemptRef, ...]
     ) -> LeaseReply:
+        """Whatever goes wrong from here on: what the node does not name in its next poll is offered again then."""
+        refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
+        if not request.reserve:
+            self._deliveries.granted(request.node_id, refs)
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []
-        for grant in granted:
+        for grant, ref in zip(granted, refs, strict=True):
             task = grant.task
             spec = grant.plan.phases[task.phase]
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
-            lease = self._lease_of(grant, request.node_id, spec.task_timeout_s)
-            ref = AttemptRef(lease.job_id, lease.task_id, lease.attempt)
+            leases.append(self._lease_of(grant, request.node_id, spec.task_timeout_s))
             self._attempts.granted(request.node_id, ref, task.phase, spec.task_timeout_s, self._clock.monotonic_s())
-            leases.append(lease)
-        if not request.reserve:
-            self._deliveries.granted(
-                request.node_id, [AttemptRef(lease.job_id, lease.task_id, lease.attempt) for lease in leases]
-            )
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 

@@ -45,3 +45,33 @@ async def test_a_node_alone_keeps_its_tasks_and_is_given_no_new_ones() -> None:
     placement.alone = False
     (second,) = await poll(first)
     assert second.attempt == 1
+
+
+class BreakingPlacement(NoPlacement):
+    """A cluster that has room when it is asked first, and none when the reply is made."""
+
+    left = 0
+
+    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+        self.left -= 1
+        if self.left < 0:
+            raise NotEnoughNodes
+        return ()
+
+
+@pytest.mark.invariant("J4")
+async def test_what_was_leased_but_not_told_is_offered_again_at_once() -> None:
+    clock, placement = StandingClock(), BreakingPlacement()
+    catalog = MemoryCatalog(clock)
+    await catalog.create_bucket("books", "alice", 7)
+    await catalog.put_object("books", stored(clock.now_ms(), "a", ("n1",)))
+    scheduler = Scheduler(catalog.jobs, clock, placement)
+    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
+    await catalog.jobs.tend(job.job_id)
+    placement.left = 1
+    with pytest.raises(NotEnoughNodes):
+        await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))
+    assert len(await catalog.jobs.running("n1")) == 1
+    placement.left = 9
+    (task,) = (await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))).tasks
+    assert task.attempt == 2

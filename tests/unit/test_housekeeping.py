@@ -12,6 +12,7 @@ from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import SystemClock
+from manta.core.errors import NoSuchJob
 from tests.support.catalog import StandingClock
 
 POISONED = tuple(f"a{number}" for number in range(2 * limits.TENDING_MAX))
@@ -51,7 +52,33 @@ class FailingJobs:
         self.pruned_before.append(before_day)
 
 
+class ExpiredJobs(FailingJobs):
+    """Two jobs have expired; the sweep of another gateway has deleted the first a moment before."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.deleted: list[str] = []
+
+    async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
+        return ["gone", "old"]
+
+    async def delete_job(self, job_id: str) -> Stirred:
+        if job_id == "gone":
+            raise NoSuchJob
+        self.deleted.append(job_id)
+        return Stirred()
+
+
 async def _nothing() -> None: ...
+
+
+async def test_a_job_that_another_gateway_has_deleted_ends_no_sweep() -> None:
+    jobs = ExpiredJobs()
+    keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), StandingClock(), lambda _: None, Liveness(), _nothing)
+    await keeper.sweep()
+    await keeper.close()
+    assert jobs.deleted == ["old"]
+    assert jobs.pruned_before, "the sweep went on to its end"
 
 
 @pytest.mark.invariant("J4")
