@@ -16,6 +16,11 @@ from jobs.model.wire import (
     InputsRequest,
     LeaseReply,
     LeaseRequest,
+    ListingReply,
+    ListingRequest,
+    ObjectsReply,
+    ObjectsRequest,
+    Purpose,
     ReportRequest,
     SlotsReply,
     SlotsRequest,
@@ -24,6 +29,7 @@ from jobs.model.wire import (
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import AccessKey, Account
 from manta.core import limits
+from manta.core.errors import ServiceUnavailable
 from tests.support.gateway import RunningGateway
 from tests.support.job_calls import KEY, Client, NodeSide, attempt, job_gateway
 from tests.support.jobs import MAP, REDUCE, failure, stored, success
@@ -384,3 +390,27 @@ async def test_a_task_too_large_for_a_node_is_left_to_one_that_has_enough(gatewa
         await client.job({**MAP, **needs}, inputs=(f"s3://books/{key}",))
         (task,) = (await n1.lease(capacity=small)).tasks
         await n1.report(success(attempt(task)))
+
+
+@pytest.mark.invariant("J4")
+async def test_a_catalog_that_is_away_is_no_answer_about_what_a_task_names(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told as one, it ended the task, or all of its phase, as if the object could not be had."""
+    await Client(gateway).job(MAP, inputs=("s3://books/a.txt",))
+    node = NodeSide(gateway)
+    (task,) = (await node.lease()).tasks
+    asked = ObjectsRequest("n1", attempt(task), Purpose.READ, (("books", "b.txt"), ("books", "none")))
+    listed = ListingRequest("n1", attempt(task), "books", "")
+    with monkeypatch.context() as away:
+        for name in ("locate", "get_bucket"):
+            away.setattr(gateway.context.catalog, name, _unavailable)
+        assert (await node.call("objects", asked)).status == 503
+        assert (await node.call("listing", listed)).status == 503
+    found = unpack((await node.call("objects", asked)).body, ObjectsReply).objects
+    assert [one.code for one in found] == ["", "NoSuchKey"]
+    assert len(unpack((await node.call("listing", listed)).body, ListingReply).keys) == 3
+
+
+async def _unavailable(*_: object) -> None:
+    raise ServiceUnavailable

@@ -44,6 +44,7 @@ class TaskCalls:
             try:
                 found.append(await find(check_bucket(bucket), check_key(key)))
             except MantaError as error:
+                _pass_on_our_own(error)
                 found.append(NamedObject(code=error.code, message=f"s3://{bucket}/{key}: {error.message}"))
         return ObjectsReply(tuple(found))
 
@@ -55,11 +56,18 @@ class TaskCalls:
             bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
             authorize_owner(owner_id, Action.LIST, bucket)
         except MantaError as error:
+            _pass_on_our_own(error)
             return ListingReply(code=error.code, message=f"s3://{request.bucket}: {error.message}")
         page = await context.catalog.list_objects(
             bucket.name, prefix=request.prefix, after=request.after, limit=limit
         )  # fmt: skip
         return ListingReply(tuple((one.key, one.size) for one in page.objects), page.next_after)
+
+
+def _pass_on_our_own(error: MantaError) -> None:
+    """The store's own trouble is no answer about a name: told as one, it would be the task's failure."""
+    if error.status >= 500:
+        raise error
 
 
 class _Asked:
