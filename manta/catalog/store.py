@@ -68,8 +68,8 @@ class BucketStore(Protocol):
         """The owner's buckets of kind USER, by name."""
         ...
 
-    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
-        """NoSuchBucket."""
+    async def set_bucket_policy(self, name: str, policy: str | None, *, bucket_id: int | None = None) -> None:
+        """NoSuchBucket; see `ObjectStore` for `bucket_id`."""
         ...
 
     async def delete_bucket(self, name: str) -> None:
@@ -78,6 +78,9 @@ class BucketStore(Protocol):
 
 
 class ObjectStore(Protocol):
+    """With `bucket_id` a change is for the very bucket that was looked up: NoSuchBucket where that is gone, though
+    there be another one of its name. Whoever changes something long after it asked whose the bucket is gives it."""
+
     async def locate(self, bucket: str, key: str) -> Located:
         """The bucket and the key's current version. NoSuchBucket."""
         ...
@@ -89,6 +92,7 @@ class ObjectStore(Protocol):
         condition: WriteCondition | None = None,
         *,
         new_blob: bool = True,
+        bucket_id: int | None = None,
     ) -> None:
         """Make `version` the current one; what it replaces becomes garbage when nothing else refers to it.
 
@@ -102,7 +106,7 @@ class ObjectStore(Protocol):
         """Whether there was one. NoSuchBucket, PreconditionFailed."""
         ...
 
-    async def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
+    async def delete_objects(self, bucket: str, keys: Sequence[str], *, bucket_id: int | None = None) -> None:
         """All of them in one transaction; keys that do not exist are fine. NoSuchBucket."""
         ...
 

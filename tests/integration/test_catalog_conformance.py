@@ -164,6 +164,33 @@ async def test_only_an_empty_bucket_is_deleted_and_never_comes_back_as_itself(
     assert (await catalog.create_bucket("books", "alice", 9)).id != first.id
 
 
+async def test_a_change_meant_for_one_bucket_is_not_made_in_the_next_of_its_name(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    gone = await catalog.get_bucket("books")
+    await catalog.delete_bucket("books")
+    now = await catalog.create_bucket("books", "bob", 9)
+    kept = version(clock, "kept")
+    await catalog.put_object("books", kept, bucket_id=now.id)
+    calls = [
+        catalog.put_object("books", version(clock, "new"), bucket_id=gone.id),
+        catalog.put_object("books", version(clock, "kept"), bucket_id=gone.id),
+        catalog.put_object("books", version(clock, "new"), CREATE, bucket_id=gone.id),
+        catalog.put_object("books", replace(kept, key="new"), new_blob=False, bucket_id=gone.id),
+        catalog.delete_objects("books", ["kept"], bucket_id=gone.id),
+        catalog.set_bucket_policy("books", "{}", bucket_id=gone.id),
+    ]
+    for call in calls:
+        with pytest.raises(NoSuchBucket):
+            await call
+    assert [one.key for one in (await catalog.list_objects("books")).objects] == ["kept"]
+    assert (await catalog.locate("books", "kept")).object == kept
+    await catalog.set_bucket_policy("books", "{}", bucket_id=now.id)
+    await catalog.delete_objects("books", ["kept"], bucket_id=now.id)
+    assert (await catalog.get_bucket("books")).policy == "{}"
+    assert (await catalog.locate("books", "kept")).object is None
+
+
 async def test_nothing_is_done_in_a_bucket_that_does_not_exist(catalog: Catalog, clock: StandingClock) -> None:
     calls = [
         catalog.get_bucket("none"),

@@ -73,8 +73,8 @@ class MemoryBuckets:
         mine = [b for b in self.state.buckets.values() if b.owner_id == owner_id and b.kind is BucketKind.USER]
         return sorted(mine, key=lambda bucket: bucket.name)
 
-    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
-        self.state.buckets[name] = replace(self.state.bucket(name), policy=policy)
+    async def set_bucket_policy(self, name: str, policy: str | None, *, bucket_id: int | None = None) -> None:
+        self.state.buckets[name] = replace(self.state.bucket(name, bucket_id), policy=policy)
 
     async def delete_bucket(self, name: str) -> None:
         bucket = self.state.bucket(name)

@@ -25,9 +25,10 @@ class MemoryObjects:
         condition: WriteCondition | None = None,
         *,
         new_blob: bool = True,
+        bucket_id: int | None = None,
     ) -> None:
         check_id(version.version_id)
-        objects = self.state.objects[self.state.bucket(bucket).id]
+        objects = self.state.objects[self.state.bucket(bucket, bucket_id).id]
         old = objects.get(version.key.encode())
         if old is not None and old.version_id == version.version_id:
             return
@@ -53,8 +54,8 @@ class MemoryObjects:
         check_delete_condition(condition, None if old is None else old.etag)
         return self._remove(objects, key)
 
-    async def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
-        objects = self.state.objects[self.state.bucket(bucket).id]
+    async def delete_objects(self, bucket: str, keys: Sequence[str], *, bucket_id: int | None = None) -> None:
+        objects = self.state.objects[self.state.bucket(bucket, bucket_id).id]
         for key in keys:
             self._remove(objects, key)
 

@@ -66,11 +66,12 @@ class MemoryState:
     def now_ms(self) -> int:
         return now_ms(self.clock)
 
-    def bucket(self, name: str) -> Bucket:
-        try:
-            return self.buckets[name]
-        except KeyError:
-            raise NoSuchBucket(f"The bucket {name!r} does not exist.") from None
+    def bucket(self, name: str, wanted: int | None = None) -> Bucket:
+        """With that id, if one is given. NoSuchBucket."""
+        found = self.buckets.get(name)
+        if found is None or wanted not in (None, found.id):
+            raise NoSuchBucket(f"The bucket {name!r} does not exist.")
+        return found
 
     def current(self, version: ObjectVersion) -> ObjectVersion:
         """`version` with its blob as it lies now."""

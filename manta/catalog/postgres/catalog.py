@@ -19,23 +19,24 @@ class PostgresCatalog(RelationalCatalog):
         condition: WriteCondition | None = None,
         *,
         new_blob: bool = True,
+        bucket_id: int | None = None,
     ) -> None:
         simple = new_blob and condition in _NO_CONDITION_ON_NEW and self._is_young(version)
-        if simple and await self._put_new(bucket, version):
+        if simple and await self._put_new(bucket, version, bucket_id):
             return
-        await super().put_object(bucket, version, condition, new_blob=new_blob)
+        await super().put_object(bucket, version, condition, new_blob=new_blob, bucket_id=bucket_id)
 
     def _is_young(self, version: ObjectVersion) -> bool:
         return version.blob is None or is_young(version.blob.blob_id, self.shared.births_now_ms())
 
-    async def _put_new(self, bucket: str, version: ObjectVersion) -> bool:
+    async def _put_new(self, bucket: str, version: ObjectVersion, bucket_id: int | None) -> bool:
         """One statement in place of seven when the key is new; else False, and nothing is done."""
         nodes = () if version.blob is None else version.blob.nodes
         await self.shared.learn(nodes)
         numbers = self.shared.remembered(nodes)
         if numbers is None:
             return False
-        args = (bucket, *object_row(0, version)[1:], pack_numbers(numbers), numbers)
+        args = (bucket, *object_row(0, version)[1:], pack_numbers(numbers), numbers, bucket_id)
         try:
             return await self.engine.look(lambda: _put_new(args))
         except Clash:  # bucket removed just now, or blob id taken: the script says

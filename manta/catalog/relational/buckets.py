@@ -18,8 +18,8 @@ class Buckets(Part):
     async def list_buckets(self, owner_id: str) -> list[Bucket]:
         return await self.engine.look(lambda: _list_buckets(owner_id))
 
-    async def set_bucket_policy(self, name: str, policy: str | None) -> None:
-        await self.engine.change(lambda: _set_policy(name, policy))
+    async def set_bucket_policy(self, name: str, policy: str | None, *, bucket_id: int | None = None) -> None:
+        await self.engine.change(lambda: _set_policy(name, policy, bucket_id))
 
     async def delete_bucket(self, name: str) -> None:
         await self.engine.change(lambda: delete_bucket(name))
@@ -40,10 +40,10 @@ def get_bucket(name: str) -> Script[Bucket]:
     return _bucket(rows[0])
 
 
-def bucket_for_change(name: str) -> Script[int]:
-    """The bucket's id; it cannot be deleted before the transaction ends. NoSuchBucket."""
+def bucket_for_change(name: str, wanted: int | None = None) -> Script[int]:
+    """The bucket's id, `wanted` if given; it cannot be deleted before the transaction ends. NoSuchBucket."""
     rows = yield Op("bucket_for_change", (name,))
-    if not rows:
+    if not rows or wanted not in (None, rows[0][0]):
         raise no_bucket(name)
     return int(rows[0][0])
 
@@ -58,9 +58,9 @@ def delete_bucket(name: str) -> Script[None]:
     yield Op("delete_bucket", (bucket_id,))
 
 
-def _set_policy(name: str, policy: str | None) -> Script[None]:
-    if not (yield Op("set_bucket_policy", (name, policy))):
-        raise no_bucket(name)
+def _set_policy(name: str, policy: str | None, wanted: int | None) -> Script[None]:
+    bucket_id = yield from bucket_for_change(name, wanted)
+    yield Op("set_bucket_policy", (bucket_id, policy))
 
 
 def no_bucket(name: str) -> NoSuchBucket:

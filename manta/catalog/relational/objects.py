@@ -33,16 +33,19 @@ class Objects(Part):
         condition: WriteCondition | None = None,
         *,
         new_blob: bool = True,
+        bucket_id: int | None = None,
     ) -> None:
         if version.blob is not None:
             await self.shared.learn(version.blob.nodes)
-        await self.engine.change(lambda: _put_object(self.shared, bucket, version, condition, new_blob=new_blob))
+        await self.engine.change(
+            lambda: _put_object(self.shared, bucket, version, condition, new_blob=new_blob, wanted=bucket_id)
+        )
 
     async def delete_object(self, bucket: str, key: str, condition: WriteCondition | None = None) -> bool:
         return await self.engine.change(lambda: _delete_object(self.shared, bucket, key, condition))
 
-    async def delete_objects(self, bucket: str, keys: Sequence[str]) -> None:
-        await self.engine.change(lambda: _delete_objects(self.shared, bucket, keys))
+    async def delete_objects(self, bucket: str, keys: Sequence[str], *, bucket_id: int | None = None) -> None:
+        await self.engine.change(lambda: _delete_objects(self.shared, bucket, keys, bucket_id))
 
     async def list_objects(
         self, bucket: str, *, prefix: str = "", delimiter: str = "", after: str = "", limit: int = 1000
@@ -137,9 +140,15 @@ def _locate(shared: Shared, bucket: str, key: str) -> Script[Located]:
 
 
 def _put_object(
-    shared: Shared, bucket: str, version: ObjectVersion, condition: WriteCondition | None, *, new_blob: bool
+    shared: Shared,
+    bucket: str,
+    version: ObjectVersion,
+    condition: WriteCondition | None,
+    *,
+    new_blob: bool,
+    wanted: int | None,
 ) -> Script[None]:
-    bucket_id = yield from bucket_for_change(bucket)
+    bucket_id = yield from bucket_for_change(bucket, wanted)
     yield from put_version(shared, bucket_id, version, condition, new_blob=new_blob)
 
 
@@ -148,8 +157,8 @@ def _delete_object(shared: Shared, bucket: str, key: str, condition: WriteCondit
     return (yield from remove_object(shared, bucket_id, key, condition))
 
 
-def _delete_objects(shared: Shared, bucket: str, keys: Sequence[str]) -> Script[None]:
-    bucket_id = yield from bucket_for_change(bucket)
+def _delete_objects(shared: Shared, bucket: str, keys: Sequence[str], wanted: int | None) -> Script[None]:
+    bucket_id = yield from bucket_for_change(bucket, wanted)
     for key in sorted(keys):  # in one order everywhere, so that two such deletes never wait for each other
         yield from remove_object(shared, bucket_id, key)
 

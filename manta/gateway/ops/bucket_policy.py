@@ -16,13 +16,14 @@ from manta.gateway.whole_body import read_verified
 async def put_policy(context: Context, request: Request) -> Response:
     """204. MalformedPolicy also for an account that does not exist: it might be somebody's tomorrow."""
     name = check_bucket(request.bucket)
-    authorize(request, Action.MANAGE, await context.catalog.get_bucket(name))
+    bucket = await context.catalog.get_bucket(name)
+    authorize(request, Action.MANAGE, bucket)
     body = await read_verified(request, POLICY_MAX_BYTES)
     accounts = {account for grant in parse_policy(body, name) for account in grant.accounts}
     for account_id in sorted(accounts - {EVERYONE}):
         if await context.catalog.get_account(account_id) is None:
             raise MalformedPolicy(f"Invalid principal in policy: there is no account {account_id[:80]!r}.")
-    await context.catalog.set_bucket_policy(name, body.decode())
+    await context.catalog.set_bucket_policy(name, body.decode(), bucket_id=bucket.id)
     return Response(204)
 
 
@@ -37,7 +38,7 @@ async def get_policy(context: Context, request: Request) -> Response:
 async def delete_policy(context: Context, request: Request) -> Response:
     bucket = await context.catalog.get_bucket(check_bucket(request.bucket))
     authorize(request, Action.MANAGE, bucket)
-    await context.catalog.set_bucket_policy(bucket.name, None)
+    await context.catalog.set_bucket_policy(bucket.name, None, bucket_id=bucket.id)
     return Response(204)
 
 

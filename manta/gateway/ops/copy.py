@@ -39,17 +39,23 @@ async def copy_object(context: Context, request: Request) -> Response:
             "This copy request is illegal because it is trying to copy an object to itself without changing the "
             "object's metadata or checksum."
         )
-    authorize(request, Action.WRITE, await context.catalog.get_bucket(bucket))
+    target = await context.catalog.get_bucket(bucket)
+    authorize(request, Action.WRITE, target)
     found = await copy_source.find(context.catalog, request, source)
-    return await reply_in_time(request, _copy(context, request, source, found, algorithm))
+    return await reply_in_time(request, _copy(context, request, target.id, source, found, algorithm))
 
 
 async def _copy(
-    context: Context, request: Request, source: CopySource, found: ObjectVersion, algorithm: Algorithm | None
+    context: Context,
+    request: Request,
+    bucket_id: int,
+    source: CopySource,
+    found: ObjectVersion,
+    algorithm: Algorithm | None,
 ) -> Response:
     for attempt in range(_ATTEMPTS):
         try:
-            return await _commit(context, request, found, algorithm)
+            return await _commit(context, request, bucket_id, found, algorithm)
         except Conflict:
             # The source was replaced or deleted meanwhile: the copy is of what is there now.
             if attempt == _ATTEMPTS - 1:
@@ -58,7 +64,9 @@ async def _copy(
     raise NoSuchKey
 
 
-async def _commit(context: Context, request: Request, found: ObjectVersion, algorithm: Algorithm | None) -> Response:
+async def _commit(
+    context: Context, request: Request, bucket_id: int, found: ObjectVersion, algorithm: Algorithm | None
+) -> Response:
     now_ms = context.now_ms()
     version = ObjectVersion(
         key=request.key,
@@ -69,7 +77,8 @@ async def _commit(context: Context, request: Request, found: ObjectVersion, algo
         blob=found.blob,
         attributes=await _attributes(context, request, found, algorithm),
     )
-    await context.catalog.put_object(request.bucket, version, write_condition(request.headers), new_blob=False)
+    condition = write_condition(request.headers)
+    await context.catalog.put_object(request.bucket, version, condition, new_blob=False, bucket_id=bucket_id)
     return xml_response(
         xml.document("CopyObjectResult", result_xml(version.etag, now_ms, version.attributes.checksums))
     )

@@ -25,7 +25,7 @@ async def delete_objects(context: Context, request: Request) -> Response:
         raise MalformedXML(f"A Delete names 1 to {DELETE_BATCH_MAX} objects.")
     valid, errors = _sort_out(keys)
     if valid:
-        await context.catalog.delete_objects(bucket.name, valid)
+        await context.catalog.delete_objects(bucket.name, valid, bucket_id=bucket.id)
     quiet = (root.findtext("Quiet") or "").strip().lower() == "true"
     deleted = "" if quiet else "".join(f"<Deleted><Key>{xml.escape(key)}</Key></Deleted>" for key in valid)
     return xml_response(xml.document("DeleteResult", deleted + "".join(errors)))

@@ -41,7 +41,7 @@ async def put_object(context: Context, request: Request) -> Response:
         attributes=replace(attributes, checksums=(received.checksum,)),
     )
     try:
-        await context.catalog.put_object(bucket_name, version, condition)
+        await context.catalog.put_object(bucket_name, version, condition, bucket_id=bucket.id)
     except (NotFound, PreconditionFailed):
         # Refused for certain. After any other error the row may be there, and only the sweeper can tell.
         context.blobs.discard(version.blob)

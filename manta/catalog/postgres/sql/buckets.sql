@@ -21,4 +21,4 @@ SELECT EXISTS (SELECT 1 FROM objects WHERE bucket_id = $1) OR EXISTS (SELECT 1 F
 DELETE FROM buckets WHERE bucket_id = $1;
 
 -- name: set_bucket_policy
-UPDATE buckets SET policy = $2 WHERE name = $1 RETURNING bucket_id;
+UPDATE buckets SET policy = $2 WHERE bucket_id = $1;

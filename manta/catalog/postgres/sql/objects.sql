@@ -45,10 +45,10 @@ SELECT o.key, o.size, o.etag, o.modified_ms, o.algorithms
 FROM walk JOIN objects o ON o.bucket_id = $1 AND o.key = walk.key ORDER BY o.key;
 
 -- name: put_new_object
--- A key that does not exist yet, with its new blob, in one round trip. (1, 1) when it was done; (0, 0) without a bucket,
--- (1, 0) when the key exists or the blob id is taken.
+-- A key that does not exist yet, with its new blob, in one round trip. (1, 1) when it was done; (0, 0) without a bucket
+-- (of that id, where one is given), (1, 0) when the key exists or the blob id is taken.
 WITH bucket AS (
-    SELECT bucket_id FROM buckets WHERE name = $1
+    SELECT bucket_id FROM buckets WHERE name = $1 AND bucket_id = coalesce($12::bigint, bucket_id)
 ), made AS (
     INSERT INTO objects (bucket_id, key, version_id, size, etag, modified_ms, algorithms, blob_id, attributes)
     SELECT bucket_id, $2::bytea, $3::bytea, $4::bigint, $5::text, $6::bigint, $7::bigint, $8::bytea, $9::bytea
