@@ -105,6 +105,7 @@ class Archive:
             for count, member in enumerate(tar):
                 if count >= MEMBERS_MAX:
                     raise Bad(f"it has more than {MEMBERS_MAX} members")
+                _check_size(member)
                 name = os.path.normpath(member.name)
                 if member.isreg() and not member.issparse():
                     self._files[name] = member.offset_data, member.size
@@ -210,6 +211,7 @@ class Tree:
                 self._take(tar, member)
 
     def _take(self, tar: tarfile.TarFile, member: tarfile.TarInfo) -> None:
+        _check_size(member)
         parts = _parts(member.name)
         if not parts or any(part.startswith(".wh.") for part in parts[:-1]):
             return
@@ -355,6 +357,12 @@ def _parts(name: str) -> tuple[str, ...]:
     if ".." in parts or "\0" in name or any(len(os.fsencode(part)) > NAME_MAX for part in parts):
         raise Bad(f"the name {name[:100]!r} leads out of the image, or is too long")
     return parts
+
+
+def _check_size(member: tarfile.TarInfo) -> None:
+    """tarfile takes whatever number a header holds: one below 0 would make room for others."""
+    if member.size < 0:
+        raise Bad(f"the size of {member.name[:100]!r} is below 0")
 
 
 def _mode(path: str) -> int | None:

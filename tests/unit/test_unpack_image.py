@@ -125,6 +125,13 @@ def _claims(size: int) -> bytes:
     return info.tobuf() + bytes(10_240)
 
 
+def _sparse(name: str, size: int) -> tuple[tarfile.TarInfo, bytes]:
+    """A file of holes, whose size is what an extended header says."""
+    info, data = file(name)
+    info.pax_headers = {"GNU.sparse.size": str(size)}
+    return info, data
+
+
 LARGE = tar([SHELL, file("noise", os.urandom(4096))])
 BAD = [
     (b"no tar at all", "truncated header"),
@@ -151,6 +158,9 @@ BAD = [
     (Image([]).archive(), "layers"),
     (Image([_claims(1 << 60)]).archive(), "bytes"),
     (Image([_claims(MIB // 2)]).archive(), "end of data|ended|truncated"),
+    (Image([tar([SHELL, _sparse("hole", 2 * MIB)])]).archive(), "bytes"),
+    (Image([tar([SHELL, _sparse("less", -(1 << 50)), _sparse("hole", 2 * MIB)])]).archive(), "below 0"),
+    (tar([_sparse("index.json", -1)]), "below 0"),
 ]
 
 
