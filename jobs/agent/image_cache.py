@@ -10,7 +10,7 @@ import hashlib
 import logging
 import shutil
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -27,6 +27,7 @@ from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import (
     IMAGE_CACHE_MAX_BYTES,
     IMAGE_MAX_BYTES,
+    IMAGE_UNPACKS_MAX,
     IMAGES_REMEMBERED_MAX,
 )
 from storage_nodes.disk import space
@@ -57,6 +58,9 @@ class ImageCache:
         self._objects = objects
         self._shelf = Shelf(IMAGE_CACHE_MAX_BYTES)
         self._max_bytes = IMAGE_MAX_BYTES
+        self._promised: list[int] = []
+        """Bytes of the disk, to each image that is being unpacked."""
+        self._unpacked_one = asyncio.Event()
         self._digests: OrderedDict[str, str] = OrderedDict()
         self._bad: OrderedDict[str, str] = OrderedDict()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -106,7 +110,8 @@ class ImageCache:
                 try:
                     await self._unpack(digest, archive)
                 except BadImageError as error:
-                    _remember(self._bad, digest, str(error))
+                    if error.lasting:
+                        _remember(self._bad, digest, str(error))
                     raise
         return self._image(digest)
 
@@ -144,14 +149,33 @@ class ImageCache:
 
     async def _unpacked(self, digest: str, archive: Path, target: Path) -> Facts:
         """InsufficientStorage, not a fault of the archive, where the disk has less room than an image may need."""
-        disk = space.measure(str(self._folder))
-        most = min(self._max_bytes, disk.free_bytes - disk.reserve_bytes)
+        async with self._room() as most:
+            try:
+                return await unpack(self._sandbox, f"image-{digest[:12]}", archive, target, most)
+            except BadImageError:
+                if most < self._max_bytes:
+                    raise InsufficientStorage from None
+                raise
+
+    @contextlib.asynccontextmanager
+    async def _room(self) -> AsyncIterator[int]:
+        """How many bytes the next image may have; beside others none begins that might need what they were promised."""
+        while self._promised and not (
+            len(self._promised) < IMAGE_UNPACKS_MAX and self._free_bytes() >= self._max_bytes
+        ):
+            self._unpacked_one.clear()
+            await self._unpacked_one.wait()
+        most = max(0, min(self._max_bytes, self._free_bytes()))
+        self._promised.append(most)
         try:
-            return await unpack(self._sandbox, f"image-{digest[:12]}", archive, target, max(most, 0))
-        except BadImageError:
-            if most < self._max_bytes:
-                raise InsufficientStorage from None
-            raise
+            yield most
+        finally:
+            self._promised.remove(most)
+            self._unpacked_one.set()
+
+    def _free_bytes(self) -> int:
+        disk = space.measure(str(self._folder))
+        return disk.free_bytes - disk.reserve_bytes - sum(self._promised)
 
 
 def _digest(archive: Path) -> str:

@@ -33,7 +33,11 @@ _BAD_ARCHIVE: Final = 1
 
 
 class BadImageError(Exception):
-    """Why the archive cannot be unpacked, as the end of a sentence."""
+    """Why the archive cannot be unpacked, as the end of a sentence. `lasting`: whatever else the node has to do."""
+
+    def __init__(self, why: str, *, lasting: bool = True) -> None:
+        super().__init__(why)
+        self.lasting = lasting
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -81,7 +85,7 @@ def _facts_of(end: TaskEnd, said: bytes, complained: str) -> Facts:
                 return facts
         raise BadImageError("its configuration is odd, or too long")
     if end.overrun is Overrun.TIMEOUT:
-        raise BadImageError(f"that took longer than {IMAGE_UNPACK_S:.0f} s")
+        raise BadImageError(f"that took longer than {IMAGE_UNPACK_S:.0f} s", lasting=False)
     if end.overrun is Overrun.MEMORY:
         raise BadImageError(f"that needed more than {IMAGE_UNPACK_MEMORY_BYTES // MIB} MiB of memory")
     if end.exit_status == _BAD_ARCHIVE and complained:

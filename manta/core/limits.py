@@ -214,6 +214,8 @@ EARLIER_ATTEMPTS_MAX: Final = 8
 """Attempts before its last one that a task's row remembers, the latest ones."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
+EVENT_STREAMS_ACCOUNT_MAX: Final = 64
+"""Of these, streams of one account: it must not use up what all have."""
 FEEDS_MAX: Final = 16
 """Jobs whose stderr is followed on one node at a time."""
 FEED_BYTES: Final = 1 * MIB
@@ -253,6 +255,8 @@ IMAGE_MAX_BYTES: Final = 16 * GIB
 IMAGE_ENTRIES_MAX: Final = 500_000
 IMAGE_UNPACK_MEMORY_BYTES: Final = 512 * MIB
 IMAGE_UNPACK_S: Final = 900.0
+IMAGE_UNPACKS_MAX: Final = 4
+"""Images that a node unpacks at a time: their memory is not counted with the tasks'."""
 IMAGE_CONFIG_MAX_BYTES: Final = 256 * KIB
 IMAGE_ENV_MAX_BYTES: Final = 32 * KIB
 TASK_PIDS_MAX: Final = 256

@@ -108,6 +108,23 @@ async def test_streams_are_counted_and_bounded(gateway: RunningGateway, monkeypa
     assert (await client.ask("GET", f"/jobs/{job['id']}/events")).status == 200
 
 
+@pytest.mark.invariant("S3")
+async def test_one_account_does_not_take_all_streams(gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "EVENT_STREAMS_ACCOUNT_MAX", 1)
+    root = Client(gateway)
+    made = {"name": "dave", "id": "dave", "access_key": "DAVEKEY", "secret_key": "dave-secret"}
+    assert (await root.ask("POST", "/accounts", made)).status == 201
+    dave = Client(gateway, "DAVEKEY", "dave-secret")
+    job, daves = await root.job(MAP, end=False), await dave.job(MAP, end=False)
+    async with wire(gateway) as connection:
+        await (await open_stream(gateway, connection, job["id"])).next()
+        assert (await root.ask("GET", f"/jobs/{job['id']}/stderr?follow=1")).status == 503
+        assert (await dave.ask("POST", f"/jobs/{daves['id']}/cancel")).status == 200
+        while (await dave.get(f"/jobs/{daves['id']}?wait=10"))["ended"] is None:
+            pass
+        assert (await dave.ask("GET", f"/jobs/{daves['id']}/events")).status == 200
+
+
 async def test_a_stream_ends_when_the_gateway_is_to_end(gateway: RunningGateway) -> None:
     job = await Client(gateway).job(MAP, end=False)
     async with wire(gateway) as connection:

@@ -8,9 +8,10 @@ The id of an event is the number of the last failure sent. A client that comes b
 gets the failures since then, none twice.
 """
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
@@ -28,29 +29,30 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Streams:
-    """How many streams of events, or of stderr, this gateway serves now."""
+    """How many streams of events, or of stderr, this gateway serves now, by account."""
 
-    open: int = 0
+    open: Counter[str] = field(default_factory=Counter)
 
 
 async def job_events(context: Context, request: Request) -> Response:
-    """The stream. SlowDown when this gateway has limits.EVENT_STREAMS_MAX of them."""
+    """The stream. SlowDown when this gateway has limits.EVENT_STREAMS_MAX of them, or too many of the account's."""
     view = await find_job(context, request)
     after = _last_event_id(request)
-    streams = free_stream(context)
     headers = {"Content-Type": "text/event-stream", "Cache-Control": "no-cache"}
-    return ChunkedResponse(200, headers, counted(streams, _events(context, view, after)))
+    return ChunkedResponse(200, headers, counted(context, request, _events(context, view, after)))
 
 
-def free_stream(context: Context) -> Streams:
-    """The count, with room for one more. SlowDown."""
+def counted(context: Context, request: Request, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """`chunks` as one of the gateway's streams. SlowDown when it has no room for one more."""
     streams = context.extras.get(Streams)
     if not isinstance(streams, Streams):
         streams = Streams()
         context.provide(streams)
-    if streams.open >= limits.EVENT_STREAMS_MAX:
+    if streams.open.total() >= limits.EVENT_STREAMS_MAX:
         raise SlowDown("This gateway serves as many streams as it can: ask again, or ask without following.")
-    return streams
+    if streams.open[request.account_id] >= limits.EVENT_STREAMS_ACCOUNT_MAX:
+        raise SlowDown(f"The account has {limits.EVENT_STREAMS_ACCOUNT_MAX} streams here: end some of them.")
+    return _counted(streams, request.account_id, chunks)
 
 
 def _last_event_id(request: Request) -> int:
@@ -60,14 +62,17 @@ def _last_event_id(request: Request) -> int:
     return int(text)
 
 
-async def counted(streams: Streams, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    streams.open += 1
+async def _counted(
+    streams: Streams, account_id: str, chunks: AsyncGenerator[bytes, None]
+) -> AsyncGenerator[bytes, None]:
+    streams.open[account_id] += 1
     try:
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
     finally:
-        streams.open -= 1
+        streams.open[account_id] -= 1
+        streams.open += Counter()  # forgets accounts without streams
 
 
 async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator[bytes, None]:

@@ -23,7 +23,7 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import NDJSON, ChunkedResponse, Response
 from manta.gateway.jobs import read_news
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.ops.job_events import counted, free_stream
+from manta.gateway.ops.job_events import counted
 
 _AGAIN_S = 1.0
 _SILENCE_S = 0.5
@@ -37,8 +37,7 @@ async def job_stderr(context: Context, request: Request) -> Response:
     view = await find_job(context, request)
     if request.query.get("follow", "0") in ("", "0", "false"):
         raise InvalidArgument("Say `follow=1`, or ask for one task's: /jobs/{id}/tasks/{task}/stderr.")
-    streams = free_stream(context)
-    return ChunkedResponse(200, {"Content-Type": NDJSON}, counted(streams, _said(context, view)))
+    return ChunkedResponse(200, {"Content-Type": NDJSON}, counted(context, request, _said(context, view)))
 
 
 async def _said(context: Context, view: JobView) -> AsyncGenerator[bytes, None]:

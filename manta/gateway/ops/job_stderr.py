@@ -12,7 +12,7 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.jobs import read_stderr
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.ops.job_events import counted, free_stream
+from manta.gateway.ops.job_events import counted
 
 TEXT = "text/plain; charset=utf-8"
 _LOOK_S = 0.25
@@ -27,8 +27,7 @@ async def task_stderr(context: Context, request: Request) -> Response:
         raise InvalidArgument(f"A task has a number, not {number[:40]!r}.")
     task = await context.catalog.jobs.get_task(view.job_id, int(number))
     if request.query.get("follow", "0") not in ("", "0", "false"):
-        streams = free_stream(context)
-        return ChunkedResponse(200, {"Content-Type": TEXT}, counted(streams, _follow(context, view, task)))
+        return ChunkedResponse(200, {"Content-Type": TEXT}, counted(context, request, _follow(context, view, task)))
     if not task.node_id:
         raise NoSuchJob(f"Task {task.task_id} of job {view.job_id} has not run: it has said nothing.")
     return Response(200, None, await read_stderr(context, task.node_id, view.job_id, task.task_id), TEXT)
