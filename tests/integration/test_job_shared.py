@@ -1,12 +1,14 @@
 """Jobs over another account's objects, on every engine: what its policy shares is read, what it withdraws is not."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
+from manta.catalog.records import Attributes
 from manta.core.errors import NoSuchBucket
 from tests.support.job_inputs import InputRig, rig
-from tests.support.jobs import MAP
+from tests.support.jobs import MAP, stored
 
 __all__ = ["rig"]
 BATCH = {**MAP, "batch": 4}
@@ -70,6 +72,25 @@ async def test_listing_needs_its_own_right(bobs: InputRig) -> None:
     assert grant.task.key == "shut/c"
     (error,) = await bobs.jobs.errors(job, 0, 10)
     assert (error.fields["code"], error.fields["input"]) == ("AccessDenied", "bobs/")
+
+
+@pytest.mark.invariant("S4")
+async def test_who_may_only_list_learns_nothing_of_metadata(bobs: InputRig) -> None:
+    """Whether an object that may not be read has a certain name and text is no answer of `where`."""
+    await bobs.catalog.set_bucket_policy("bobs", sharing("open/*"))
+    told = []
+    for text in ("7", "8"):
+        version = replace(
+            stored(bobs.clock.now_ms(), "shut/c", ("n1",)), attributes=Attributes(metadata={"salary": text})
+        )
+        await bobs.catalog.put_object("bobs", version)
+        where = {"metadata": {"salary": "7"}}
+        job = await bobs.begin({"bucket": "bobs", "prefix": "shut/", "where": where}, phases=[MAP])
+        view = await bobs.view(job)
+        told.append((view.inputs, view.errors))
+    assert told == [(1, 1), (1, 1)]
+    job = await bobs.begin({"bucket": "bobs", "prefix": "shut/", "where": {"size": {"gt": 1000}}}, phases=[MAP])
+    assert (await bobs.view(job)).inputs == 0
 
 
 @pytest.mark.invariant("S4", "J3")

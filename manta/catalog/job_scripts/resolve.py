@@ -115,20 +115,31 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
     made = 0
     for row in rows:
         found = FoundObject(*row)
-        if spec.matches(found.key) and _is_chosen(spec, found):
-            refused = unreadable(unit.job.owner_id, bucket, found.key)
-            if refused is not None:
-                _add_failed(unit, InputSpec(spec.bucket, key=found.key), refused)
-            made += 1 if refused is not None else _add_found(unit, spec.bucket, found)
+        made += _add_listed(unit, spec, bucket, found)
         if made >= budget:
             return budget, found.key
     return len(rows), rows[-1][0] if len(rows) == budget else ""
 
 
-def _is_chosen(spec: InputSpec, found: FoundObject) -> bool:
-    if spec.where is None:
+def _add_listed(unit: Unit, spec: InputSpec, bucket: Resource, found: FoundObject) -> int:
+    """How many tasks, or failed inputs, it is: none if it is not meant."""
+    if not spec.matches(found.key):
+        return 0
+    refused = unreadable(unit.job.owner_id, bucket, found.key)
+    if not _is_chosen(spec.where, found, may_read=refused is None):
+        return 0
+    if refused is None:
+        return _add_found(unit, spec.bucket, found)
+    _add_failed(unit, InputSpec(spec.bucket, key=found.key), refused)
+    return 1
+
+
+def _is_chosen(where: Where | None, found: FoundObject, *, may_read: bool) -> bool:
+    """Who may list but not read hears of sizes and dates, as in a listing, and nothing of metadata."""
+    if where is None:
         return True
-    return spec.where.matches(found.size, found.modified_ms, lambda: unpack_attributes(found.attributes).metadata)
+    asked = where if may_read else msgspec.structs.replace(where, metadata=())
+    return asked.matches(found.size, found.modified_ms, lambda: unpack_attributes(found.attributes).metadata)
 
 
 def _no_bucket(bucket: str) -> Failure:
