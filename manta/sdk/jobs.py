@@ -55,6 +55,7 @@ class JobStatus(msgspec.Struct, frozen=True):
 
     id: str
     state: str
+    owner: str = ""
     name: str | None = None
     created: str | None = None
     ended: str | None = None

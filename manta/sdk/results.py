@@ -42,7 +42,7 @@ def values_of(store: "Store", job: "Job", *, unpickle: bool = True) -> Generator
 
 def _value(kind: bytes, payload: bytes, job_id: str, *, unpickle: bool) -> Any:
     if kind == PICKLE and not unpickle:
-        raise InvalidArgument(f"A value of job {job_id} is a pickle, which you chose not to unpickle.")
+        raise InvalidArgument(f"A value of job {job_id} is a pickle, which may run code: it is not to be unpickled.")
     return decode(kind, payload, pickle.loads)
 
 

@@ -10,7 +10,7 @@ import msgspec
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 
-from manta.core.errors import BucketAlreadyOwnedByYou, NotFound
+from manta.core.errors import BucketAlreadyOwnedByYou, InvalidArgument, NotFound
 from manta.core.names import split_uri
 from manta.sdk.failures import ended
 from manta.sdk.jobs import Job, JobStatus
@@ -240,16 +240,18 @@ class Store:
         answer: dict[str, Any] = self._transport.json("POST", "/jobs/explain", body=document)
         return answer
 
-    def values(self, job: Job | str, *, partial: bool = False, unpickle: bool = True) -> Iterator[Any]:
+    def values(self, job: Job | str, *, partial: bool = False, unpickle: bool | None = None) -> Iterator[Any]:
         """The values that a job of Python functions made, once it has ended.
 
-        JobFailedError if an input failed, but with `partial`, which gives the values of the others.
+        JobFailedError if an input failed, but with `partial`, which gives the values of the others. A pickle runs what
+        its writer likes, here and with your rights: unless told, those of your own jobs alone are unpickled.
         """
         job = self.job(job) if isinstance(job, str) else job
-        if partial:
-            job.wait()
-        else:
-            ended(job)
+        status = job.wait() if partial else ended(job).status()
+        if not status.phases or not status.phases[-1].program:
+            raise InvalidArgument(f"Job {job.id} ends with a command, whose outputs are no values: read them.")
+        if unpickle is None:
+            unpickle = status.owner == self.api("GET", "/usage")["account"]
         return values_of(self, job, unpickle=unpickle)
 
     def job(self, job_id: str) -> Job:

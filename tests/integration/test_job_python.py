@@ -15,7 +15,7 @@ import pytest
 
 from jobs.programs.python_runtime import python_runtime
 from manta.core.errors import InvalidArgument
-from manta.sdk import Job, JobFailedError, Objects, Store
+from manta.sdk import Job, JobFailedError, Objects, Store, connect
 from tests.support import word_helpers
 from tests.support.oci import Image, file, programs, python, tar
 from tests.support.store import RunningStore, running_store
@@ -191,6 +191,28 @@ def test_pickles_are_read_only_where_they_are_wanted(books: Objects) -> None:
     assert sorted(books.map(lambda o: o.size).results(unpickle=False))[0] == 0
     with pytest.raises(InvalidArgument, match="is a pickle"):
         books.map(lambda o: (o.key, o.size)).collect(unpickle=False)
+
+
+def test_pickles_of_others_are_not_unpickled_unless_told(running: RunningStore, store: Store) -> None:
+    """The root account sees every job: whose tasks it looks at must not run anything at its side."""
+    made = store.api("POST", "/accounts", body={"name": "mallory"})
+    with connect(running.url, made["access_key"], made["secret_key"]) as mallory:
+        mallory.make_bucket("mallorys")
+        mallory.write("s3://mallorys/x", b"x")
+        job = mallory.objects("s3://mallorys/x").map(lambda o: (o.key, o.size)).run()
+        assert list(mallory.values(job)) == [("x", 1)]
+    with pytest.raises(InvalidArgument, match="pickle"):
+        list(store.values(job.id))
+    assert list(store.values(job.id, unpickle=True)) == [("x", 1)]
+
+
+def test_outputs_of_a_command_are_no_values(store: Store) -> None:
+    """They may be an object of somebody's, who wrote a pickle into it."""
+    payload = pickle.dumps(("from", "elsewhere"))
+    store.write("s3://books/trap", b"P" + len(payload).to_bytes(8, "little") + payload)
+    job = store.submit([{"type": "map", "exec": "cat"}], inputs=["s3://books/trap"])
+    with pytest.raises(InvalidArgument, match="command"):
+        list(store.values(job))
 
 
 @pytest.mark.skipif(not python_runtime().sites, reason="this checkout lies in a folder that only root may enter")

@@ -72,6 +72,7 @@ def shown_job(context: Context, view: JobView) -> dict[str, object]:
     view = context.extra(Scheduler).as_started(view)
     return {
         "id": view.job_id,
+        "owner": view.owner_id,
         "name": view.name,
         "state": view.state,
         "created": timestamp(view.created_ms),
