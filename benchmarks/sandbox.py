@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.report import Figure, percentile, show
 from jobs.sandbox import open_sandbox
 from jobs.sandbox.api import Sandbox, TaskSpec, Zone, ZoneSpec
-from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.building.builders import builder_choice
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import TASK_MEMORY_DEFAULT_BYTES, TASK_SCRATCH_DEFAULT_BYTES
 

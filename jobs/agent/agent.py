@@ -7,23 +7,23 @@ from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 
 from jobs.agent.attempt import Attempt
-from jobs.agent.batches import BatchRunner
 from jobs.agent.counters import Counters
-from jobs.agent.doors import SandboxWithDoors
-from jobs.agent.furnisher import Furnisher
-from jobs.agent.gateways import Gateways
-from jobs.agent.image_cache import ImageCache
-from jobs.agent.inputs import ReduceInputs
-from jobs.agent.lanes import Lanes
-from jobs.agent.link import Link
+from jobs.agent.furnishing.furnisher import Furnisher
+from jobs.agent.furnishing.image_cache import ImageCache
+from jobs.agent.furnishing.object_cache import ObjectCache
+from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.login.sessions import Sessions
-from jobs.agent.object_cache import ObjectCache
-from jobs.agent.outputs import Outputs
 from jobs.agent.ports import Gateway, LocalStore, Peers
-from jobs.agent.reports import Reports
 from jobs.agent.resources import Resources, machine_capacity
-from jobs.agent.runner import Runner
-from jobs.agent.stderr import StderrStore
+from jobs.agent.stderr.store import StderrStore
+from jobs.agent.streams.inputs import ReduceInputs
+from jobs.agent.streams.outputs import Outputs
+from jobs.agent.tasks.batches import BatchRunner
+from jobs.agent.tasks.runner import Runner
+from jobs.agent.uplink.gateways import Gateways
+from jobs.agent.uplink.link import Link
+from jobs.agent.uplink.reports import Reports
+from jobs.agent.zones.doors import SandboxWithDoors
 from jobs.model.resources import Capacity
 from jobs.model.wire import TaskResult
 from jobs.programs.python_runtime import PythonRuntime, python_runtime

@@ -1,5 +1,6 @@
-"""How an attempt ended, in the words of its error record (docs/jobs.md). Pure."""
+"""How an attempt ended, in the words of its error record (docs/jobs.md). Pure but for the log."""
 
+import logging
 import signal
 from typing import Final
 
@@ -7,6 +8,7 @@ from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Overrun, TaskEnd
 from manta.core.limits import MIB, TASK_OUTPUT_MAX_BYTES, TASK_PIDS_MAX
 
+_LOG = logging.getLogger("manta.agent")
 USER_TASK_ERROR: Final = "UserTaskError"
 TASK_INIT_ERROR: Final = "TaskInitError"
 INTERNAL_ERROR: Final = "InternalError"
@@ -29,6 +31,12 @@ def failure_of(end: TaskEnd, spec: PhaseSpec, *, output_exceeded: bool = False) 
 def infrastructure_failure(message: str) -> Failure:
     """The store's own fault: the task is tried again, on another holder if there is one."""
     return Failure(code=INTERNAL_ERROR, message=message, retryable=True)
+
+
+def own_fault(error: Exception) -> Failure:
+    """What no one foresaw ends one attempt, not the agent; the log has the rest."""
+    _LOG.error("An attempt failed in the agent", exc_info=error)
+    return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")
 
 
 def init_failure(message: str) -> Failure:

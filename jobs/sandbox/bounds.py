@@ -6,7 +6,7 @@ from typing import Final
 from jobs.sandbox.api import ZoneSpec
 from jobs.sandbox.cgroups.discovery import CPU, CPU_TIME, MEMORY, PIDS, Survey
 from jobs.sandbox.cgroups.tree import GroupLimits
-from jobs.sandbox.protocol import Limits
+from jobs.sandbox.first_process.protocol import Limits
 from manta.core.limits import GIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
 
 _PAGE_BYTES: Final = 4096

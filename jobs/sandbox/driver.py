@@ -9,16 +9,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from jobs.sandbox import seccomp
 from jobs.sandbox.api import Sandbox, TaskSpec, ZoneInitError, ZoneSpec
-from jobs.sandbox.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage
 from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes_of
-from jobs.sandbox.broker_client import Broker
-from jobs.sandbox.builders import BUBBLEWRAP, BuilderChoice
+from jobs.sandbox.building.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage
+from jobs.sandbox.building.builders import BUBBLEWRAP, BuilderChoice
+from jobs.sandbox.building.launch import launch
+from jobs.sandbox.building.oci import bundles_folder
 from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
-from jobs.sandbox.forkserver_build import fork_server
-from jobs.sandbox.launch import launch
-from jobs.sandbox.oci import bundles_folder
+from jobs.sandbox.filters import seccomp
+from jobs.sandbox.first_process.build import fork_server
+from jobs.sandbox.mounts.broker_client import Broker
 from jobs.sandbox.probe import probe, refuse_if_missing
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
@@ -88,7 +88,7 @@ class NamespaceSandbox:
         self._builder = builder
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
-        self._stage_program = SealedFile("stage", Path(__file__).with_name("stage.py").read_bytes())
+        self._stage_program = SealedFile("stage", (Path(__file__).parent / "mounts" / "stage.py").read_bytes())
         self._broker = Broker(blobs_dir.resolve(), store_uid if self._is_root else None)
         self._blueprint: Blueprint | None = None
         self._groups: ControlGroups | None = None

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from jobs.sandbox import oci
-from jobs.sandbox.blueprint import Runtime
 from jobs.sandbox.bounds import means
-from jobs.sandbox.builders import BUBBLEWRAP, BuilderChoice
+from jobs.sandbox.building import oci
+from jobs.sandbox.building.blueprint import Runtime
+from jobs.sandbox.building.builders import BUBBLEWRAP, BuilderChoice
 from jobs.sandbox.cgroups import survey
-from jobs.sandbox.syscall_numbers import MACHINES
+from jobs.sandbox.filters.syscall_numbers import MACHINES
 from jobs.sandbox.tenants import UID_BASE
 from manta.core.errors import SandboxUnavailable
 

@@ -8,12 +8,12 @@ import socket
 import stat
 from collections.abc import Awaitable, Callable
 
-from jobs.sandbox import protocol
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.building.launch import Launched
 from jobs.sandbox.cgroups import ZoneLease
-from jobs.sandbox.launch import Launched
+from jobs.sandbox.first_process import protocol
+from jobs.sandbox.first_process.protocol import Flag, Kind, Limits, Reply
 from jobs.sandbox.plain_command import is_plain
-from jobs.sandbox.protocol import Flag, Kind, Limits, Reply
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import KILL_GRACE_S, STDERR_IN_ERROR_BYTES
 

@@ -18,7 +18,7 @@ import typer
 
 from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox import Finding, probe
-from jobs.sandbox.builders import BuilderChoice, builder_choice
+from jobs.sandbox.building.builders import BuilderChoice, builder_choice
 from manta.cli import output
 from manta.cli.exit_codes import FAILED
 from manta.core.config import NodeConfig, load

@@ -11,16 +11,16 @@ import msgspec
 import typer
 
 from jobs.agent.agent import Agent
-from jobs.agent.doors import door_folder
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
 from jobs.agent.resources import machine_capacity
 from jobs.agent.routes import AgentRoutes
-from jobs.agent.transport import HttpGateway
+from jobs.agent.uplink.transport import HttpGateway
+from jobs.agent.zones.doors import door_folder
 from jobs.model.resources import Capacity
 from jobs.programs.install import links, programs
 from jobs.programs.python_runtime import python_runtime
-from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load

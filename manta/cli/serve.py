@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from jobs.sandbox import cgroups
-from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.building.builders import builder_choice
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
 from manta.cli import output

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from jobs.agent import object_cache
-from jobs.agent.gateways import Gateways
-from jobs.agent.inputs import ReduceInputs
-from jobs.agent.object_cache import ObjectCache
+from jobs.agent.furnishing import object_cache
+from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.peer_store import PeerStore
+from jobs.agent.streams.inputs import ReduceInputs
+from jobs.agent.uplink.gateways import Gateways
 from jobs.model.wire import InputRef, NamedObject
 from manta.core.errors import InsufficientStorage, MantaError, ServiceUnavailable
 from storage_nodes.disk import space

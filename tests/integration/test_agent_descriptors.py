@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from jobs.agent.inputs import ReduceInputs
+from jobs.agent.streams.inputs import ReduceInputs
 from jobs.model.wire import TaskKind
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InternalError, SandboxUnavailable

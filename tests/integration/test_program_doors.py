@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from jobs.agent.doors import Door
-from jobs.agent.inputs import ReduceInputs
-from jobs.agent.outputs import Outputs
-from jobs.agent.program_calls import ProgramCalls
-from jobs.agent.task_outputs import TaskOutputs
+from jobs.agent.streams.inputs import ReduceInputs
+from jobs.agent.streams.outputs import Outputs
+from jobs.agent.streams.task_outputs import TaskOutputs
+from jobs.agent.tasks.program_calls import ProgramCalls
+from jobs.agent.zones.doors import Door
 from jobs.model.wire import AttemptRef, NamedObject, ObjectsReply, OutputSlot, SlotsReply
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
 from manta.core.errors import Conflict

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox import open_sandbox, probe
-from jobs.sandbox.builders import builder_choice
-from jobs.sandbox.oci import bundles_folder
+from jobs.sandbox.building.builders import builder_choice
+from jobs.sandbox.building.oci import bundles_folder
 from manta.core.errors import InvalidArgument, SandboxUnavailable
 from tests.support.sandbox import Workshop, run_in, started, zone_of
 from tests.support.store import running_store

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.building.builders import builder_choice
 from manta.sdk import Store
 from tests.support.siege import ORDINARY_UID, can_be_read_by
 from tests.support.store import running_store

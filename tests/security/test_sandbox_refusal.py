@@ -8,7 +8,7 @@ import pytest
 
 import manta.core.compiled
 from jobs.sandbox import open_sandbox, probe
-from jobs.sandbox.forkserver_build import fork_server
+from jobs.sandbox.first_process.build import fork_server
 from manta.core.errors import SandboxUnavailable
 from tests.support.sandbox import ZONE, put_blob, run_in, started, zone_of
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from jobs.agent.agent import Agent
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
-from jobs.agent.transport import HttpGateway
+from jobs.agent.uplink.transport import HttpGateway
 from jobs.model.resources import Capacity
 from jobs.model.wire import InputRef
 from manta.core.clock import SystemClock

@@ -12,9 +12,9 @@ from typing import Any, cast
 import msgspec
 from aiohttp import web
 
+from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.login.session import Patience
 from jobs.agent.login.sessions import Sessions
-from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import LocalStore
 from jobs.agent.resources import Resources
 from jobs.model.login import NODE_PATH, LoginEnd, LoginSpec, decode_end, encode_spec

@@ -12,9 +12,10 @@ import pytest_asyncio
 
 import jobs.sandbox.driver
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone, ZoneSpec
-from jobs.sandbox.blueprint import Program, SealedFile
-from jobs.sandbox.builders import builder_choice
+from jobs.sandbox.building.blueprint import Program, SealedFile
+from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.driver import NamespaceSandbox, open_sandbox
+from jobs.sandbox.first_process import forkserver
 from manta.core.limits import MIB
 
 PATH = "/usr/local/bin:/usr/bin:/bin"
@@ -171,7 +172,7 @@ Attack = Callable[[str], AbstractAsyncContextManager[Workshop]]
 
 
 def _hostile_fork_server(*_: object) -> Program:
-    source = Path(jobs.sandbox.driver.__file__).with_name("forkserver.py").read_text()
+    source = Path(forkserver.__file__).read_text()
     genuine = source.partition('if __name__ == "__main__":')[0]
     file = SealedFile("attacker", (genuine + _ATTACKER).encode())
     return Program("hostile", file, ("/usr/bin/python3", "-I", "-S"))

@@ -19,8 +19,8 @@ from typing import IO, Any, Final
 
 import pytest
 
-from jobs.sandbox.builders import builder_choice
-from jobs.sandbox.syscall_numbers import MACHINES
+from jobs.sandbox.building.builders import builder_choice
+from jobs.sandbox.filters.syscall_numbers import MACHINES
 from manta.sdk import Job, Store, connect
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks import harness as _harness

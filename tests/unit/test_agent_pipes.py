@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from jobs.agent.capture import Stdout
-from jobs.agent.pipes import WATCH_AFTER_S, InPipe, TailPipe
+from jobs.agent.streams.capture import Stdout
+from jobs.agent.streams.pipes import WATCH_AFTER_S, InPipe, TailPipe
 from manta.core.checksums import Algorithm, new
 from manta.core.errors import InsufficientStorage, MantaError
 from manta.core.limits import KIB, SMALL_BLOB_BYTES

@@ -7,7 +7,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from jobs.agent.reports import Reports
+from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, ReportRequest, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError
 from manta.core.names import new_id

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.agent.environment import NAME_MAX_BYTES, input_name, task_environment, zone_environment
-from jobs.agent.furnisher import Furniture
+from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.outcome import failure_of
-from jobs.agent.zones import Group, IdleZone, excess_idle
+from jobs.agent.zones.environment import NAME_MAX_BYTES, input_name, task_environment, zone_environment
+from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
 from jobs.sandbox.api import Overrun, TaskEnd
 from manta.core.limits import MIB

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.agent.stderr import StderrStore
-from jobs.agent.stderr_feed import Said
+from jobs.agent.stderr.feed import Said
+from jobs.agent.stderr.store import StderrStore
 from manta.core.errors import InvalidArgument, SlowDown
 from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEEDS_MAX, JOB_EXPIRY_S
 from manta.core.names import new_job_id

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from jobs.agent import image_cache
-from jobs.agent.image_cache import Image, ImageCache
-from jobs.agent.image_unpacking import BadImageError, Facts
+from jobs.agent.furnishing import image_cache
+from jobs.agent.furnishing.image_cache import Image, ImageCache
+from jobs.agent.furnishing.image_unpacking import BadImageError, Facts
 from jobs.model.wire import InputRef
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
-from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
+from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import IMAGE_MAX_BYTES, IMAGE_UNPACKS_MAX
 from storage_nodes.disk import space

@@ -2,7 +2,7 @@
 
 import pytest
 
-from jobs.agent.environment import login_environment
+from jobs.agent.zones.environment import login_environment
 from jobs.model.login import (
     LoginEnd,
     LoginSpec,

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox.blueprint import Runtime
-from jobs.sandbox.builders import BUBBLEWRAP, builder_choice
-from jobs.sandbox.oci import Content, make_bundle, run_command
+from jobs.sandbox.building.blueprint import Runtime
+from jobs.sandbox.building.builders import BUBBLEWRAP, builder_choice
+from jobs.sandbox.building.oci import Content, make_bundle, run_command
 
 
 def _made(folder: Path, **content: object) -> Path:

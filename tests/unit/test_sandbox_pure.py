@@ -7,11 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.sandbox import forkserver, protocol, seccomp
+from jobs.sandbox.filters import seccomp
+from jobs.sandbox.filters.syscall_numbers import MACHINES
+from jobs.sandbox.filters.syscalls import ALLOWED, MOUNTING, NEVER
+from jobs.sandbox.first_process import forkserver, protocol
+from jobs.sandbox.first_process.protocol import Flag, Kind, Limits
 from jobs.sandbox.probe import Finding, _kernel, refuse_if_missing
-from jobs.sandbox.protocol import Flag, Kind, Limits
-from jobs.sandbox.syscall_numbers import MACHINES
-from jobs.sandbox.syscalls import ALLOWED, MOUNTING, NEVER
 from jobs.sandbox.tenants import UID_BASE, UID_COUNT, TenantUids
 from manta.core.errors import InvalidArgument, SandboxUnavailable
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.agent.shelf import Shelf
+from jobs.agent.furnishing.shelf import Shelf
 
 
 def test_the_longest_unused_goes_first_and_what_is_held_stays() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.programs.unpack_image import MOUNT_POINTS, Bad, unpack
-from jobs.sandbox.contents import IMAGE_MOUNT_POINTS
+from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
 from tests.support.oci import Image, entry, file, tar
 
 SHELL = file("bin/sh", b"#!", 0o755)

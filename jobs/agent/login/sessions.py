@@ -9,13 +9,13 @@ from typing import Final
 
 from aiohttp import web
 
-from jobs.agent.doors import ZoneWithDoor
-from jobs.agent.environment import input_name, login_environment
+from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.login.session import Patience, Session, task_of
 from jobs.agent.login.terminal import Terminal
-from jobs.agent.object_cache import ObjectCache
 from jobs.agent.ports import LocalStore
 from jobs.agent.resources import Resources
+from jobs.agent.zones.doors import ZoneWithDoor
+from jobs.agent.zones.environment import input_name, login_environment
 from jobs.model.login import LENGTH_BYTES, LoginSpec
 from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields

@@ -1,0 +1,1 @@
+"""What phases bring into their zones, and what of it a node keeps: assets, images, Python functions."""

@@ -1,0 +1,111 @@
+"""What a phase brings into its zones, made ready on this node: named by the document, read with the owner's rights."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from jobs.agent.furnishing.image_cache import Image, ImageCache
+from jobs.agent.furnishing.image_unpacking import BadImageError
+from jobs.agent.furnishing.object_cache import ObjectCache
+from jobs.agent.ports import Caller
+from jobs.model.program import PackedProgram
+from jobs.model.wire import AttemptRef, InputRef, NamedObject, ObjectsReply, ObjectsRequest, PhaseSpec, Purpose
+from jobs.programs.python_runtime import PythonRuntime, image_check
+from jobs.sandbox.api import ASSETS_FOLDER
+from manta.core.errors import InternalError
+from manta.core.limits import ASSET_MAX_BYTES, IMAGE_ARCHIVE_MAX_BYTES
+
+
+class CannotFurnishError(Exception):
+    """Something that the phase names cannot be had, in one sentence: its tasks cannot be initialised."""
+
+
+@dataclass(slots=True)
+class Furniture:
+    """Files of the host by their paths in the zone, and its root if that is an image; kept until `release`.
+
+    `files` are others, by what they hold; `init` comes before the phase's own.
+    """
+
+    assets: Mapping[str, str] = field(default_factory=dict)
+    image: Image | None = None
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    init: str | None = None
+    releases: list[Callable[[], None]] = field(default_factory=list)
+
+    def release(self) -> None:
+        while self.releases:
+            self.releases.pop()()
+
+
+class Furnisher:
+    """Asks a gateway for what the names stand for, in the name of an attempt of the phase."""
+
+    def __init__(
+        self, node_id: str, caller: Caller, objects: ObjectCache, images: ImageCache, python: PythonRuntime
+    ) -> None:
+        self._node_id = node_id
+        self._caller = caller
+        self._objects = objects
+        self._images = images
+        self._python = python
+
+    async def furnish(self, spec: PhaseSpec, attempt: AttemptRef) -> Furniture:
+        """CannotFurnishError; Conflict when the attempt is not this node's any more; the store's own errors."""
+        furniture = Furniture()
+        if spec.program is not None:
+            await self._bring_program(spec.program, furniture, has_image=spec.image is not None)
+        names = (*spec.assets, *((spec.image,) if spec.image is not None else ()))
+        if not names:
+            return furniture
+        found = await self._find(names, attempt)
+        try:
+            assets: dict[str, str] = {}
+            for (bucket, key), one in zip(spec.assets, found, strict=False):
+                assets[f"{ASSETS_FOLDER}/{bucket}/{key}"] = await self._asset(bucket, key, one, furniture)
+            furniture.assets = assets
+            if spec.image is not None:
+                furniture.image = await self._image(*spec.image, found[-1], furniture)
+        except BaseException:
+            furniture.release()
+            raise
+        return furniture
+
+    async def _bring_program(self, program: PackedProgram, furniture: Furniture, *, has_image: bool) -> None:
+        if has_image:
+            furniture.files = self._python.files_in_image(program)
+            furniture.init = image_check(program)
+            return
+        if (refusal := self._python.refusal(program)) is not None:
+            raise CannotFurnishError(refusal)
+        furniture.files = await asyncio.to_thread(self._python.files, program)
+
+    async def _find(self, names: tuple[tuple[str, str], ...], attempt: AttemptRef) -> tuple[NamedObject, ...]:
+        request = ObjectsRequest(self._node_id, attempt, Purpose.READ, names)
+        reply = await self._caller.call("objects", request, ObjectsReply)
+        if len(reply.objects) != len(names):
+            raise InternalError("The gateway answered for other names.")
+        return reply.objects
+
+    async def _asset(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> str:
+        ref = _ref("asset", bucket, key, found, ASSET_MAX_BYTES)
+        file = await self._objects.hold(ref)
+        furniture.releases.append(lambda: self._objects.release(file))
+        return str(file)
+
+    async def _image(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> Image:
+        ref = _ref("image", bucket, key, found, IMAGE_ARCHIVE_MAX_BYTES)
+        try:
+            image = await self._images.hold(ref)
+        except BadImageError as error:
+            raise CannotFurnishError(f"The image s3://{bucket}/{key} cannot be unpacked: {error}.") from None
+        furniture.releases.append(lambda: self._images.release(image))
+        return image
+
+
+def _ref(what: str, bucket: str, key: str, found: NamedObject, max_bytes: int) -> InputRef:
+    if found.code:
+        raise CannotFurnishError(f"The {what} {found.message}")
+    if found.size > max_bytes:
+        raise CannotFurnishError(f"The {what} s3://{bucket}/{key} has more than {max_bytes} bytes.")
+    return InputRef(bucket, key, found.size, found.blob_id, found.sources)

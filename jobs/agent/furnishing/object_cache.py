@@ -1,0 +1,106 @@
+"""Copies of objects that zones need as files: assets, and archives of images; by blob id, so that none is stale."""
+
+import asyncio
+import contextlib
+import os
+from pathlib import Path
+from typing import BinaryIO, Final
+from weakref import WeakValueDictionary
+
+from jobs.agent.furnishing.shelf import Shelf
+from jobs.agent.streams.inputs import ReduceInputs
+from jobs.model.wire import InputRef
+from manta.core.errors import ServiceUnavailable
+from manta.core.limits import CACHE_DISK_FRACTION, OBJECT_CACHE_MAX_BYTES
+from manta.core.names import check_id
+from storage_nodes.disk import space
+
+_EMPTY: Final = "empty"
+_PART: Final = ".part"
+_MODE: Final = 0o555
+
+
+class ObjectCache:
+    """Files of `folder`, executable and for everyone to read; a file that is held is not removed.
+
+    Blobs themselves cannot serve: they are neither executable nor, where the object has its copies elsewhere, here.
+    """
+
+    def __init__(self, folder: Path, inputs: ReduceInputs) -> None:
+        self._folder = folder
+        self._inputs = inputs
+        self._shelf = Shelf(OBJECT_CACHE_MAX_BYTES)
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def load(self) -> None:
+        """What an earlier agent left is used again, but for what it had not finished."""
+        self._folder.mkdir(mode=0o711, parents=True, exist_ok=True)
+        self._folder.chmod(0o711)
+        self._shelf = Shelf(cache_bytes(self._folder, OBJECT_CACHE_MAX_BYTES))
+        for path in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
+            if path.suffix == _PART:
+                path.unlink()
+            else:
+                self._shelf.put(path.name, path.stat().st_size)
+        self._remove(self._shelf.make_room(0) or [])
+
+    async def hold(self, ref: InputRef) -> Path:
+        """The object's file, until `release`. The store's own errors when it cannot be had."""
+        name = _EMPTY if ref.blob_id is None else check_id(ref.blob_id)
+        lock = self._locks.setdefault(name, asyncio.Lock())
+        async with lock:
+            if not self._shelf.hold(name):
+                await self._fetch(name, ref)
+        return self._folder / name
+
+    @property
+    def used_bytes(self) -> int:
+        return self._shelf.used_bytes
+
+    def release(self, file: Path) -> None:
+        self._shelf.release(file.name)
+
+    async def _fetch(self, name: str, ref: InputRef) -> None:
+        going = self._shelf.make_room(ref.size)
+        if going is None:
+            raise ServiceUnavailable("The node's cache is full of what running tasks use.")
+        self._shelf.put(name, ref.size, held=True)
+        try:
+            await asyncio.to_thread(self._remove, going)
+            space.require(str(self._folder), ref.size)
+            await self._write(self._folder / name, ref)
+        except OSError as error:
+            self._shelf.remove(name)
+            raise ServiceUnavailable(f"The node's cache cannot be written: {error.strerror}.") from error
+        except BaseException:
+            self._shelf.remove(name)
+            raise
+
+    async def _write(self, target: Path, ref: InputRef) -> None:
+        part = target.with_suffix(_PART)
+        try:
+            with await asyncio.to_thread(open, part, "wb") as file:
+                async with contextlib.aclosing(self._inputs.whole(ref)) as pieces:
+                    async for data in pieces:
+                        await asyncio.to_thread(file.write, data)
+                await asyncio.to_thread(_finish, file)
+            part.rename(target)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+
+    def _remove(self, names: list[str]) -> None:
+        for name in names:
+            (self._folder / name).unlink(missing_ok=True)
+
+
+def _finish(file: BinaryIO) -> None:
+    """Durable before it has its name: a power cut leaves no torn file under one."""
+    file.flush()
+    os.fchmod(file.fileno(), _MODE)
+    os.fsync(file.fileno())
+
+
+def cache_bytes(folder: Path, most: int) -> int:
+    """The bound of a cache in that folder: `most`, and no more than its share of the disk."""
+    return min(most, int(space.measure(str(folder)).total_bytes * CACHE_DISK_FRACTION))

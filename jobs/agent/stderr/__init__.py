@@ -1,0 +1,1 @@
+"""What tasks said on stderr: kept on this node, and followed while they run."""

@@ -1,0 +1,129 @@
+"""What tasks said on stderr: a small file per task, bounded in total and expiring with its job (O2)."""
+
+import asyncio
+import shutil
+from collections import deque
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from jobs.agent.stderr.feed import Feeds, Said, Saying
+from manta.core.clock import Clock
+from manta.core.limits import JOB_EXPIRY_S, RECENT_STDERR_MAX, STDERR_TOTAL_MAX_BYTES
+from manta.core.names import birth_ms, check_job_id
+
+_FILE_BLOCK_BYTES: Final = 4096
+
+
+def _remove_in_thread(folder: Path) -> None:
+    asyncio.get_running_loop().run_in_executor(None, shutil.rmtree, folder, True)
+
+
+class StderrStore:
+    """Files `<folder>/<job>/<task>`. The oldest jobs' go first; the newest job alone never pushes itself out."""
+
+    def __init__(
+        self,
+        folder: Path,
+        clock: Clock,
+        total_max_bytes: int = STDERR_TOTAL_MAX_BYTES,
+        remove: Callable[[Path], object] = _remove_in_thread,
+    ) -> None:
+        self._folder = folder
+        self._clock = clock
+        self._total_max = total_max_bytes
+        self._remove_folder = remove
+        self._bytes: dict[str, int] = {}
+        self._total = 0
+        self._live: dict[tuple[str, int], Saying] = {}
+        self._recent: deque[tuple[str, int]] = deque(maxlen=RECENT_STDERR_MAX)
+        self.feeds = Feeds(clock, self._live_of, self._recent_of)
+        self.dropped = 0
+
+    def load(self) -> None:
+        """Take stock of what an earlier agent kept. Reads every folder: not for the event loop."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        for job in sorted(self._folder.iterdir()):
+            used = sum(_blocks(file.stat().st_size) for file in job.iterdir())
+            self._bytes[job.name] = used
+            self._total += used
+
+    def watch(self, job_id: str, task_id: int, live: Saying) -> None:
+        """A task runs: until `keep`, its stderr is what `live` has."""
+        self._live[job_id, task_id] = live
+
+    def forget(self, job_id: str, task_id: int) -> None:
+        if self._live.pop((job_id, task_id), None) is not None:
+            self.feeds.forget(job_id, task_id)
+
+    def keep(self, job_id: str, task_id: int, data: bytes, *, first_attempt: bool = True) -> None:
+        """The stderr of an ended attempt; it replaces that of an earlier one."""
+        saying = self._live.pop((job_id, task_id), None)
+        self.feeds.ended(job_id, task_id, saying if saying is not None else Said(data))
+        if not data:
+            if not first_attempt:
+                self._file(job_id, task_id).unlink(missing_ok=True)
+            return
+        size = _blocks(len(data))
+        try:
+            if not self._make_room(job_id, size):
+                self.dropped += 1
+                return
+            if job_id not in self._bytes:
+                (self._folder / check_job_id(job_id)).mkdir(exist_ok=True)
+                self._bytes[job_id] = 0
+            self._file(job_id, task_id).write_bytes(data)
+        except OSError:
+            self.dropped += 1
+            return
+        self._bytes[job_id] += size
+        self._total += size
+        self._recent.append((job_id, task_id))
+
+    def read(self, job_id: str, task_id: int) -> bytes:
+        """What is kept, or what a running task said so far; b"" when it said nothing or the job is forgotten."""
+        live = self._live.get((job_id, task_id))
+        if live is not None:
+            return live.tail()
+        try:
+            return self._file(job_id, task_id).read_bytes()
+        except FileNotFoundError:
+            return b""
+
+    def expire(self) -> None:
+        """Remove the folders of jobs past their expiry."""
+        oldest_ms = (self._clock.wall_s() - JOB_EXPIRY_S) * 1000
+        for job_id in [job_id for job_id in self._bytes if birth_ms(job_id) < oldest_ms]:
+            self._remove(job_id)
+
+    @property
+    def total_bytes(self) -> int:
+        return self._total
+
+    def _live_of(self, job_id: str) -> list[tuple[int, Saying]]:
+        return [(task_id, live) for (name, task_id), live in self._live.items() if name == job_id]
+
+    def _recent_of(self, job_id: str) -> Iterator[tuple[int, bytes]]:
+        """An attempt whose file a later one replaced is told once."""
+        for task_id in dict.fromkeys(task_id for name, task_id in self._recent if name == job_id):
+            if (job_id, task_id) not in self._live:
+                yield task_id, self.read(job_id, task_id)
+
+    def _file(self, job_id: str, task_id: int) -> Path:
+        return self._folder / check_job_id(job_id) / str(int(task_id))
+
+    def _make_room(self, job_id: str, size: int) -> bool:
+        while self._total + size > self._total_max:
+            oldest = min((other for other in self._bytes if other != job_id), default=None)
+            if oldest is None or oldest > job_id:
+                return False
+            self._remove(oldest)
+        return True
+
+    def _remove(self, job_id: str) -> None:
+        self._total -= self._bytes.pop(job_id)
+        self._remove_folder(self._folder / job_id)
+
+
+def _blocks(size: int) -> int:
+    return -(-size // _FILE_BLOCK_BYTES) * _FILE_BLOCK_BYTES

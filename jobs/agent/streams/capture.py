@@ -1,0 +1,145 @@
+"""A task's stdout: hashed as it comes, kept in memory while small, streamed into the volume when it grows."""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from jobs.agent.ports import LocalStore
+from jobs.agent.streams.pipes import OutPipe, readable
+from manta.core.checksums import Algorithm, new, new_md5
+from manta.core.errors import MantaError
+from manta.core.limits import MIB, SMALL_BLOB_BYTES, TASK_OUTPUT_MAX_BYTES
+from storage_nodes.api import BlobWriter
+
+_WIDE_PIPE_BYTES: Final = MIB
+_HASH_INLINE_BYTES: Final = 64 * 1024
+"""More than this is hashed in a thread, so that the node's other requests are not kept waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Captured:
+    """The whole of a stdout. `data` is None when it was too large for memory: it lies in the volume by then."""
+
+    size: int
+    md5: bytes
+    crc64nvme: bytes
+    data: bytes | None
+
+
+class Stdout(OutPipe):
+    """`on_trouble` is called once when the output exceeds its limit or cannot be stored: the task is to be ended."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        store: LocalStore,
+        blob_id: str,
+        on_trouble: Callable[[], None],
+        limit: int = TASK_OUTPUT_MAX_BYTES,
+    ) -> None:
+        super().__init__(loop)
+        self._store = store
+        self._blob_id = blob_id
+        self._on_trouble = on_trouble
+        self._limit = limit
+        self._kept: list[bytes] = []
+        self._size = 0
+        self._md5 = new_md5()
+        self._crc = new(Algorithm.CRC64NVME)
+        self._ended = asyncio.Event()
+        self._spill: asyncio.Task[None] | None = None
+        self.exceeded = False
+        self.failure: MantaError | None = None
+
+    def take(self, data: bytes) -> None:
+        self._kept.append(data)
+        self._size += len(data)
+        if self._size > SMALL_BLOB_BYTES and self._spill is None:
+            self._unwatch()
+            self._spill = self._loop.create_task(self._stream())
+
+    async def finish(self) -> Captured:
+        """What was written, once every writer is dead. Raises what kept it from being stored."""
+        self.drain()
+        if self._spill is not None:
+            self._ended.set()
+            await self._spill
+            self.close()
+            if self.failure is not None:
+                raise self.failure
+            return Captured(self._size, self._md5.digest(), self._crc.digest(), None)
+        self.close()
+        data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+        self._hash(data)
+        return Captured(len(data), self._md5.digest(), self._crc.digest(), data)
+
+    async def discard(self) -> None:
+        """Forget it, whatever came; a half-written blob is removed."""
+        if self._spill is not None and not self._spill.done():
+            self._spill.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._spill
+        self.close()
+
+    def _read(self) -> bytes:
+        return b"" if self._spill is not None else super()._read()
+
+    async def _stream(self) -> None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(self._read_fd, fcntl.F_SETPIPE_SZ, _WIDE_PIPE_BYTES)
+        writer: BlobWriter | None = None
+        done = False
+        try:
+            writer = await self._store.open_put(self._blob_id, None)
+            await self._move_all(writer)
+            if not self.exceeded:
+                await writer.commit()
+                done = True
+        except MantaError as error:
+            self.failure = error
+            self._on_trouble()
+        finally:
+            if writer is not None and not done:
+                await writer.abort()
+
+    async def _move_all(self, writer: BlobWriter) -> None:
+        head, self._kept = b"".join(self._kept), []
+        await self._move(writer, head)
+        while not self.exceeded:
+            data = self._next()
+            if data is None:
+                await readable(self._loop, self._read_fd, self._ended)
+            elif data:
+                self._size += len(data)
+                await self._move(writer, data)
+                self._check_limit()
+            else:
+                return
+
+    def _next(self) -> bytes | None:
+        """Bytes; b"" at the end; None when there are none yet."""
+        ended = self._ended.is_set()
+        try:
+            return os.read(self._read_fd, _WIDE_PIPE_BYTES)
+        except BlockingIOError:
+            return b"" if ended else None
+
+    async def _move(self, writer: BlobWriter, data: bytes) -> None:
+        if len(data) <= _HASH_INLINE_BYTES:
+            self._hash(data)
+            await writer.write(data)
+        else:
+            await asyncio.gather(asyncio.to_thread(self._hash, data), writer.write(data))
+
+    def _hash(self, data: bytes) -> None:
+        self._md5.update(data)
+        self._crc.update(data)
+
+    def _check_limit(self) -> None:
+        if self._size > self._limit:
+            self.exceeded = True
+            self._on_trouble()

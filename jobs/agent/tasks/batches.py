@@ -1,0 +1,112 @@
+"""Runs a task that takes a batch: each input as a task of its own, one after another in the same zone.
+
+What a command sees and leaves is what it would without a batch. A result waits for those of its batch, and all are
+reported together; outputs are stored while the next input runs.
+"""
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from msgspec import structs
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.streams.outputs import Outputs
+from jobs.agent.tasks.runner import Ended, Runner
+from jobs.model.wire import AttemptRef, TaskResult, Usage
+from jobs.sandbox.api import TaskEnd, Zone
+
+_STORING_MAX: Final = 4
+"""Inputs of one batch whose outputs are being stored; more hold the batch."""
+_AHEAD: Final = 64
+"""Inputs that are checked together, ahead of their turn."""
+
+
+@dataclass(slots=True)
+class BatchEnded(Ended):
+    """The parts of a batch: those whose outputs are being stored, and the results of the others."""
+
+    storing: deque[asyncio.Task[TaskResult]] = field(default_factory=deque)
+    results: list[TaskResult] = field(default_factory=list)
+
+
+class BatchRunner:
+    """A `lanes.TaskRunner` over the one for single inputs."""
+
+    def __init__(self, runner: Runner, outputs: Outputs) -> None:
+        self._runner = runner
+        self._outputs = outputs
+
+    def prepare(self, attempts: Sequence[Attempt]) -> None:
+        self._runner.prepare([attempt for attempt in attempts if not attempt.lease.batch])
+
+    async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
+        """Raises `ZoneBroken`: then none of the batch counts."""
+        if not attempt.lease.batch:
+            return await self._runner.run(attempt, zone, environment)
+        ended = BatchEnded(*self._runner.begin())
+        attempt.zone = zone
+        try:
+            await self._run_all(attempt, zone, environment, ended)
+        except BaseException:
+            await self.abandon(attempt, ended)
+            raise
+        finally:
+            attempt.zone = None
+        return ended
+
+    async def _run_all(self, attempt: Attempt, zone: Zone, environment: dict[str, str], ended: BatchEnded) -> None:
+        parts = [attempt.of_input(one) for one in attempt.lease.batch]
+        wall_s = 0.0
+        for place, part in enumerate(parts):
+            if place % _AHEAD == 0:
+                self._runner.prepare(parts[place : place + _AHEAD])
+            if attempt.lost:
+                return
+            one = await self._runner.run(part, zone, environment)
+            wall_s += one.end.wall_s if one.end is not None else 0.0
+            ended.storing.append(asyncio.create_task(self._runner.finish(part, one)))
+            if len(ended.storing) > _STORING_MAX:
+                await self._take(part.ref, parts, ended)
+        ended.end = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=wall_s, cpu_s=0.0)
+
+    async def _take(self, ref: AttemptRef, parts: Sequence[Attempt], ended: BatchEnded) -> None:
+        """The oldest that is being stored, under its own number."""
+        result = await asyncio.shield(ended.storing[0])
+        ended.storing.popleft()
+        number = parts[len(ended.results)].number
+        ended.results.append(structs.replace(result, attempt=AttemptRef(ref.job_id, number, ref.attempt)))
+
+    async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
+        if not isinstance(ended, BatchEnded):
+            return await self._runner.finish(attempt, ended)
+        parts = [attempt.of_input(one) for one in attempt.lease.batch]
+        while ended.storing:
+            await self._take(attempt.ref, parts, ended)
+        return TaskResult(attempt.ref, _sum([one.usage for one in ended.results]), members=tuple(ended.results))
+
+    async def abandon(self, attempt: Attempt, ended: Ended) -> None:
+        """Nothing of it is reported: what is stored already is removed, what is on its way runs out first."""
+        if not isinstance(ended, BatchEnded):
+            await self._runner.abandon(attempt, ended)
+            return
+        while ended.storing:
+            with contextlib.suppress(Exception):
+                ended.results.append(await ended.storing[0])
+            ended.storing.popleft()
+        blobs = [output.blob_id for one in ended.results for output in one.outputs if output.blob_id is not None]
+        if blobs:
+            await self._outputs.discard(*blobs)
+
+
+def _sum(parts: Sequence[Usage]) -> Usage:
+    return Usage(
+        started_ms=min(one.started_ms for one in parts),
+        ended_ms=max(one.ended_ms for one in parts),
+        task_seconds=sum(one.task_seconds for one in parts),
+        in_place_bytes=sum(one.in_place_bytes for one in parts),
+        moved_bytes=sum(one.moved_bytes for one in parts),
+    )

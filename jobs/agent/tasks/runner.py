@@ -1,0 +1,282 @@
+"""Runs one attempt in a zone: its input checked, its pipes watched, its end put into words, its output stored."""
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.counters import Counters, InputBytes
+from jobs.agent.outcome import failure_of, infrastructure_failure, own_fault
+from jobs.agent.ports import Caller, LocalStore
+from jobs.agent.stderr.store import StderrStore
+from jobs.agent.streams.capture import Stdout
+from jobs.agent.streams.inputs import ReduceInputs
+from jobs.agent.streams.outputs import Outputs
+from jobs.agent.streams.pipes import InPipe, TailPipe
+from jobs.agent.streams.ranges import lines_of
+from jobs.agent.streams.task_outputs import TaskOutputs
+from jobs.agent.tasks.program_calls import ProgramCalls
+from jobs.agent.zones.doors import ZoneWithDoor
+from jobs.agent.zones.environment import input_name, task_environment
+from jobs.model.ranges import Range
+from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
+from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
+from manta.core.clock import Clock
+from manta.core.errors import MantaError, SandboxUnavailable
+from manta.core.limits import STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+
+
+class ZoneBroken(Exception):
+    """The zone cannot run tasks any more: the attempt was not the task's fault."""
+
+
+@dataclass(slots=True)
+class Ended:
+    """An attempt whose processes are dead; its output may still have to be stored."""
+
+    started_ms: int
+    counted: InputBytes
+    stdout: Stdout | None = None
+    programs: ProgramCalls | None = None
+    stderr: bytes = b""
+    end: TaskEnd | None = None
+    failure: Failure | None = None
+    lines: Range | None = None
+    """What a task of a split input read of it."""
+
+
+class Runner:
+    """`run` holds a lane, `finish` does not."""
+
+    def __init__(
+        self,
+        node_id: str,
+        store: LocalStore,
+        inputs: ReduceInputs,
+        outputs: Outputs,
+        caller: Caller,
+        stderr: StderrStore,
+        clock: Clock,
+        counters: Counters,
+    ) -> None:
+        self._node_id = node_id
+        self._caller = caller
+        self._store = store
+        self._inputs = inputs
+        self._outputs = outputs
+        self._stderr = stderr
+        self._clock = clock
+        self._counters = counters
+        self._loop = asyncio.get_running_loop()
+        self._errands: set[asyncio.Task[None]] = set()
+
+    def prepare(self, attempts: Sequence[Attempt]) -> None:
+        """Check the inputs of waiting attempts together, ahead of their turn."""
+        refs = [attempt.lease.input for attempt in attempts if attempt.lease.input is not None]
+        blobs = [(ref.blob_id, ref.size) for ref in refs if ref.blob_id is not None]
+        if len(blobs) > 1:
+            self._start(self._store.check_ahead(blobs))
+
+    def begin(self) -> tuple[int, InputBytes]:
+        """When an attempt begins, and what it has read."""
+        return self._now_ms(), InputBytes()
+
+    async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
+        """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`.
+
+        A range in which no line begins is not run: it has succeeded without an output.
+        """
+        ended = Ended(*self.begin())
+        blob = None
+        if attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
+            try:
+                blob = await self._verified(attempt.lease.input)
+                ended.lines = await lines_of(self._store, attempt.lease.input)
+            except MantaError as error:
+                ended.failure = infrastructure_failure(f"The input could not be read on this node: {error.message}")
+                return ended
+        if attempt.lost or (ended.lines is not None and ended.lines.size == 0):
+            return ended
+        stdin, stdout, stderr = self._open_pipes(attempt)
+        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
+        task = TaskSpec(
+            command=attempt.spec.exec,
+            env=task_environment(environment, attempt.spec, attempt.lease, ended.lines),
+            timeout_s=attempt.spec.timeout_s,
+            stdout_fd=stdout.write_fd,
+            stderr_fd=stderr.write_fd,
+            blob=blob,
+            input_name=input_name(attempt.lease.input.key) if attempt.lease.input is not None else None,
+            stdin_fd=stdin.read_fd if stdin is not None else None,
+            stdin_range=ended.lines,
+        )
+        try:
+            ended.end = await self._run_served(attempt, zone, task, stdin, ended)
+        except BaseException as error:
+            await stdout.discard()
+            if ended.programs is not None:
+                await ended.programs.outputs.discard()
+            stderr.close()
+            self._stderr.forget(attempt.ref.job_id, attempt.number)
+            if isinstance(error, SandboxUnavailable):
+                raise ZoneBroken(error.message) from error
+            raise
+        ended.stdout = stdout
+        ended.stderr = stderr.finish()
+        return ended
+
+    async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
+        """The result to report, once the output is durable everywhere it has to be."""
+        if ended.end is not None:
+            first = attempt.lease.attempt <= 1
+            self._stderr.keep(attempt.ref.job_id, attempt.number, ended.stderr, first_attempt=first)
+        failure = _failure(attempt, ended)
+        outputs: tuple[Output, ...] = ()
+        if ended.stdout is not None and failure is None:
+            try:
+                outputs = await self._store_outputs(attempt, ended, ended.stdout)
+                failure = _failure(attempt, ended)
+            except MantaError as error:
+                failure = infrastructure_failure(f"The output could not be stored: {error.message}")
+        elif ended.stdout is not None:
+            await ended.stdout.discard()
+        if failure is not None:
+            outputs = ()
+            if ended.programs is not None:
+                await ended.programs.outputs.discard()
+        return self._result(attempt, ended, outputs, failure)
+
+    async def abandon(self, attempt: Attempt, ended: Ended) -> None:
+        """Forget an attempt whose lease was lost, with what it wrote."""
+        self._stderr.forget(attempt.ref.job_id, attempt.number)
+        if ended.stdout is not None:
+            await ended.stdout.discard()
+        if ended.programs is not None:
+            await ended.programs.outputs.discard()
+        await self._outputs.discard(attempt.lease.slot.blob_id)
+
+    def _open_pipes(self, attempt: Attempt) -> tuple[InPipe | None, Stdout, TailPipe]:
+        """All of them or none: OSError when this process may open no more files."""
+        with contextlib.ExitStack() as undo:
+            stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
+            if stdin is not None:
+                undo.callback(stdin.close)
+            stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
+            undo.callback(stdout.close)
+            stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
+            undo.pop_all()
+        return stdin, stdout, stderr
+
+    async def _verified(self, ref: InputRef) -> str | None:
+        return None if ref.blob_id is None else await self._store.checked(ref.blob_id, ref.size)
+
+    async def _run_served(
+        self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
+    ) -> TaskEnd:
+        """With the zone's door open to the task's programs, for this attempt alone."""
+        if not isinstance(zone, ZoneWithDoor):
+            return await self._run_fed(attempt, zone, task, stdin, ended)
+        ended.programs = ProgramCalls(
+            self._node_id,
+            attempt.ref,
+            TaskOutputs(self._node_id, attempt.ref, self._store, self._outputs, self._caller),
+            self._inputs,
+            self._caller,
+            lambda: self._kill(attempt),
+        )
+        zone.door.admit(ended.programs.serve)
+        try:
+            return await self._run_fed(attempt, zone, task, stdin, ended)
+        finally:
+            await zone.door.shut()
+
+    async def _run_fed(
+        self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
+    ) -> TaskEnd:
+        feeder = self._loop.create_task(self._feed(attempt, stdin, ended)) if stdin is not None else None
+        attempt.zone = zone
+        try:
+            return await zone.run(task)
+        finally:
+            attempt.zone = None
+            if feeder is not None and stdin is not None:
+                feeder.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await feeder
+                stdin.close()
+
+    async def _feed(self, attempt: Attempt, stdin: InPipe, ended: Ended) -> None:
+        try:
+            await self._inputs.stream(attempt.ref, stdin, ended.counted)
+        except MantaError as error:
+            ended.failure = infrastructure_failure(f"An input of the reducer could not be read: {error.message}")
+            self._kill(attempt)
+        except Exception as error:
+            ended.failure = own_fault(error)
+            self._kill(attempt)
+
+    def _kill(self, attempt: Attempt) -> None:
+        self._start(attempt.kill())
+
+    def _start(self, work: Coroutine[object, object, None]) -> None:
+        task = self._loop.create_task(work)
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
+
+    async def _store_outputs(self, attempt: Attempt, ended: Ended, stdout: Stdout) -> tuple[Output, ...]:
+        """stdout is an output only where no program put out another."""
+        outputs: tuple[Output, ...] = ()
+        if ended.programs is not None and ended.programs.outputs.replaces_stdout:
+            await stdout.discard()
+            await self._outputs.discard(attempt.lease.slot.blob_id)
+        else:
+            captured = await stdout.finish()
+            if _failure(attempt, ended) is not None:
+                return ()
+            stored = await self._outputs.store(attempt.ref, attempt.lease.slot, captured, further=attempt.is_further)
+            outputs = (stored,)
+        if ended.programs is not None:
+            outputs += await ended.programs.outputs.store()
+        self._counters.output_bytes += sum(output.size for output in outputs if output.version_id is None)
+        return outputs
+
+    def _result(
+        self, attempt: Attempt, ended: Ended, outputs: tuple[Output, ...], failure: Failure | None
+    ) -> TaskResult:
+        counted = ended.counted
+        if ended.end is not None and attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
+            counted.in_place = attempt.lease.input.size if ended.lines is None else ended.lines.size
+        self._count(counted, failure)
+        usage = Usage(
+            started_ms=ended.started_ms,
+            ended_ms=self._now_ms(),
+            task_seconds=ended.end.wall_s if ended.end is not None else 0.0,
+            in_place_bytes=counted.in_place,
+            shuffled_bytes=counted.shuffled,
+        )
+        stderr = ended.stderr[-STDERR_IN_ERROR_BYTES:] if failure is not None else b""
+        return TaskResult(attempt.ref, usage, outputs, failure, stderr)
+
+    def _count(self, counted: InputBytes, failure: Failure | None) -> None:
+        self._counters.tasks_done += 1
+        self._counters.tasks_failed += failure is not None
+        self._counters.in_place_bytes += counted.in_place
+        self._counters.shuffled_bytes += counted.shuffled
+
+    def _now_ms(self) -> int:
+        return int(self._clock.wall_s() * 1000)
+
+
+def _failure(attempt: Attempt, ended: Ended) -> Failure | None:
+    """The agent's own troubles first: they are what ended the task then."""
+    if ended.failure is not None or ended.end is None:
+        return ended.failure
+    if ended.programs is not None and ended.programs.trouble is not None:
+        return infrastructure_failure(f"An output could not be stored: {ended.programs.trouble.message}")
+    if ended.stdout is not None and ended.stdout.failure is not None:
+        return infrastructure_failure(f"The output could not be stored: {ended.stdout.failure.message}")
+    exceeded = (ended.stdout is not None and ended.stdout.exceeded) or (
+        ended.programs is not None and ended.programs.exceeded
+    )
+    return failure_of(ended.end, attempt.spec, output_exceeded=exceeded)

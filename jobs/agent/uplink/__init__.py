@@ -1,0 +1,1 @@
+"""The agent's way to the gateways: leases in, results out."""

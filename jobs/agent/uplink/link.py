@@ -1,0 +1,221 @@
+"""The agent's line to the gateways: leases by long poll from each, results to any, and the clock of the leases held."""
+
+import asyncio
+import contextlib
+import logging
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Final
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.lanes.lanes import Lanes
+from jobs.agent.ports import Gateway
+from jobs.agent.uplink.gateways import ANSWER_S, Gateways, backoff_s
+from jobs.agent.uplink.reports import Reports
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec
+from manta.core.clock import Clock
+from manta.core.errors import MantaError
+from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, REPORT_BATCH_MAX
+
+_LOG = logging.getLogger("manta.agent")
+SPECS_MAX: Final = 32
+"""Phases that the agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
+_EARLY_S: Final = 0.1
+_QUIET_S: Final = 3.0
+"""A gateway that is away no longer than this is being replaced, or the whole store stops: nothing to log."""
+_REFUSING_PAUSE_S: Final = 0.5
+"""A node that can only refuse tasks asks slowly, so that able nodes get them first."""
+
+
+class Link:
+    """Leases for `lanes`, until `run` is cancelled; `give_back` then returns what is held."""
+
+    def __init__(
+        self, node_id: str, epoch: str, gateways: Gateways, lanes: Lanes, reports: Reports, clock: Clock
+    ) -> None:
+        self._node_id = node_id
+        self._epoch = epoch
+        self._gateways = gateways
+        self._lanes = lanes
+        self._reports = reports
+        self._clock = clock
+        self._specs: OrderedDict[tuple[str, int], PhaseSpec] = OrderedDict()
+        self._changes = [asyncio.Event() for _ in gateways.all]
+        self._busy = asyncio.Event()
+        """Whether the lane in reserve is all that is free."""
+        self._heard_s = clock.monotonic_s()
+        self._returned: list[AttemptRef] = []
+        self.reachable = False
+
+    def changed(self) -> None:
+        """There may be room for more tasks, or something to report."""
+        for change in self._changes:
+            change.set()
+        self._note_busy()
+        self._reports.nudge()
+
+    def _note_busy(self) -> None:
+        if self._lanes.reserve_wanted:
+            self._busy.set()
+        else:
+            self._busy.clear()
+
+    def held(self) -> tuple[AttemptRef, ...]:
+        """Every attempt this node still works on or has not reported."""
+        return (*(attempt.ref for attempt in self._lanes.attempts()), *self._reports.refs())
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for gateway, change in zip(self._gateways.all, self._changes, strict=True):
+                group.create_task(self._poll(gateway, change))
+                group.create_task(self._poll_for_reserve(gateway))
+            group.create_task(self._reports.run())
+            group.create_task(self._keep_house())
+
+    async def give_back(self, held: Sequence[AttemptRef]) -> None:
+        """Report what is done, hand the rest of `held` back, and begin a new epoch."""
+        returned = tuple(held)[:HELD_MAX]
+        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0, returned=returned)
+        with contextlib.suppress(MantaError, TimeoutError):
+            async with asyncio.timeout(ANSWER_S):
+                if await self._reports.flush():
+                    await self._gateways.call("lease", request, LeaseReply)
+
+    # -- leases ------------------------------------------------------------------------------------------------------
+
+    async def _poll(self, gateway: Gateway, change: asyncio.Event) -> None:
+        turn, told, began_s = 0, False, 0.0
+        while True:
+            await self._until_worth_asking(change)
+            asked_s = self._clock.monotonic_s()
+            request = self._request()
+            try:
+                reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
+            except MantaError as error:
+                began_s = asked_s if turn == 0 else began_s
+                away_s = self._clock.monotonic_s() - began_s
+                if not told and away_s > _QUIET_S:
+                    told = True
+                    _LOG.warning("No leases from %s for %.0f s: %s", gateway.url, away_s, error.message)
+                await asyncio.sleep(backoff_s(turn))
+                turn += 1
+                continue
+            turn, told = 0, False
+            self._returned = [ref for ref in self._returned if ref not in request.returned]
+            if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
+                await self._pause_if_early(asked_s)
+            self._heard_s = max(self._heard_s, asked_s)
+            self.reachable = True
+            self.accept(reply)
+
+    async def _poll_for_reserve(self, gateway: Gateway) -> None:
+        """While all lanes are busy: a task of a job that has none running would start at once (J8)."""
+        turn = 0
+        while True:
+            await self._busy.wait()
+            asked_s = self._clock.monotonic_s()
+            request = LeaseRequest(self._node_id, self._epoch, free_lanes=1, wait_s=2 * HEARTBEAT_S, reserve=True,
+                capacity=self._lanes.capacity,
+            )  # fmt: skip
+            try:
+                reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
+            except MantaError:
+                await asyncio.sleep(backoff_s(turn))
+                turn += 1
+                continue
+            turn = 0
+            if reply.tasks:
+                self.accept(reply, reserved=True)
+            else:
+                await self._pause_if_early(asked_s)
+            self.changed()
+
+    async def _until_worth_asking(self, change: asyncio.Event) -> None:
+        """Until the lanes will soon want more tasks, or it is time to say that we are alive."""
+        if self._lanes.unavailable is not None:
+            await asyncio.sleep(_REFUSING_PAUSE_S)
+            return
+        loop = asyncio.get_running_loop()
+        until = loop.time() + HEARTBEAT_S
+        while not self._worth_asking():
+            change.clear()
+            try:
+                async with asyncio.timeout_at(until):
+                    await change.wait()
+            except TimeoutError:
+                return
+
+    async def _pause_if_early(self, asked_s: float) -> None:
+        """A gateway that is about to end answers at once with nothing: not a reason to ask in a tight loop."""
+        if self._clock.monotonic_s() - asked_s < _EARLY_S:
+            await asyncio.sleep(_EARLY_S)
+
+    def _worth_asking(self) -> bool:
+        runnable = self._lanes.waiting - self._lanes.blocked()
+        return self._room() > 0 and runnable <= self._lanes.prefetch // 2
+
+    def _room(self) -> int:
+        return self._lanes.room() if len(self._reports) < 2 * REPORT_BATCH_MAX else 0
+
+    def _request(self) -> LeaseRequest:
+        held = self.held()
+        room = self._room()
+        wait_s = LEASE_POLL_S if not held else 2 * HEARTBEAT_S
+        return LeaseRequest(
+            self._node_id,
+            self._epoch,
+            free_lanes=room,
+            wait_s=wait_s if room else 0.0,
+            held=held,
+            known_phases=tuple(self._specs),
+            started=self._lanes.started(),
+            returned=tuple(self._returned),
+            blocked_jobs=self._lanes.blocked_jobs(),
+            idle_lanes=self._lanes.idle if room else 0,
+            queued=self._lanes.queued(),
+            capacity=self._lanes.capacity,
+        )
+
+    def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:
+        """Take in what a gateway granted, and let go of what it took away."""
+        for ref in reply.lost:
+            if not self._reports.lose(ref):
+                self._lanes.lose(ref)
+        for job_id in reply.ended_jobs:
+            self._forget_job(job_id)
+        for spec in reply.phases:
+            self._remember(spec)
+        room = len(reply.tasks) if reserved or self._lanes.unavailable is not None else self._lanes.room()
+        known = [(lease, self._specs.get((lease.job_id, lease.phase))) for lease in reply.tasks]
+        self._lanes.add([Attempt(lease, spec) for lease, spec in known if spec is not None][:room])
+        self._note_busy()
+
+    def _remember(self, spec: PhaseSpec) -> None:
+        self._specs[spec.job_id, spec.phase] = spec
+        self._specs.move_to_end((spec.job_id, spec.phase))
+        while len(self._specs) > SPECS_MAX:
+            self._specs.popitem(last=False)
+
+    def _forget_job(self, job_id: str) -> None:
+        for key in [key for key in self._specs if key[0] == job_id]:
+            del self._specs[key]
+        self._lanes.forget_job(job_id)
+
+    # -- time --------------------------------------------------------------------------------------------------------
+
+    async def _keep_house(self) -> None:
+        while True:
+            await asyncio.sleep(HEARTBEAT_S)
+            self.check_leases()
+            self._lanes.trim()
+            self._returned += self._lanes.hand_back()
+            self._lanes.dispatch()
+            self.changed()
+
+    def check_leases(self) -> None:
+        """Without word from any gateway for the time of a lease, others may have our tasks: end them (J6)."""
+        if self._clock.monotonic_s() - self._heard_s <= LEASE_S:
+            return
+        self.reachable = False
+        for attempt in self._lanes.attempts():
+            self._lanes.lose(attempt.ref)

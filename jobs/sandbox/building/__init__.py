@@ -1,0 +1,1 @@
+"""How a zone is built and started, from one description, by bubblewrap or by an OCI runtime."""

@@ -1,0 +1,1 @@
+"""Which system calls a task may make."""
