@@ -61,7 +61,7 @@ def _bounds(value: object, name: str, parse: Callable[[object], int], least: int
         raise InvalidArgument(f'`{name}` of `where` is an object of bounds, such as {{"ge": …, "lt": …}}.')
     check_known(value, _BOUNDS, (), f"`{name}` of `where`")
     for bound, given in value.items():
-        number = parse(given)
+        number = min(parse(given), _NUMBER_MAX)
         if bound in ("gt", "ge"):
             least = max(least, number + (bound == "gt"))
         else:

@@ -35,6 +35,15 @@ def test_bounds_mean_what_they_say(size: dict[str, int], modified: dict[str, int
     assert where.matches(has, at_ms, dict) == expected
 
 
+@pytest.mark.parametrize("bound", [10**30, "999999999999999999T"])
+@pytest.mark.parametrize("name", sorted(COMPARE))
+def test_a_bound_beyond_all_sizes_is_kept(name: str, bound: object) -> None:
+    where = parse_where({"size": {name: bound}})
+    assert where.matches(1 << 50, 0, dict) is (name in ("lt", "le"))
+    spec = parse_input({"bucket": "books", "prefix": "", "where": {"size": {name: bound}}})
+    assert decode_chunk(next(encode_chunks([spec]))[0]) == [spec]
+
+
 def test_dates_are_utc_unless_they_say_otherwise() -> None:
     for text, expected in (
         ("1970-01-02", DAY_MS),
