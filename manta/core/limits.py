@@ -206,6 +206,8 @@ POLICY_MAX_BYTES: Final = 20 * KIB
 POLICY_STATEMENTS_MAX: Final = 64
 CLONE_CHUNKS_PAGE: Final = 16
 """Lists of inputs, of RESOLVE_PAGE each, that are copied to a clone at a time."""
+EXPLAIN_LOOKS_MAX: Final = 1_000_000
+"""Objects that an explanation of a job looks at: few of them may be inputs."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000

@@ -414,3 +414,32 @@ async def test_a_catalog_that_is_away_is_no_answer_about_what_a_task_names(
 
 async def _unavailable(*_: object) -> None:
     raise ServiceUnavailable
+
+
+async def test_explain_looks_at_so_many_objects_and_lets_others_have_their_turn(
+    gateway: RunningGateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large bucket nothing may match: reads that wait for nothing held up every other request."""
+    monkeypatch.setattr("manta.catalog.job_scripts.explain.RESOLVE_PAGE", 1)
+    monkeypatch.setattr(limits, "EXPLAIN_LOOKS_MAX", 2 * limits.RESOLVE_PAGE)
+    turns, found_at = 0, []
+    find_inputs = gateway.context.catalog.jobs.find_inputs
+
+    async def tick() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def find(*args: Any) -> Any:
+        found_at.append(turns)
+        return await find_inputs(*args)
+
+    monkeypatch.setattr(gateway.context.catalog.jobs, "find_inputs", find)
+    ticker = asyncio.create_task(tick())
+    reply = await Client(gateway).ask("POST", "/jobs/explain", {"phases": [MAP], "inputs": ["s3://books/*.none"]})
+    ticker.cancel()
+    await asyncio.gather(ticker, return_exceptions=True)
+    told = msgspec.json.decode(reply.body)
+    assert (told["inputs"], told["complete"]) == (0, False)
+    assert len(set(found_at)) == len(found_at) == 2

@@ -1,5 +1,6 @@
 """What a job would do: `POST /jobs/explain` takes a job document, looks its inputs up, and runs nothing."""
 
+import asyncio
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -77,7 +78,8 @@ async def missing_furniture(context: Context, owner_id: str, plan: JobPlan) -> l
 
 
 async def explain_job(context: Context, request: Request) -> Response:
-    """The plan and its estimate, over limits.EXPLAIN_INPUTS_MAX inputs at most; `complete` says whether that is all."""
+    """The plan and its estimate, over limits.EXPLAIN_INPUTS_MAX inputs, among limits.EXPLAIN_LOOKS_MAX objects at most;
+    `complete` says whether that is all."""
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
     await check_output(context, request, document.plan)
     estimate = Estimate()
@@ -87,13 +89,16 @@ async def explain_job(context: Context, request: Request) -> Response:
 
 
 async def _look_up(context: Context, owner_id: str, document: JobDocument, estimate: Estimate) -> bool:
-    position, after = 0, ""
+    position, after, looks = 0, "", 0
     while position < len(document.inputs):
-        if estimate.all_tasks + estimate.unreadable.total() >= limits.EXPLAIN_INPUTS_MAX:
+        found = estimate.all_tasks + estimate.unreadable.total()
+        if found >= limits.EXPLAIN_INPUTS_MAX or looks >= limits.EXPLAIN_LOOKS_MAX:
             return False
+        looks += limits.RESOLVE_PAGE
         page = await context.catalog.jobs.find_inputs(owner_id, document.plan, document.inputs, position, after)
         for size_bytes, nodes, inputs in page.tasks:
             estimate.add(size_bytes, nodes, inputs=inputs)
         estimate.unreadable.update(page.unreadable)
         position, after = page.position, page.after
+        await asyncio.sleep(0)  # a page may be read without waiting for anything
     return True
