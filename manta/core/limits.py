@@ -293,6 +293,8 @@ ZONE_IDLE_S: Final = 30.0
 ZONE_BUILDS_MAX: Final = 8
 ZONE_SLOW_BUILDS_MAX: Final = 32
 """Zones being built at a time, with those that take longer than ZONE_SLOW_S."""
+ZONE_ACCOUNT_BUILDS_MAX: Final = 24
+"""Of these, zones of one account: its long inits must not keep the others' tasks from starting."""
 ZONE_SLOW_S: Final = 0.5
 """A first zone that takes longer to build (a long init) does not keep the node from taking other tasks."""
 WAITING_MAX: Final = 128

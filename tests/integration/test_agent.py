@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
+from jobs.agent.zones import builder
 from jobs.agent.zones.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
 from manta.core.errors import BlobDamaged
@@ -444,6 +445,23 @@ async def test_a_slow_zone_holds_no_other_job_up(rig: Rig) -> None:
         await rig.gateway.offer(slow, await rig.input(b"x"))
     await rig.gateway.wait(lambda: len(rig.gateway.leases) > 1)
     await rig.gateway.offer(rig.gateway.phase("echo quick", job=OTHER_JOB), await rig.input(b"x"))
+    (first,) = await rig.gateway.wait_results(1)
+    assert first.attempt.job_id == OTHER_JOB
+    rig.sandbox.hold_builds.set()
+    await rig.gateway.wait_results(5)
+
+
+@pytest.mark.invariant("J8")
+async def test_slow_zones_of_one_account_leave_room_for_anothers(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(builder, "ZONE_SLOW_BUILDS_MAX", 3)
+    monkeypatch.setattr(builder, "ZONE_ACCOUNT_BUILDS_MAX", 2)
+    rig.sandbox.hold_builds = asyncio.Event()
+    rig.sandbox.held_job = slow = "0123456789ab1"
+    for number in range(4):
+        await rig.gateway.offer(rig.gateway.phase("echo slow", job=f"{slow}{number:07}"), await rig.input(b"x"))
+    await rig.gateway.wait(lambda: rig.agent.status()["waiting"] == 4)
+    quick = rig.gateway.phase("echo quick", job=OTHER_JOB, tenant="tenant-2")
+    await rig.gateway.offer(quick, await rig.input(b"x"))
     (first,) = await rig.gateway.wait_results(1)
     assert first.attempt.job_id == OTHER_JOB
     rig.sandbox.hold_builds.set()

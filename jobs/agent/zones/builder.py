@@ -14,6 +14,7 @@ from manta.core.clock import Clock
 from manta.core.errors import Conflict, MantaError
 from manta.core.limits import (
     HEARTBEAT_S,
+    ZONE_ACCOUNT_BUILDS_MAX,
     ZONE_BUILDS_MAX,
     ZONE_IDLE_S,
     ZONE_RETRY_S,
@@ -42,8 +43,8 @@ class ZoneBuilder:
         self._counters = counters
         self._on_failed = on_failed
         self._on_change = on_change
-        self._begun_s: list[float] = []
-        """When each zone that is being built was begun."""
+        self._begun: list[tuple[float, str]] = []
+        """When each zone that is being built was begun, and for which account."""
         self._builds: set[asyncio.Task[None]] = set()
         self._closes: set[asyncio.Task[None]] = set()
 
@@ -51,17 +52,22 @@ class ZoneBuilder:
         """Begin the zones that waiting tasks need."""
         now_s = self._clock.monotonic_s()
         for group in groups:
-            while self._may_begin(now_s) and now_s >= group.retry_at_s and group.wants_zone(lanes, now_s):
+            while (
+                self._may_begin(group.spec.tenant, now_s)
+                and now_s >= group.retry_at_s
+                and group.wants_zone(lanes, now_s)
+            ):
                 attempt = next(one for one in reversed(group.waiting) if one not in group.builders)
                 group.building += 1
                 group.building_since_s = now_s
-                self._begun_s.append(now_s)
+                self._begun.append((now_s, group.spec.tenant))
                 group.builders[attempt] = _start(self._builds, self._build(group, attempt, now_s))
 
-    def _may_begin(self, now_s: float) -> bool:
-        """Zones that are slow to build (a long init) leave room for others."""
-        young = sum(now_s - begun_s <= ZONE_SLOW_S for begun_s in self._begun_s)
-        return young < ZONE_BUILDS_MAX and len(self._begun_s) < ZONE_SLOW_BUILDS_MAX
+    def _may_begin(self, tenant: str, now_s: float) -> bool:
+        """Zones that are slow to build (a long init) leave room for others, and an account's for other accounts'."""
+        young = sum(now_s - begun_s <= ZONE_SLOW_S for begun_s, _ in self._begun)
+        own = sum(whose == tenant for _, whose in self._begun)
+        return young < ZONE_BUILDS_MAX and own < ZONE_ACCOUNT_BUILDS_MAX and len(self._begun) < ZONE_SLOW_BUILDS_MAX
 
     def close(self, zone: Zone) -> None:
         _start(self._closes, self._close(zone))
@@ -109,7 +115,7 @@ class ZoneBuilder:
         finally:
             group.building -= 1
             del group.builders[attempt]
-            self._begun_s.remove(begun_s)
+            self._begun.remove((begun_s, group.spec.tenant))
             self._on_change()
 
     async def _open(self, group: Group, attempt: Attempt) -> Zone:
