@@ -134,7 +134,8 @@ LEASE_BATCH_MAX: Final = 64
 LEASE_S: Final = 15.0
 LEASE_POLL_S: Final = LEASE_S / 2
 """The longest that a node's poll waits: it hears from every gateway well within a lease, so that the loss of the one
-that gave it tasks does not make it end them."""
+that gave it tasks does not make it end them; nor does it what it is granted at the end of a poll, since it counts
+leases from when it asked."""
 REPORT_BATCH_MAX: Final = 256
 TAKEOVER_S: Final = LEASE_S * 4 / 3
 """A node that only another gateway hears of is dead when the catalog has shown no sign of it for this long: its row is
