@@ -138,8 +138,12 @@ def _print(finding: Finding, json: bool) -> None:
         values = {"problem": finding.problem.value, "node": finding.node_id, "blob": finding.blob_id}
         output.json_line({**values, "expected": finding.expected, "found": finding.found, "copies": finding.copies})
     else:
-        sizes = f"expected {finding.expected}, found {finding.found} bytes"
+        sizes = f"expected {_size_text(finding.expected)}, found {_size_text(finding.found)}"
         output.line(f"{finding.node_id}  {finding.problem.value:<20}  {finding.blob_id}  {sizes}")
+
+
+def _size_text(size: int | None) -> str:
+    return "nothing" if size is None else f"{size:,} bytes"
 
 
 async def _stands(catalog: Catalog, finding: Finding) -> bool:

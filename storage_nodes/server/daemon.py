@@ -52,7 +52,10 @@ async def serve_storage(config: NodeConfig, extra_routes: Mapping[str, Route] | 
     """
     raise_descriptor_limit(CONNECTIONS_MAX * FILES_PER_CONNECTION + 512)
     key = _key(config)
-    volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
+    try:
+        volume = await asyncio.to_thread(open_volume, Path(config.data_dir), config.node_id)
+    except OSError as error:
+        raise InvalidArgument(f"{config.data_dir} cannot hold a node's volume: {error.strerror}.") from None
     workers = Workers(_THREADS)
     small_puts: Puts = SmallPuts(volume) if config.journal else SimplePuts(volume, workers)
     try:

@@ -91,3 +91,23 @@ def test_the_pages_files_make_a_store(tmp_path: Path, postgres_url: str, start: 
         ("node-1", True, True),
         ("node-2", True, True),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"data_dir": "/proc/nowhere"}, "/proc/nowhere cannot hold a node's volume"),
+        ({"key": "<64 hex digits>"}, "hexadecimal"),
+        ({"listen": "http://192.0.2.1:7071"}, "Cannot listen at http://192.0.2.1:7071"),
+        ({"listen": "10.0.0.11:7071"}, "A node listens at"),
+        ({"lane": 4}, "lane, which means nothing"),
+    ],
+)
+def test_what_is_wrong_with_a_node_is_one_sentence(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    path = tmp_path / "node.json"
+    sound = {"node_id": "n", "data_dir": str(tmp_path / "n"), "key": "00" * 32, "listen": "http://127.0.0.1:0"}
+    path.write_text(json.dumps(sound | change))
+    command = [sys.executable, "-m", "manta.cli.main", "node", "--config", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, said in done.stderr) == (2, True), done.stderr
+    assert len(done.stderr.splitlines()) == 1
