@@ -260,6 +260,8 @@ IMAGE_UNPACK_MEMORY_BYTES: Final = 512 * MIB
 IMAGE_UNPACK_S: Final = 900.0
 IMAGE_UNPACKS_MAX: Final = 4
 """Images that a node unpacks at a time: their memory is not counted with the tasks'."""
+IMAGE_ACCOUNT_UNPACKS_MAX: Final = 2
+"""Of these, images of one account."""
 IMAGE_CONFIG_MAX_BYTES: Final = 256 * KIB
 IMAGE_ENV_MAX_BYTES: Final = 32 * KIB
 TASK_PIDS_MAX: Final = 256

@@ -17,11 +17,12 @@ from jobs.model.wire import InputRef
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
 from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
-from manta.core.limits import IMAGE_MAX_BYTES, IMAGE_UNPACKS_MAX
+from manta.core.limits import IMAGE_ACCOUNT_UNPACKS_MAX, IMAGE_MAX_BYTES, IMAGE_UNPACKS_MAX
 from storage_nodes.disk import space
 from storage_nodes.disk.space import Space
 
 Unpack = Callable[[Path], TaskEnd]
+ALICE = "alice"
 FINE = TaskEnd(0, None, False, None, 0.1, 0.1)
 
 
@@ -102,11 +103,11 @@ def _kept(tmp_path: Path) -> set[str]:
 async def test_the_same_bytes_are_unpacked_once_whoever_asks(tmp_path: Path, unpackers: Unpackers) -> None:
     cache = _cache(tmp_path, unpackers)
     one, same = unpackers.archive("one", b"archive"), unpackers.archive("same", b"archive")
-    images = await asyncio.gather(*(cache.hold(ref) for ref in (one, one, same, same)))
+    images = await asyncio.gather(*(cache.hold(ref, ALICE) for ref in (one, one, same, same)))
     assert unpackers.zones == 1
     assert {image.root for image in images} == {images[0].root}
     assert images[0] == Image(images[0].root, {"A": "1"}, "/srv")
-    assert await _cache(tmp_path, unpackers).hold(one) == images[0]
+    assert await _cache(tmp_path, unpackers).hold(one, ALICE) == images[0]
     assert unpackers.zones == 1
 
 
@@ -115,13 +116,13 @@ async def test_what_nobody_uses_goes_when_another_needs_the_room(
 ) -> None:
     monkeypatch.setattr(image_cache, "IMAGE_CACHE_MAX_BYTES", 12_000)
     cache = _cache(tmp_path, unpackers)
-    first = await cache.hold(unpackers.archive("first", b"1"))
-    second = await cache.hold(unpackers.archive("second", b"2"))
+    first = await cache.hold(unpackers.archive("first", b"1"), ALICE)
+    second = await cache.hold(unpackers.archive("second", b"2"), ALICE)
     with pytest.raises(ServiceUnavailable, match="full"):
-        await cache.hold(unpackers.archive("third", b"3"))
+        await cache.hold(unpackers.archive("third", b"3"), ALICE)
     assert _kept(tmp_path) == {image.root.parent.name for image in (first, second)}
     cache.release(first)
-    third = await cache.hold(unpackers.archive("third", b"3"))
+    third = await cache.hold(unpackers.archive("third", b"3"), ALICE)
     assert _kept(tmp_path) == {image.root.parent.name for image in (second, third)}
 
 
@@ -130,7 +131,7 @@ async def test_a_root_in_which_a_mount_would_go_astray_is_never_used(tmp_path: P
     cache = _cache(tmp_path, unpackers)
     unpackers.unpack = _with_a_link
     with pytest.raises(BadImageError, match="/dev"):
-        await cache.hold(unpackers.archive("trick", b"1"))
+        await cache.hold(unpackers.archive("trick", b"1"), ALICE)
     assert _kept(tmp_path) == set()
 
 
@@ -140,7 +141,7 @@ async def test_a_bad_archive_is_not_unpacked_again(tmp_path: Path, unpackers: Un
     unpackers.complaint = "it is damaged: a header\n"
     for _ in range(3):
         with pytest.raises(BadImageError, match=r"^it is damaged: a header$"):
-            await cache.hold(unpackers.archive("bad", b"1"))
+            await cache.hold(unpackers.archive("bad", b"1"), ALICE)
     assert unpackers.zones == 1
 
 
@@ -158,19 +159,19 @@ async def test_an_archive_that_takes_too_much_is_bad(
     unpackers.unpack = lambda _root: end
     cache, archive = _cache(tmp_path, unpackers), unpackers.archive("bomb", b"1")
     with pytest.raises(BadImageError, match=said):
-        await cache.hold(archive)
+        await cache.hold(archive, ALICE)
     unpackers.unpack = _unpacked
     if end.overrun is Overrun.TIMEOUT:
-        await cache.hold(archive)  # a busy node is no fault of the archive, which may be another account's too
+        await cache.hold(archive, ALICE)  # a busy node is no fault of the archive, which may be another account's too
     else:
         with pytest.raises(BadImageError, match=said):
-            await cache.hold(archive)
+            await cache.hold(archive, ALICE)
 
 
 async def test_an_environment_that_no_task_could_be_given_is_refused(tmp_path: Path, unpackers: Unpackers) -> None:
     unpackers.said["env"] = ["A=" + "x" * (40 << 10)]
     with pytest.raises(BadImageError, match="environment"):
-        await _cache(tmp_path, unpackers).hold(unpackers.archive("talkative", b"1"))
+        await _cache(tmp_path, unpackers).hold(unpackers.archive("talkative", b"1"), ALICE)
 
 
 async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, unpackers: Unpackers) -> None:
@@ -178,9 +179,9 @@ async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, 
     unpackers.unpack = lambda _root: TaskEnd(2, None, False, None, 0.1, 0.1)
     unpackers.complaint = "No space left on device"
     with pytest.raises(ServiceUnavailable, match="No space left"):
-        await cache.hold(unpackers.archive("fine", b"1"))
+        await cache.hold(unpackers.archive("fine", b"1"), ALICE)
     unpackers.unpack = _unpacked
-    await cache.hold(unpackers.archive("fine", b"1"))
+    await cache.hold(unpackers.archive("fine", b"1"), ALICE)
     assert unpackers.zones == 2
 
 
@@ -192,20 +193,25 @@ async def test_a_full_disk_is_no_fault_of_the_archive(
     unpackers.unpack = lambda _root: TaskEnd(1, None, False, None, 0.1, 0.1)
     unpackers.complaint = "it has more than 500000 entries, or 0 bytes"
     with pytest.raises(InsufficientStorage):
-        await cache.hold(unpackers.archive("fine", b"1"))
+        await cache.hold(unpackers.archive("fine", b"1"), ALICE)
     monkeypatch.setattr(space, "measure", lambda _folder: Space(1 << 40, 1 << 39))
     unpackers.unpack = _unpacked
-    await cache.hold(unpackers.archive("fine", b"1"))
+    await cache.hold(unpackers.archive("fine", b"1"), ALICE)
 
 
 @pytest.mark.invariant("D6", "S3")
 @pytest.mark.parametrize(
-    ("free_bytes", "beside"),
-    [(1 << 39, IMAGE_UNPACKS_MAX), (60 << 30, 2), (40 << 30, 1)],
-    ids=["much", "some", "little"],
+    ("free_bytes", "alone", "beside"),
+    [
+        (1 << 39, False, IMAGE_UNPACKS_MAX),
+        (1 << 39, True, IMAGE_ACCOUNT_UNPACKS_MAX),
+        (60 << 30, False, 2),
+        (40 << 30, False, 1),
+    ],
+    ids=["much", "of one account", "some", "little"],
 )
 async def test_images_unpacked_at_a_time_are_few_and_together_leave_the_reserve(
-    tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch, free_bytes: int, beside: int
+    tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch, free_bytes: int, alone: bool, beside: int
 ) -> None:
     promised: list[int] = []
     go_on = asyncio.Event()
@@ -222,7 +228,8 @@ async def test_images_unpacked_at_a_time_are_few_and_together_leave_the_reserve(
     cache = _cache(tmp_path, unpackers)
     async with asyncio.TaskGroup() as group:
         for number in range(6):
-            group.create_task(cache.hold(unpackers.archive(f"{number}", b"%d" % number)))
+            archive = unpackers.archive(f"{number}", b"%d" % number)
+            group.create_task(cache.hold(archive, ALICE if alone else f"account {number}"))
         while len(promised) < beside or len(_kept(tmp_path)) < 6:
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)  # the last of them gets to where it waits, or to one too many
@@ -236,12 +243,12 @@ async def test_half_an_image_and_one_of_before_a_reboot_are_not_used(
     tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ref = unpackers.archive("one", b"archive")
-    await _cache(tmp_path, unpackers).hold(ref)
+    await _cache(tmp_path, unpackers).hold(ref, ALICE)
     (tmp_path / "images" / f"{'0' * 64}.part" / "root").mkdir(parents=True)
     rebooted = tmp_path / "boot_id"
     rebooted.write_text("another\n")
     monkeypatch.setattr(image_cache, "_BOOT_ID", rebooted)
     cache = _cache(tmp_path, unpackers)
     assert _kept(tmp_path) == set()
-    await cache.hold(ref)
+    await cache.hold(ref, ALICE)
     assert unpackers.zones == 2

@@ -8,6 +8,7 @@ from jobs.agent.furnishing.image_cache import Image, ImageCache
 from jobs.agent.furnishing.image_unpacking import BadImageError
 from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.ports import Caller
+from jobs.model.furniture import ObjectName
 from jobs.model.program import PackedProgram
 from jobs.model.wire import AttemptRef, InputRef, NamedObject, ObjectsReply, ObjectsRequest, PhaseSpec, Purpose
 from jobs.programs.python_runtime import PythonRuntime, image_check
@@ -65,7 +66,7 @@ class Furnisher:
                 assets[f"{ASSETS_FOLDER}/{bucket}/{key}"] = await self._asset(bucket, key, one, furniture)
             furniture.assets = assets
             if spec.image is not None:
-                furniture.image = await self._image(*spec.image, found[-1], furniture)
+                furniture.image = await self._image(spec.tenant, spec.image, found[-1], furniture)
         except BaseException:
             furniture.release()
             raise
@@ -93,10 +94,11 @@ class Furnisher:
         furniture.releases.append(lambda: self._objects.release(file))
         return str(file)
 
-    async def _image(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> Image:
+    async def _image(self, tenant: str, name: ObjectName, found: NamedObject, furniture: Furniture) -> Image:
+        bucket, key = name
         ref = _ref("image", bucket, key, found, IMAGE_ARCHIVE_MAX_BYTES)
         try:
-            image = await self._images.hold(ref)
+            image = await self._images.hold(ref, tenant)
         except BadImageError as error:
             raise CannotFurnishError(f"The image s3://{bucket}/{key} cannot be unpacked: {error}.") from None
         furniture.releases.append(lambda: self._images.release(image))

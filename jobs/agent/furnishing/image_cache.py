@@ -25,6 +25,7 @@ from jobs.model.wire import InputRef
 from jobs.sandbox.api import Sandbox
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import (
+    IMAGE_ACCOUNT_UNPACKS_MAX,
     IMAGE_CACHE_MAX_BYTES,
     IMAGE_MAX_BYTES,
     IMAGE_UNPACKS_MAX,
@@ -58,8 +59,8 @@ class ImageCache:
         self._objects = objects
         self._shelf = Shelf(IMAGE_CACHE_MAX_BYTES)
         self._max_bytes = IMAGE_MAX_BYTES
-        self._promised: list[int] = []
-        """Bytes of the disk, to each image that is being unpacked."""
+        self._promised: list[tuple[str, int]] = []
+        """Bytes of the disk, to each image that is being unpacked; for which account."""
         self._unpacked_one = asyncio.Event()
         self._digests: OrderedDict[str, str] = OrderedDict()
         self._bad: OrderedDict[str, str] = OrderedDict()
@@ -79,8 +80,8 @@ class ImageCache:
             else:
                 self._shelf.put(path.name, _weight(facts))
 
-    async def hold(self, ref: InputRef) -> Image:
-        """The image of that archive, until `release`. BadImageError; the store's own errors."""
+    async def hold(self, ref: InputRef, tenant: str) -> Image:
+        """The image of that archive, for that account, until `release`. BadImageError; the store's own errors."""
         lock = self._locks.setdefault(ref.blob_id or "", asyncio.Lock())
         async with lock:
             digest = self._digests.get(ref.blob_id or "")
@@ -88,7 +89,7 @@ class ImageCache:
                 return self._image(digest)
             archive = await self._objects.hold(ref)
             try:
-                return await self._hold_archive(ref.blob_id or "", archive)
+                return await self._hold_archive(ref.blob_id or "", archive, tenant)
             finally:
                 self._objects.release(archive)
 
@@ -99,7 +100,7 @@ class ImageCache:
     def release(self, image: Image) -> None:
         self._shelf.release(image.root.parent.name)
 
-    async def _hold_archive(self, blob_id: str, archive: Path) -> Image:
+    async def _hold_archive(self, blob_id: str, archive: Path, tenant: str) -> Image:
         digest = await asyncio.to_thread(_digest, archive)
         _remember(self._digests, blob_id, digest)
         lock = self._locks.setdefault(digest, asyncio.Lock())
@@ -108,7 +109,7 @@ class ImageCache:
                 raise BadImageError(self._bad[digest])
             if not self._shelf.hold(digest):
                 try:
-                    await self._unpack(digest, archive)
+                    await self._unpack(digest, archive, tenant)
                 except BadImageError as error:
                     if error.lasting:
                         _remember(self._bad, digest, str(error))
@@ -123,11 +124,11 @@ class ImageCache:
         env = {name: value for name, equals, value in pairs if name and equals and "\0" not in name + value}
         return Image(self._folder / digest / _ROOT, env, facts.workdir)
 
-    async def _unpack(self, digest: str, archive: Path) -> None:
+    async def _unpack(self, digest: str, archive: Path, tenant: str) -> None:
         part = self._folder / f"{digest}{_PART}"
         try:
             await asyncio.to_thread(_begin, part)
-            facts = await self._unpacked(digest, archive, part / _ROOT)
+            facts = await self._unpacked(digest, archive, part / _ROOT, tenant)
             await self._make_room(_weight(facts))
             self._shelf.put(digest, _weight(facts), held=True)
             try:
@@ -147,9 +148,9 @@ class ImageCache:
         for name in going:
             await asyncio.to_thread(_remove, self._folder / name)
 
-    async def _unpacked(self, digest: str, archive: Path, target: Path) -> Facts:
+    async def _unpacked(self, digest: str, archive: Path, target: Path, tenant: str) -> Facts:
         """InsufficientStorage, not a fault of the archive, where the disk has less room than an image may need."""
-        async with self._room() as most:
+        async with self._room(tenant) as most:
             try:
                 return await unpack(self._sandbox, f"image-{digest[:12]}", archive, target, most)
             except BadImageError:
@@ -158,24 +159,30 @@ class ImageCache:
                 raise
 
     @contextlib.asynccontextmanager
-    async def _room(self) -> AsyncIterator[int]:
-        """How many bytes the next image may have; beside others none begins that might need what they were promised."""
-        while self._promised and not (
-            len(self._promised) < IMAGE_UNPACKS_MAX and self._free_bytes() >= self._max_bytes
-        ):
+    async def _room(self, tenant: str) -> AsyncIterator[int]:
+        """How many bytes the account's image may have, once it may be unpacked."""
+        while not self._may_begin(tenant):
             self._unpacked_one.clear()
             await self._unpacked_one.wait()
-        most = max(0, min(self._max_bytes, self._free_bytes()))
-        self._promised.append(most)
+        promise = tenant, max(0, min(self._max_bytes, self._free_bytes()))
+        self._promised.append(promise)
         try:
-            yield most
+            yield promise[1]
         finally:
-            self._promised.remove(most)
+            self._promised.remove(promise)
             self._unpacked_one.set()
+
+    def _may_begin(self, tenant: str) -> bool:
+        """Beside others none that might need what they were promised, and not an account's alone."""
+        if not self._promised:
+            return True
+        own = sum(whose == tenant for whose, _ in self._promised)
+        few = own < IMAGE_ACCOUNT_UNPACKS_MAX and len(self._promised) < IMAGE_UNPACKS_MAX
+        return few and self._free_bytes() >= self._max_bytes
 
     def _free_bytes(self) -> int:
         disk = space.measure(str(self._folder))
-        return disk.free_bytes - disk.reserve_bytes - sum(self._promised)
+        return disk.free_bytes - disk.reserve_bytes - sum(promised for _, promised in self._promised)
 
 
 def _digest(archive: Path) -> str:
