@@ -1,0 +1,145 @@
+"""The row of phases that have tasks or zones here: whose turn it is, what waits, and what waits in vain. Pure."""
+
+from collections.abc import Collection
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.resources import Resources
+from jobs.agent.zones.groups import Group
+from manta.core.limits import HAND_BACK_S
+
+
+class Row:
+    """Who was served goes to the end. `resources` say what there is room to run; `free_lanes` are those without a task.
+
+    A phase that found no room for long is starved: nothing behind it starts before it does.
+    """
+
+    def __init__(self, resources: Resources) -> None:
+        self._resources = resources
+        self._groups: dict[tuple[str, int], Group] = {}
+        self.waiting = 0
+        """Tasks, of all phases."""
+
+    @property
+    def groups(self) -> Collection[Group]:
+        return self._groups.values()
+
+    @property
+    def zones(self) -> int:
+        return sum(group.zones for group in self._groups.values())
+
+    # -- coming and going --------------------------------------------------------------------------------------------
+
+    def queue(self, attempt: Attempt, now_s: float) -> Group:
+        """The attempt waits with its phase, which is the last in the row if it is new."""
+        group = self._groups.get(attempt.group)
+        if group is None:
+            group = self._groups[attempt.group] = Group(attempt.spec)
+        attempt.since_s = now_s
+        group.waiting.append(attempt)
+        self.waiting += 1
+        return group
+
+    def take(self, group: Group) -> Attempt:
+        """Its first waiting task, which waits no more."""
+        self.waiting -= 1
+        return group.waiting.popleft()
+
+    def withdraw(self, attempt: Attempt) -> Group:
+        """Wherever among the waiting tasks of its phase it is."""
+        group = self._groups[attempt.group]
+        group.waiting.remove(attempt)
+        self.waiting -= 1
+        return group
+
+    def hand_back(self, now_s: float) -> list[Attempt]:
+        """Take out what has waited for a lane too long. A zone that is being built keeps those in whose name it is."""
+        before_s = now_s - HAND_BACK_S
+        found: list[Attempt] = []
+        for group in self._groups.values():
+            late = [one for one in group.waiting if one.since_s < before_s and one not in group.builders]
+            if group.starved_since_s is not None and not group.busy:
+                late = late[1:]  # the next room is kept for it
+            for attempt in late:
+                group.waiting.remove(attempt)
+                self.waiting -= 1
+            found += late
+        return found
+
+    def of_job(self, job_id: str) -> list[Group]:
+        return [group for key, group in self._groups.items() if key[0] == job_id]
+
+    def drop_empty(self, now_s: float, job_id: str | None = None) -> None:
+        """Forget phases without tasks and zones, of that job or of all."""
+        for key, group in list(self._groups.items()):
+            if job_id in (None, key[0]) and not group.waiting and not group.zones and now_s >= group.retry_at_s:
+                del self._groups[key]
+
+    def clear(self) -> None:
+        self._groups.clear()
+
+    # -- whose turn it is --------------------------------------------------------------------------------------------
+
+    def in_turn(self, now_s: float) -> Group | None:
+        """The first phase in turn that has a task, a zone for it, and room to run it; it goes to the end of the row."""
+        for key, group in self._groups.items():
+            if not group.waiting or not group.idle:
+                group.starved_since_s = None
+            elif self._has_room(group, now_s):
+                del self._groups[key]
+                self._groups[key] = group
+                return group
+            elif group.is_starved(now_s):
+                return None
+        return None
+
+    def for_reserve(self, now_s: float) -> Group | None:
+        """A phase that could run a task, of a job that has none running here; it keeps its place in the row (J8)."""
+        return next((group for group in self._without_running() if group.idle and self._has_room(group, now_s)), None)
+
+    def needs_reserve(self) -> bool:
+        """Whether a job waits that has none running here."""
+        return bool(self._without_running())
+
+    def _without_running(self) -> list[Group]:
+        """Phases with waiting tasks, of jobs that have none running here."""
+        running = {job_id for (job_id, _), group in self._groups.items() if group.busy}
+        return [group for (job_id, _), group in self._groups.items() if group.waiting and job_id not in running]
+
+    def _has_room(self, group: Group, now_s: float) -> bool:
+        if self._resources.fits(group.spec):
+            group.starved_since_s = None
+            return True
+        if group.starved_since_s is None:
+            group.starved_since_s = now_s
+        return False
+
+    # -- what waits --------------------------------------------------------------------------------------------------
+
+    def blocked(self, now_s: float, free_lanes: int) -> int:
+        """Tasks whose zone takes long to build, or that find no room: others are welcome meanwhile."""
+        return sum(len(group.waiting) for group in self._groups.values() if self._is_blocked(group, now_s, free_lanes))
+
+    def blocked_jobs(self, now_s: float, free_lanes: int) -> tuple[str, ...]:
+        """Jobs of which no more tasks are wanted before a zone of theirs is built, or there is room for one."""
+        groups = self._groups.items()
+        return tuple({job_id for (job_id, _), group in groups if self._is_blocked(group, now_s, free_lanes)})
+
+    def _is_blocked(self, group: Group, now_s: float, free_lanes: int) -> bool:
+        """While every lane is busy it is the lanes that a task waits for."""
+        lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
+        return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
+
+    def queued(self, free_lanes: int) -> tuple[tuple[str, int, int], ...]:
+        """(job, phase, how many) that wait for a lane. Those that a free lane is there for count as running."""
+        found: list[tuple[str, int, int]] = []
+        for (job_id, phase), group in self._groups.items():
+            starting = min(free_lanes, len(group.waiting))
+            free_lanes -= starting
+            if len(group.waiting) > starting:
+                found.append((job_id, phase, len(group.waiting) - starting))
+        return tuple(found)
+
+    def works_for(self, job_id: str) -> bool:
+        """Whether a task of that job runs here or waits to."""
+        return any(key[0] == job_id and (group.waiting or group.busy) for key, group in self._groups.items())

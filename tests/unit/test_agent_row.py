@@ -1,0 +1,198 @@
+"""Whose turn it is on a node: phases one after another, none starved, and what waits in vain said or handed back."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.furnishing.furnisher import Furniture
+from jobs.agent.lanes.row import Row
+from jobs.agent.resources import Resources
+from jobs.agent.zones.groups import Group, IdleZone
+from jobs.model.resources import Capacity
+from jobs.model.wire import OutputSlot, PhaseSpec, TaskKind, TaskLease
+from jobs.sandbox.api import Zone
+from manta.core.limits import HAND_BACK_S, MIB, STARVED_S, ZONE_SLOW_S
+from tests.support.agent import PlainSandbox, PlainZone
+
+_LATE_S = HAND_BACK_S + 1.0
+
+
+def _phase(job_id: str = "job-a", phase: int = 0, memory: int = 64) -> PhaseSpec:
+    return PhaseSpec(job_id, phase, "alice", TaskKind.MAP, "true", None, memory * MIB, MIB, 1.0, {}, 1)
+
+
+def _attempt(spec: PhaseSpec, task_id: int) -> Attempt:
+    return Attempt(TaskLease(spec.job_id, spec.phase, task_id, 1, OutputSlot(f"{task_id:032x}")), spec)
+
+
+def _zone(group: Group) -> Zone:
+    return PlainZone(PlainSandbox(Path()), group.zone_spec(Furniture()))
+
+
+class _Bench:
+    """A row on a node with memory for so many MiB, and the zones that its phases need."""
+
+    def __init__(self, memory: int = 1024) -> None:
+        self.resources = Resources(2, Capacity(memory * MIB, 8.0))
+        self.row = Row(self.resources)
+        self._numbers = 0
+
+    def queue(self, spec: PhaseSpec, count: int = 1, now_s: float = 0.0, *, zones: int = 0) -> Group:
+        for _ in range(count):
+            self._numbers += 1
+            group = self.row.queue(_attempt(spec, self._numbers), now_s)
+        group.idle += [IdleZone(_zone(group), now_s) for _ in range(zones)]
+        return group
+
+    def start(self, now_s: float = 0.0) -> str | None:
+        """The job whose turn it was; its task runs, in one of its zones."""
+        group = self.row.in_turn(now_s)
+        if group is None:
+            return None
+        self.row.take(group)
+        group.idle.pop()
+        group.busy += 1
+        self.resources.take(group.spec)
+        return group.spec.job_id
+
+    def end(self, group: Group, now_s: float = 0.0) -> None:
+        group.busy -= 1
+        self.resources.give_back(group.spec)
+        group.idle.append(IdleZone(_zone(group), now_s))
+
+
+def test_jobs_take_turns() -> None:
+    bench = _Bench()
+    for job_id in ("a", "b", "c"):
+        bench.queue(_phase(job_id), 2, zones=2)
+    assert [bench.start() for _ in range(7)] == ["a", "b", "c", "a", "b", "c", None]
+
+
+def test_a_phase_without_a_zone_keeps_nobody_up() -> None:
+    bench = _Bench()
+    bench.queue(_phase("a"))
+    bench.queue(_phase("b"), zones=1)
+    assert [bench.start(), bench.start()] == ["b", None]
+
+
+def test_others_start_where_one_finds_no_room_but_not_for_long() -> None:
+    bench = _Bench(memory=600)
+    small = bench.queue(_phase("small", memory=300), 4, zones=2)
+    assert bench.start() == "small"
+    bench.queue(_phase("large", memory=500), zones=1)
+    bench.end(small)
+    assert bench.start() == "small", "it was there first"
+    assert bench.start(0.5) == "small"
+    bench.end(small)
+    assert bench.start(1.0 + STARVED_S) is None, "the large one waits for what is left to come free"
+    bench.end(small)
+    assert bench.start(1.0 + STARVED_S) == "large"
+
+
+def test_a_lane_in_reserve_is_for_jobs_that_have_none_running() -> None:
+    bench = _Bench()
+    bench.queue(_phase("a"), 3, zones=3)
+    assert bench.start() == "a"
+    assert not bench.row.needs_reserve()
+    assert bench.row.for_reserve(0.0) is None
+    other = bench.queue(_phase("b"))
+    assert bench.row.needs_reserve()
+    assert bench.row.for_reserve(0.0) is None, "its zone is not built"
+    other.idle.append(IdleZone(_zone(other), 0.0))
+    assert bench.row.for_reserve(0.0) is other
+
+
+def test_what_waited_too_long_is_handed_back() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase(), 2)
+    bench.queue(_phase(), 1, now_s=_LATE_S)
+    late = bench.row.hand_back(_LATE_S)
+    assert [attempt.number for attempt in late] == [1, 2]
+    assert [attempt.number for attempt in group.waiting] == [3]
+    assert bench.row.waiting == 1
+
+
+def test_what_a_zone_is_built_for_is_kept() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase(), 2)
+    group.builders[group.waiting[1]] = None  # type: ignore[assignment]
+    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S)] == [1]
+
+
+def test_the_first_that_the_next_room_is_for_is_kept() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("small", memory=300), zones=1)
+    bench.start()
+    bench.queue(_phase("large", memory=500), 2, zones=1)
+    assert bench.start() is None
+    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S)] == [3]
+
+
+def test_a_slow_first_zone_blocks_its_job_alone() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase("slow"), 3)
+    bench.queue(_phase("quick"), 2)
+    group.building, group.building_since_s = 1, 0.0
+    assert bench.row.blocked(0.0, free_lanes=2) == 0
+    later = 2 * ZONE_SLOW_S
+    assert (bench.row.blocked(later, 2), bench.row.blocked_jobs(later, 2)) == (3, ("slow",))
+
+
+def test_what_finds_no_room_is_blocked_while_a_lane_is_free() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("small", memory=300), zones=1)
+    bench.start()
+    bench.queue(_phase("large", memory=500), 2)
+    assert (bench.row.blocked(0.0, 1), bench.row.blocked_jobs(0.0, 1)) == (2, ("large",))
+    assert (bench.row.blocked(0.0, 0), bench.row.blocked_jobs(0.0, 0)) == (0, ()), "it is lanes that it waits for"
+
+
+@pytest.mark.parametrize(
+    ("free", "queued"), [(0, (("a", 0, 2), ("b", 1, 3))), (3, (("b", 1, 2),)), (5, ())], ids=["none", "some", "all"]
+)
+def test_a_free_lane_counts_as_taken_by_who_is_first(free: int, queued: tuple[tuple[str, int, int], ...]) -> None:
+    bench = _Bench()
+    bench.queue(_phase("a"), 2)
+    bench.queue(_phase("b", 1), 3)
+    assert bench.row.queued(free) == queued
+
+
+def test_a_phase_is_forgotten_once_it_has_neither_tasks_nor_zones() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase("a"), zones=1)
+    bench.queue(_phase("b"))
+    bench.row.drop_empty(0.0)
+    assert (bench.row.of_job("a"), bench.row.zones) == ([group], 1)
+    bench.row.take(group)
+    assert bench.row.works_for("b")
+    assert not bench.row.works_for("a")
+    bench.row.drop_empty(0.0)
+    assert bench.row.of_job("a") == [group], "its zone is here"
+    group.idle.clear()
+    group.retry_at_s = 5.0
+    bench.row.drop_empty(4.0)
+    assert bench.row.of_job("a") == [group], "why no zone can be built is remembered for a while"
+    bench.row.drop_empty(5.0, "b")
+    assert bench.row.of_job("a") == [group], "it is another job's"
+    bench.row.drop_empty(5.0, "a")
+    assert bench.row.of_job("a") == []
+
+
+@given(st.lists(st.tuples(st.sampled_from(["queue", "take", "withdraw", "hand back"]), st.integers(0, 3)), max_size=60))
+def test_what_waits_is_counted(steps: list[tuple[str, int]]) -> None:
+    bench = _Bench()
+    phases = [_phase(f"job-{number // 2}", number % 2) for number in range(4)]
+    for now_s, (step, number) in enumerate(steps):
+        waiting = [group for group in bench.row.of_job(phases[number].job_id) if group.waiting]
+        if step == "queue":
+            bench.queue(phases[number], number + 1, float(now_s))
+        elif step == "take" and waiting:
+            bench.row.take(waiting[0])
+        elif step == "withdraw" and waiting:
+            bench.row.withdraw(waiting[0].waiting[-1])
+        elif step == "hand back":
+            bench.row.hand_back(float(now_s))
+        assert bench.row.waiting == sum(len(group.waiting) for group in bench.row.groups)
