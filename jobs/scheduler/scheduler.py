@@ -7,55 +7,27 @@ has heard of by its own monotonic clock, and which attempts it handed out.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
-from jobs.model.wire import (
-    AttemptRef,
-    BatchInput,
-    InputRef,
-    InputsReply,
-    InputsRequest,
-    LeaseReply,
-    LeaseRequest,
-    OutputSlot,
-    PhaseSpec,
-    ReportReply,
-    ReportRequest,
-    SlotsReply,
-    SlotsRequest,
-    TaskLease,
-)
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec, ReportReply, ReportRequest, TaskLease
 from jobs.scheduler.attempts import Attempts
 from jobs.scheduler.capacities import Capacities
 from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
 from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
+from jobs.scheduler.places import Placement, Places
 from jobs.scheduler.queues import Queues
 from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
-from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, ShuffleRow, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock
-from manta.core.errors import BadRequest, NotEnoughNodes, SlowDown
+from manta.core.errors import BadRequest
 from manta.core.names import new_id
-from manta.core.peers import PeerSource
 
 _PROGRESS_S = 0.25
 """A client that waits for progress is answered no sooner, unless the job ends."""
-
-
-class Placement(Protocol):
-    """Where outputs go and inputs come from, with the tokens that allow it: composed by the gateway."""
-
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
-        """The further copies of a blob that is first written on `node_id`. NotEnoughNodes, SlowDown."""
-        ...
-
-    def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
-        """Where that blob can be read."""
-        ...
 
 
 class Scheduler:
@@ -71,8 +43,7 @@ class Scheduler:
     ) -> None:
         self.jobs = jobs
         self._clock = clock
-        self._placement = placement
-        self._make_id = make_id
+        self.places = Places(jobs, placement, clock, make_id)
         self._nodes = Wakes()
         self._reserves = Wakes()
         """Polls for the lane in reserve: what lets a job have none running wakes them too."""
@@ -207,9 +178,9 @@ class Scheduler:
         lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
         ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
         if lanes > 0 and not self._draining and await ready(request.node_id):
-            now_ms, now_s = int(self._clock.wall_s() * 1000), self._clock.monotonic_s()
-            slots = [self._make_id(now_ms) for _ in range(lanes)]
-            if self._can_copy(slots[0], request.node_id):
+            now_s = self._clock.monotonic_s()
+            slots = self.places.new_ids(lanes)
+            if self.places.can_copy(slots[0], request.node_id):
                 granted = await self.jobs.lease(
                     request.node_id,
                     request.epoch,
@@ -228,21 +199,13 @@ class Scheduler:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
         granted: list[Granted] = []
         for one in self._stragglers.for_node(request.node_id, self._clock.monotonic_s()):
-            slot = self._make_id(int(self._clock.wall_s() * 1000))
-            if len(granted) == request.idle_lanes or not self._can_copy(slot, request.node_id):
+            (slot,) = self.places.new_ids(1)
+            if len(granted) == request.idle_lanes or not self.places.can_copy(slot, request.node_id):
                 break
             grant = await self.jobs.lease_second(request.node_id, request.epoch, one.ref, slot)
             if grant is not None:
                 granted.append(grant)
         return granted
-
-    def _can_copy(self, slot: str, node_id: str) -> bool:
-        """Whether outputs would get their copies: while not, ready tasks wait, and polls are answered all the same."""
-        try:
-            self._placement.copies(slot, node_id, limits.NODE_TOKEN_TTL_S)
-        except (NotEnoughNodes, SlowDown):
-            return False
-        return True
 
     async def _lost(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
         if not request.held:
@@ -266,29 +229,10 @@ class Scheduler:
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
                 phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
-            leases.append(self._lease_of(grant, request.node_id, spec.task_timeout_s))
+            leases.append(self.places.lease_of(grant, request.node_id, spec.task_timeout_s))
             self._attempts.granted(request.node_id, ref, task.phase, spec.task_timeout_s, self._clock.monotonic_s())
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
-
-    def _lease_of(self, grant: Granted, node_id: str, timeout_s: float) -> TaskLease:
-        """A batch gets a slot for each input: the first is its own, the others are further ones (see `slots`)."""
-        task = grant.task
-        batch: tuple[BatchInput, ...] = ()
-        slots = [task.slot or ""]
-        if task.members is not None:
-            born_ms = int((self._clock.wall_s() + timeout_s) * 1000)
-            slots += [self._make_id(born_ms) for _ in range(task.weight - 1)]
-            batch = tuple(
-                BatchInput(one.task_id, _input_of(one), self._slot(slot, node_id, timeout_s))
-                for one, slot in zip(task.inputs, slots, strict=True)
-            )
-        reads = batch[0].input if batch else _input_of(task) if task.bucket else None
-        slot = self._slot(slots[0], node_id, timeout_s)
-        return TaskLease(task.job_id, task.phase, task.task_id, task.attempt, slot, reads, task.reducer, batch)
-
-    def _slot(self, blob_id: str, node_id: str, timeout_s: float) -> OutputSlot:
-        return OutputSlot(blob_id, self._placement.copies(blob_id, node_id, _ttl_s(timeout_s)))
 
     async def report(self, request: ReportRequest) -> ReportReply:
         """Commits what is current, names what is not. BadRequest for a batch beyond limits.REPORT_BATCH_MAX."""
@@ -302,45 +246,6 @@ class Scheduler:
         self.stir(stirred)
         self._reserves.wake([request.node_id])
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
-
-    async def inputs(self, request: InputsRequest) -> InputsReply:
-        limit = min(max(request.limit, 1), limits.JOB_PAGE_LINES_MAX)
-        rows = await self.jobs.reducer_inputs(request.node_id, request.attempt, request.after, limit)
-        view = await self.jobs.get_job(request.attempt.job_id)
-        ttl_s = _ttl_s(max(phase.timeout_s for phase in view.plan.phases))
-        inputs = tuple(self._input(row, ttl_s) for row in rows)
-        return InputsReply(inputs, rows[-1].seq if len(rows) == limit else None)
-
-    def _input(self, row: ShuffleRow, ttl_s: float) -> InputRef:
-        sources: tuple[PeerSource, ...] = ()
-        if row.blob_id is not None:
-            sources = self._placement.sources(row.blob_id, row.holders.split(","), ttl_s)
-        return InputRef(row.bucket, row.key, row.size, row.blob_id, sources)
-
-    async def slots(self, request: SlotsRequest) -> SlotsReply:
-        """New places for the attempt's outputs; only the last one asked for is protected by the task's row.
-
-        Further ones protect themselves from the sweeper: they are born at the end of the task's time.
-        """
-        if request.further:
-            return await self._further_slots(request)
-        slots: list[OutputSlot] = []
-        for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX)):
-            blob_id = self._make_id(int(self._clock.wall_s() * 1000))
-            await self.jobs.set_slot(request.node_id, request.attempt, blob_id)
-            copies = self._placement.copies(blob_id, request.node_id, _ttl_s(limits.TASK_TIMEOUT_DEFAULT_S))
-            slots.append(OutputSlot(blob_id, copies))
-        return SlotsReply(tuple(slots))
-
-    async def _further_slots(self, request: SlotsRequest) -> SlotsReply:
-        task, _, plan = await self.jobs.attempt_rights(request.node_id, request.attempt)
-        timeout_s = plan.phases[task.phase].task_timeout_s
-        born_ms = int((self._clock.wall_s() + timeout_s) * 1000)
-        ids = [self._make_id(born_ms) for _ in range(min(max(request.count, 1), limits.LEASE_BATCH_MAX))]
-        ttl_s = _ttl_s(timeout_s)
-        return SlotsReply(
-            tuple(OutputSlot(one, self._placement.copies(one, request.node_id, ttl_s)) for one in ids)
-        )  # fmt: skip
 
     async def sweep(self) -> None:
         """One round of what is done each second."""
@@ -399,12 +304,3 @@ class Scheduler:
         gone = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
         if gone:
             self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
-
-
-def _input_of(task: TaskRow) -> InputRef:
-    return InputRef(task.bucket, task.key, task.size, task.blob_id, range=task.range)
-
-
-def _ttl_s(timeout_s: float) -> float:
-    """A token outlives the task that uses it."""
-    return timeout_s + limits.NODE_TOKEN_TTL_S

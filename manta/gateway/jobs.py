@@ -22,7 +22,7 @@ NODE_HEADER = "x-manta-node"
 
 
 class ClusterPlacement:
-    """Implements `jobs.scheduler.scheduler.Placement` over the cluster as this gateway sees it."""
+    """Implements `jobs.scheduler.places.Placement` over the cluster as this gateway sees it."""
 
     def __init__(self, cluster: Cluster, copies: int) -> None:
         self._cluster = cluster

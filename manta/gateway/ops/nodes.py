@@ -48,12 +48,12 @@ async def report(context: Context, request: Request) -> Response:
 
 async def inputs(context: Context, request: Request) -> Response:
     message = await _read(context, request, InputsRequest)
-    return _reply(await context.extra(Scheduler).inputs(message))
+    return _reply(await context.extra(Scheduler).places.inputs(message))
 
 
 async def slots(context: Context, request: Request) -> Response:
     message = await _read(context, request, SlotsRequest)
-    return _reply(await context.extra(Scheduler).slots(message))
+    return _reply(await context.extra(Scheduler).places.slots(message))
 
 
 async def objects(context: Context, request: Request) -> Response:

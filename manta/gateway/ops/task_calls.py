@@ -14,7 +14,7 @@ from jobs.model.wire import (
     ObjectsRequest,
     Purpose,
 )
-from jobs.scheduler.scheduler import Placement
+from jobs.scheduler.places import Placement
 from manta.auth.policy import Action
 from manta.catalog.job_records import TaskRow
 from manta.core.errors import BadRequest, MantaError
