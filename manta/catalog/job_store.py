@@ -144,7 +144,7 @@ class JobStore(Protocol):
         ...
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
-        """In order of `seq`. StaleAttempt."""
+        """In order of `seq`. StaleAttempt; AccessDenied when the job's owner may not read one of them any more."""
         ...
 
     async def attempt_rights(self, node_id: str, attempt: AttemptRef) -> tuple[TaskRow, str, JobPlan]:

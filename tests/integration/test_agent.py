@@ -30,6 +30,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield rig
 
 
+@pytest.mark.invariant("S4")
+async def test_a_reducer_whose_input_was_withdrawn_fails_for_good(rig: Rig) -> None:
+    rig.gateway.inputs_denied = "The bucket of s3://bobs/a belongs to another account."
+    await rig.gateway.offer(rig.gateway.phase("sleep 60", kind=TaskKind.REDUCE))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("AccessDenied", False)
+    assert result.failure.message.endswith(f"answered 403 to inputs: {rig.gateway.inputs_denied}")
+
+
 @pytest.mark.invariant("O1")
 async def test_a_poll_is_answered_well_within_a_lease(rig: Rig) -> None:
     """One that was asked before another gateway gave tasks, and died, is all that this node hears meanwhile."""

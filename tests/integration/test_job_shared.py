@@ -6,9 +6,9 @@ from dataclasses import replace
 import pytest
 
 from manta.catalog.records import Attributes
-from manta.core.errors import NoSuchBucket
+from manta.core.errors import AccessDenied, NoSuchBucket
 from tests.support.job_inputs import InputRig, rig
-from tests.support.jobs import MAP, stored
+from tests.support.jobs import MAP, REDUCE, ref, stored
 
 __all__ = ["rig"]
 BATCH = {**MAP, "batch": 4}
@@ -129,3 +129,19 @@ async def test_what_is_pinned_stays_readable_when_its_name_is_gone(bobs: InputRi
     await bobs.catalog.delete_object("books", "mine")
     await bobs.catalog.delete_bucket("books")
     assert [grant.task.key for grant in await bobs.lease()] == ["mine"]
+
+
+@pytest.mark.invariant("S4")
+async def test_a_reducer_is_given_nothing_that_was_withdrawn(bobs: InputRig) -> None:
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*"))
+    await bobs.put("mine")
+    await bobs.begin("s3://books/mine", "s3://bobs/", phases=[REDUCE])
+    (grant,) = await bobs.lease()
+    assert len(await bobs.jobs.reducer_inputs("n1", ref(grant.task), 0, 10)) == 4
+    await bobs.catalog.set_bucket_policy("bobs", sharing("open/*"))
+    with pytest.raises(AccessDenied, match="s3://bobs/shut/c"):
+        await bobs.jobs.reducer_inputs("n1", ref(grant.task), 0, 10)
+    await bobs.catalog.delete_objects("bobs", ["open/a", "open/b", "shut/c"])
+    await bobs.catalog.delete_bucket("bobs")
+    rows = await bobs.jobs.reducer_inputs("n1", ref(grant.task), 0, 10)
+    assert len(rows) == 4, "what is pinned stays readable when its name is gone"

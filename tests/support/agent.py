@@ -178,6 +178,8 @@ class FakeGateway:
     objects_asked: list[wire.ObjectsRequest] = field(default_factory=list)
     objects_stale: int = 0
     """So many questions for objects are answered as if the attempt were lost."""
+    inputs_denied: str = ""
+    """Why a reducer is given none of its inputs."""
     _runner: web.ServerRunner | None = None
     _change: asyncio.Condition = field(default_factory=asyncio.Condition)
     _ids: int = 0
@@ -323,8 +325,11 @@ class FakeGateway:
             self._change.notify_all()
         return wire.ReportReply(stale)
 
-    async def _inputs(self, body: bytes) -> wire.InputsReply:
+    async def _inputs(self, body: bytes) -> wire.InputsReply | web.Response:
         request = wire.unpack(body, wire.InputsRequest)
+        if self.inputs_denied:
+            error = {"code": "AccessDenied", "message": self.inputs_denied, "request_id": "1"}
+            return web.json_response({"error": error}, status=403)
         refs = self.inputs.get(request.attempt.task_id, [])
         page = refs[request.after : request.after + self.page_size]
         after = request.after + len(page)

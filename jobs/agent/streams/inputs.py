@@ -10,7 +10,7 @@ from jobs.agent.counters import InputBytes
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.pipes import InPipe
 from jobs.model.wire import AttemptRef, InputRef, InputsReply, InputsRequest
-from manta.core.errors import MantaError, NodeUnavailable
+from manta.core.errors import AccessDenied, MantaError, NodeUnavailable
 from manta.core.limits import INPUTS_AHEAD, SMALL_BLOB_BYTES
 from manta.core.peers import PeerSource
 from storage_nodes.api import BlobReader
@@ -21,6 +21,10 @@ _PASSES: Final = 2
 
 class _Closed(Exception):
     """The task closed its stdin: it wants no more."""
+
+
+class InputDenied(AccessDenied):
+    """The job's owner may not read an input any more: no other try, and no other node, will do."""
 
 
 class ReduceInputs:
@@ -43,7 +47,10 @@ class ReduceInputs:
         pipe.end()
 
     async def _page(self, attempt: AttemptRef, after: int) -> InputsReply:
-        return await self._caller.call("inputs", InputsRequest(self._node_id, attempt, after), InputsReply)
+        try:
+            return await self._caller.call("inputs", InputsRequest(self._node_id, attempt, after), InputsReply)
+        except AccessDenied as error:
+            raise InputDenied(error.message) from error
 
     def is_local(self, source: PeerSource) -> bool:
         return source.node_id == self._node_id

@@ -11,7 +11,7 @@ from jobs.agent.outcome import failure_of, infrastructure_failure, own_fault
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.streams.capture import Stdout
-from jobs.agent.streams.inputs import ReduceInputs
+from jobs.agent.streams.inputs import InputDenied, ReduceInputs
 from jobs.agent.streams.outputs import Outputs
 from jobs.agent.streams.pipes import InPipe, TailPipe
 from jobs.agent.streams.ranges import lines_of
@@ -209,6 +209,9 @@ class Runner:
     async def _feed(self, attempt: Attempt, stdin: InPipe, ended: Ended) -> None:
         try:
             await self._inputs.stream(attempt.ref, stdin, ended.counted)
+        except InputDenied as error:
+            ended.failure = Failure(error.code, f"An input of the reducer may not be read: {error.message}")
+            self._kill(attempt)
         except MantaError as error:
             ended.failure = infrastructure_failure(f"An input of the reducer could not be read: {error.message}")
             self._kill(attempt)

@@ -82,10 +82,25 @@ class HttpGateway:
         return await connect(self._url, timeout_s=5.0)
 
     def _refusal(self, name: str, status: int, reply: bytes) -> MantaError:
-        said = reply[:_SAID_MAX_BYTES].decode("utf-8", "replace")
-        message = f"The gateway at {self._url} answered {status} to {name}: {said}"
+        message = f"The gateway at {self._url} answered {status} to {name}: {_words(reply)}"
         if status >= 500 or status == 429:
             return GatewayUnreachable(message)
         if status == 400:
             return BadRequest(message)
         return AccessDenied(message) if status == 403 else Conflict(message)
+
+
+class _Error(msgspec.Struct):
+    message: str = ""
+
+
+class _Refusal(msgspec.Struct):
+    error: _Error
+
+
+def _words(reply: bytes) -> str:
+    """The sentence of an error in JSON; whatever was said by what is no gateway."""
+    try:
+        return msgspec.json.decode(reply, type=_Refusal).error.message[:_SAID_MAX_BYTES]
+    except msgspec.DecodeError:
+        return reply[:_SAID_MAX_BYTES].decode("utf-8", "replace")

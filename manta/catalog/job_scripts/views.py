@@ -1,5 +1,6 @@
 """Scripts that only read: a job, lists of jobs, and pages of inputs, outputs and errors."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -8,6 +9,7 @@ from jobs.model.document import JobPlan
 from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
+from manta.auth.policy import Resource
 from manta.catalog.job_records import (
     INPUT_ONLY,
     Elder,
@@ -19,10 +21,12 @@ from manta.catalog.job_records import (
     TaskRow,
     unpack_members,
 )
+from manta.catalog.job_scripts.rights import find_bucket, unreadable
 from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
-from manta.core.errors import NoSuchJob, StaleAttempt
+from manta.core.errors import AccessDenied, NoSuchJob, StaleAttempt
 from manta.core.limits import BATCH_INPUTS_MAX, BATCH_ROWS, TASK_WINDOW
+from manta.core.names import job_bucket
 
 
 def view_job(job_id: str) -> Script[JobView]:
@@ -97,7 +101,26 @@ def _elder(task: TaskRow) -> Script[Elder | None]:
 def reducer_inputs(node_id: str, attempt: AttemptRef, after: int, limit: int) -> Script[list[ShuffleRow]]:
     task = yield from current_task(node_id, attempt)
     rows = yield Op("shuffle_page", (task.job_id, task.phase, task.reducer, after, limit))
-    return [ShuffleRow(*row) for row in rows]
+    inputs = [ShuffleRow(*row) for row in rows]
+    yield from _check_readable(task.job_id, inputs)
+    return inputs
+
+
+def _check_readable(job_id: str, inputs: Sequence[ShuffleRow]) -> Script[None]:
+    """AccessDenied once the job's owner may not read one of them any more. What the job made is its own."""
+    named = {one.bucket for one in inputs} - {job_bucket(job_id)}
+    if not named:
+        return
+    rows = yield Op("job_get", (job_id,))
+    owner_id = JobRow(*rows[0]).owner_id
+    buckets: dict[str, Resource] = {}
+    for name in sorted(named):
+        bucket = yield from find_bucket(name)
+        if bucket is not None:  # what is pinned stays readable when its owner removes its name
+            buckets[name] = bucket
+    for one in inputs:
+        if one.bucket in buckets and (refused := unreadable(owner_id, buckets[one.bucket], one.key)):
+            raise AccessDenied(refused.message)
 
 
 def attempt_rights(node_id: str, attempt: AttemptRef) -> Script[tuple[TaskRow, str, JobPlan]]:
