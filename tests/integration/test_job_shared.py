@@ -7,6 +7,7 @@ import pytest
 
 from manta.catalog.records import Attributes
 from manta.core.errors import AccessDenied, NoSuchBucket
+from manta.core.names import new_id
 from tests.support.job_inputs import InputRig, rig
 from tests.support.jobs import MAP, REDUCE, ref, stored
 
@@ -145,3 +146,17 @@ async def test_a_reducer_is_given_nothing_that_was_withdrawn(bobs: InputRig) -> 
     await bobs.catalog.delete_bucket("bobs")
     rows = await bobs.jobs.reducer_inputs("n1", ref(grant.task), 0, 10)
     assert len(rows) == 4, "what is pinned stays readable when its name is gone"
+
+
+@pytest.mark.invariant("S4")
+async def test_a_straggler_gets_no_second_attempt_on_what_was_withdrawn(bobs: InputRig) -> None:
+    await bobs.jobs.renew("n2", "e", bobs.clock.now_ms() + 10_000_000)
+    await bobs.put("open/z", nodes=("n1", "n2"), bucket="bobs")
+    await bobs.catalog.set_bucket_policy("bobs", sharing("*"))
+    await bobs.begin("s3://bobs/open/z", phases=[MAP])
+    (grant,) = await bobs.lease()
+    await bobs.catalog.set_bucket_policy("bobs", None)
+    slot = new_id(bobs.clock.now_ms())
+    assert await bobs.jobs.lease_second("n2", "e", ref(grant.task), slot) is None
+    await bobs.catalog.set_bucket_policy("bobs", sharing("open/*"))
+    assert await bobs.jobs.lease_second("n2", "e", ref(grant.task), slot) is not None
