@@ -39,3 +39,12 @@ def test_the_python_examples(serve: Serve) -> None:
         assert result.returncode == 0, result.stderr
         said.append(result.stdout)
     assert said == ["4\n", "[('the', 3), ('sea', 3)]\n"]
+
+
+def test_scripts_beside_a_checkout_find_the_package(tmp_path: Path) -> None:
+    """A folder called `manta` beside a script, as a checkout is, hides nothing."""
+    (tmp_path / "manta").mkdir()
+    script = tmp_path / "script.py"
+    script.write_text("import manta; print(manta.connect.__name__)")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout == "connect\n", done.stderr
