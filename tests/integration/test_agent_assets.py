@@ -118,6 +118,24 @@ async def test_what_nobody_holds_makes_room(tmp_path: Path, monkeypatch: pytest.
         assert set(_files(tmp_path)) == {str(ref.blob_id) for ref in refs[1:]}
 
 
+@pytest.mark.invariant("D6")
+async def test_assets_that_are_fetched_at_a_time_leave_the_reserve_together(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        refs = [await _ref(node, bytes([number]) * 1000) for number in range(3)]
+        with monkeypatch.context() as full:
+            disk = space.Space(1 << 40, space.reserve_bytes(1 << 40) + 2500)
+            full.setattr(space, "measure", lambda _folder: disk)
+            held = await asyncio.gather(*(cache.hold(ref) for ref in refs), return_exceptions=True)
+        assert [isinstance(one, InsufficientStorage) for one in held].count(True) == 1
+        assert cache.used_bytes == 2000
+        assert len(_files(tmp_path)) == 2
+        for ref in refs:
+            await cache.hold(ref)
+
+
 async def test_a_full_disk_takes_no_assets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with storage_node(tmp_path, "node-1") as node:
         cache = await _cache(node, tmp_path)

@@ -31,6 +31,8 @@ class ObjectCache:
         self._inputs = inputs
         self._shelf = Shelf(OBJECT_CACHE_MAX_BYTES)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._promised_bytes = 0
+        """Of the disk, to what is being fetched."""
 
     def load(self) -> None:
         """What an earlier agent left is used again, but for what it had not finished."""
@@ -67,7 +69,6 @@ class ObjectCache:
         self._shelf.put(name, ref.size, held=True)
         try:
             await asyncio.to_thread(self._remove, going)
-            space.require(str(self._folder), ref.size)
             await self._write(self._folder / name, ref)
         except OSError as error:
             self._shelf.remove(name)
@@ -77,7 +78,10 @@ class ObjectCache:
             raise
 
     async def _write(self, target: Path, ref: InputRef) -> None:
+        """InsufficientStorage when it would not fit beside what else is being fetched."""
+        space.require(str(self._folder), self._promised_bytes + ref.size)
         part = target.with_suffix(_PART)
+        self._promised_bytes += ref.size
         try:
             with await asyncio.to_thread(open, part, "wb") as file:
                 async with contextlib.aclosing(self._inputs.whole(ref)) as pieces:
@@ -88,6 +92,8 @@ class ObjectCache:
         except BaseException:
             part.unlink(missing_ok=True)
             raise
+        finally:
+            self._promised_bytes -= ref.size
 
     def _remove(self, names: list[str]) -> None:
         for name in names:
