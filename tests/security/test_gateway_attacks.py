@@ -234,6 +234,22 @@ async def test_an_account_with_jobs_is_kept() -> None:
         assert (await root.ask("DELETE", "/accounts/dave")).status == 204
 
 
+@pytest.mark.invariant("S1")
+async def test_a_clone_that_root_makes_has_no_more_rights_than_the_job() -> None:
+    """Else a job that names what its owner may not read would wait for somebody of root's to clone it."""
+    async with job_gateway() as gateway:
+        root = Client(gateway)
+        made = {"name": "dave", "id": "dave", "access_key": "DAVEKEY", "secret_key": "dave-secret"}
+        assert (await root.ask("POST", "/accounts", made)).status == 201
+        dave = Client(gateway, "DAVEKEY", "dave-secret")
+        job = await dave.job({"type": "map", "exec": "cat"}, inputs=("s3://books/a.txt",))
+        clone = msgspec.json.decode((await root.ask("POST", f"/jobs/{job['id']}/clone")).body)
+        assert clone["owner"] == "dave"
+        while (await dave.get(f"/jobs/{clone['id']}?wait=10"))["ended"] is None:
+            pass
+        assert [error["code"] for error in await dave.lines(f"/jobs/{clone['id']}/errors")] == ["AccessDenied"]
+
+
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "tls/1.2"])
 async def test_a_put_that_offers_an_upgrade_is_stored_and_the_connection_ends(
     gateway: RunningGateway, line: Wire, upgrade: str

@@ -63,11 +63,14 @@ def _idempotency_key(request: Request) -> str | None:
 
 
 async def clone_job(context: Context, request: Request) -> Response:
-    """201 with a new job of the same document; the same inputs as they were written follow within moments."""
+    """201 with a new job of the same document and owner, whoever asks: a document runs with its writer's rights.
+
+    The same inputs as they were written follow within moments.
+    """
     view = await find_job(context, request)
     await check_output(context, request, view.plan)
     job_id, now_ms = new_job_id(context.now_ms()), context.now_ms()
-    job = NewJob(job_id, request.account_id, view.plan, now_ms, ended=view.input_ended, clone_of=view.job_id)
+    job = NewJob(job_id, view.owner_id, view.plan, now_ms, ended=view.input_ended, clone_of=view.job_id)
     return _created(context, await context.extra(Scheduler).create(job))
 
 
