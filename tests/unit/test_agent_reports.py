@@ -9,7 +9,7 @@ import pytest
 
 from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, ReportRequest, TaskResult
-from manta.core.errors import BadRequest, Conflict, MantaError
+from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
 from manta.core.names import new_id
 from tests.support.jobs import output, success
 
@@ -49,6 +49,23 @@ async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError
     assert failure.retryable
     assert error.message in failure.message
     assert discarded == [], "a blob that is not taken may be another's"
+
+
+@pytest.mark.invariant("J4")
+async def test_a_result_at_which_gateways_fail_keeps_no_other_from_being_taken() -> None:
+    """It stays: the fault is theirs, and may pass. After that as many go together as before."""
+    gateway = Gateway(ServiceUnavailable("It fails."))
+    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
+    others = [AttemptRef("0" * 20, number, 1) for number in range(10, 40)]
+    for attempt in (*others[:15], POISONED, *others[15:]):
+        reports.add(success(attempt, [output(new_id(7), ("n1",))]))
+    flushed = [await reports.flush() for _ in range(20)]
+    assert gateway.taken.keys() == set(others)
+    assert reports.refs() == [POISONED]
+    assert flushed.count(True) < len(others), "not one by one"
+    gateway.error = BadRequest("Odd.")
+    while len(reports):
+        assert await reports.flush()
 
 
 async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> None:

@@ -41,7 +41,8 @@ class Reports:
         self._pending: dict[AttemptRef, TaskResult] = {}
         self._sent: set[AttemptRef] = set()
         self._wake = asyncio.Event()
-        self._one_by_one = False
+        self._room = REPORT_BATCH_MAX
+        """How many go together: one at which gateways fail is found by halves, and the others go on."""
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -83,14 +84,16 @@ class Reports:
             return True
         except MantaError as error:
             _LOG.warning("%d results wait for a gateway: %s", len(self._pending), error.message)
+            self._room = max(1, sum(result.weight for result in batch) // 2)
+            self._put_last(batch)
             return False
-        self._one_by_one = False
+        self._room = min(2 * self._room, REPORT_BATCH_MAX)
         self._acknowledged(batch, set(reply.stale) - again)
         return True
 
     def _next_batch(self) -> tuple[TaskResult, ...]:
         """As many as one report takes, counted by inputs."""
-        room = 1 if self._one_by_one else REPORT_BATCH_MAX
+        room = self._room
         batch: list[TaskResult] = []
         for result in self._pending.values():
             room -= result.weight
@@ -98,6 +101,11 @@ class Reports:
                 break
             batch.append(result)
         return tuple(batch)
+
+    def _put_last(self, batch: tuple[TaskResult, ...]) -> None:
+        for result in batch:
+            if self._pending.pop(result.attempt, None) is not None:
+                self._pending[result.attempt] = result
 
     async def _until_due(self) -> None:
         while not self._pending:
@@ -127,7 +135,7 @@ class Reports:
         are left to the sweeper, since a blob that the gateway does not take may be another's.
         """
         if len(batch) > 1:
-            self._one_by_one = True
+            self._room = 1
             return
         (result,) = batch
         _LOG.error("The gateway refused the result of %s: %s", result.attempt, error.message)
