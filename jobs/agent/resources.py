@@ -3,9 +3,9 @@
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final
 
-from jobs.model.resources import Capacity
+from jobs.model.resources import Capacity, Needs
 from manta.core.limits import TASK_MEMORY_DEFAULT_BYTES
 
 _MEMORY_SHARE: Final = 7 / 8
@@ -29,19 +29,6 @@ def machine_capacity(nodes: int = 1) -> Capacity:
     return Capacity(max(share, TASK_MEMORY_DEFAULT_BYTES), float(os.cpu_count() or 1))
 
 
-class Demand(Protocol):
-    """What one task of a phase, or a login session, is promised; without `cpus` it has its share of what is left."""
-
-    @property
-    def memory_bytes(self) -> int: ...
-
-    @property
-    def scratch_bytes(self) -> int: ...
-
-    @property
-    def cpus(self) -> float | None: ...
-
-
 class Resources:
     """The lanes of a node, and the account of what the tasks that run in them, and login sessions, were promised."""
 
@@ -53,7 +40,7 @@ class Resources:
         self._cpus = 0.0
         self._tasks = 0
 
-    def fits(self, spec: Demand) -> bool:
+    def fits(self, spec: Needs) -> bool:
         """Whether a task of that phase, or a login session, may run beside those that do."""
         return (
             self._memory_bytes + spec.memory_bytes <= self.capacity.memory_bytes
@@ -61,13 +48,13 @@ class Resources:
             and self._cpus + (spec.cpus or 0.0) <= self.capacity.cpus
         )
 
-    def take(self, spec: Demand) -> None:
+    def take(self, spec: Needs) -> None:
         self._tasks += 1
         self._memory_bytes += spec.memory_bytes
         self._scratch_bytes += spec.scratch_bytes
         self._cpus += spec.cpus or 0.0
 
-    def give_back(self, spec: Demand) -> None:
+    def give_back(self, spec: Needs) -> None:
         self._tasks -= 1
         self._memory_bytes -= spec.memory_bytes
         self._scratch_bytes -= spec.scratch_bytes

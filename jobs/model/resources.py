@@ -8,7 +8,7 @@ from manta.core.limits import MIB
 
 
 class Needs(Protocol):
-    """What a phase asks for a task."""
+    """Of one task of a phase, or of a login session; without `cpus` it has its share of what is left."""
 
     @property
     def memory_bytes(self) -> int: ...

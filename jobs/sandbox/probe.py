@@ -22,6 +22,7 @@ from manta.core.errors import SandboxUnavailable
 _KERNEL_MIN: Final = (5, 14)
 """mount_setattr came with 5.12; from 5.14 RLIMIT_NPROC counts per user namespace."""
 _TRIAL_TIMEOUT_S: Final = 20.0
+_TRIAL: Final = ("/usr/bin/env", "true")
 _APPARMOR_SWITCH: Final = Path("/proc/sys/kernel/apparmor_restrict_unprivileged_userns")
 _CLONE_SWITCH: Final = Path("/proc/sys/kernel/unprivileged_userns_clone")
 _COUNT_SWITCH: Final = Path("/proc/sys/user/max_user_namespaces")
@@ -80,8 +81,6 @@ def _builder_found(builder: BuilderChoice) -> Finding:
 
 def _namespaces() -> Finding:
     """Tries what a zone needs, as the user a zone would have."""
-    what = "user namespaces"
-    uid = UID_BASE if os.geteuid() == 0 else None
     command = [
         BUBBLEWRAP.require(),
         "--unshare-user",
@@ -92,9 +91,29 @@ def _namespaces() -> Finding:
         "--disable-userns",
     ]
     command += ["--uid", "0", "--gid", "0", "--cap-add", "ALL", "--ro-bind", "/", "/", "--proc", "/proc"]
+    return _tried("user namespaces", "bwrap", [*command, "--", *_TRIAL])
+
+
+def _container(runtime: str) -> Finding:
+    """Runs `true` in a container, as the user a zone would have."""
+    what = "containers without privileges"
+    with tempfile.TemporaryDirectory(prefix="manta-probe-") as folder:
+        Path(folder).chmod(0o711)
+        try:
+            trial = Runtime(runtime, Path(folder))
+            uid = _zone_uid()
+            bundle = oci.make_bundle(trial, "trial", os.geteuid() if uid is None else uid, [*_TRIAL], oci.Content())
+        except OSError as error:
+            return Finding(what, False, str(error), _namespace_remedy())
+        return _tried(what, runtime, oci.run_command(trial, bundle, []))
+
+
+def _tried(what: str, program: str, command: list[str]) -> Finding:
+    """Whether that command succeeds, run as the user a zone would have."""
+    uid = _zone_uid()
     try:
         done = subprocess.run(
-            [*command, "--", "/usr/bin/env", "true"],
+            command,
             capture_output=True,
             timeout=_TRIAL_TIMEOUT_S,
             cwd="/",
@@ -105,35 +124,13 @@ def _namespaces() -> Finding:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return Finding(what, False, str(error), _namespace_remedy())
-    said = done.stderr.decode(errors="replace").strip() or f"bwrap ended with {done.returncode}"
+    said = done.stderr.decode(errors="replace").strip() or f"{program} ended with {done.returncode}"
     return Finding(what, done.returncode == 0, "allowed" if done.returncode == 0 else said, _namespace_remedy())
 
 
-def _container(runtime: str) -> Finding:
-    """Runs `true` in a container, as the user a zone would have."""
-    what = "containers without privileges"
-    uid = UID_BASE if os.geteuid() == 0 else None
-    with tempfile.TemporaryDirectory(prefix="manta-probe-") as folder:
-        Path(folder).chmod(0o711)
-        try:
-            trial = Runtime(runtime, Path(folder))
-            bundle = oci.make_bundle(
-                trial, "trial", os.geteuid() if uid is None else uid, ["/usr/bin/env", "true"], oci.Content()
-            )
-            done = subprocess.run(
-                oci.run_command(trial, bundle, []),
-                capture_output=True,
-                timeout=_TRIAL_TIMEOUT_S,
-                cwd="/",
-                user=uid,
-                group=uid,
-                extra_groups=None if uid is None else (),
-                check=False,
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            return Finding(what, False, str(error), _namespace_remedy())
-    said = done.stderr.decode(errors="replace").strip() or f"{runtime} ended with {done.returncode}"
-    return Finding(what, done.returncode == 0, "allowed" if done.returncode == 0 else said, _namespace_remedy())
+def _zone_uid() -> int | None:
+    """That of a zone, where it is another than ours."""
+    return UID_BASE if os.geteuid() == 0 else None
 
 
 def _namespace_remedy() -> str:

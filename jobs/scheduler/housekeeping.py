@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable
 
 from jobs.scheduler.liveness import Liveness
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock, day_of
+from manta.core.errands import spawn
 from manta.core.errors import MantaError, NoSuchJob
 
 _LOG = logging.getLogger("manta.scheduler")
@@ -43,7 +43,7 @@ class Housekeeper:
         self._pruned_day = 0
 
     def start(self) -> None:
-        self._spawn(self._sweep_for_ever())
+        spawn(self._tasks, self._sweep_for_ever())
 
     async def close(self) -> None:
         tasks = list(self._tasks)
@@ -66,7 +66,7 @@ class Housekeeper:
             if job_id not in self._tending:
                 del self._waiting[job_id]
                 self._tending.add(job_id)
-                self._spawn(self._tend(job_id))
+                spawn(self._tasks, self._tend(job_id))
 
     async def _tend(self, job_id: str) -> None:
         try:
@@ -78,11 +78,6 @@ class Housekeeper:
             self._tending.discard(job_id)
         self._stir(stirred)
         self._fill()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     async def _sweep_for_ever(self) -> None:
         while True:

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -214,16 +214,19 @@ def wait(job: JobId, timeout: Annotated[float | None, typer.Option(help="Seconds
 def inputs(job: JobId, json: Json = False) -> None:
     """Print a job's inputs."""
     with connect() as store:
-        for entry in store.job(job).inputs():
-            output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+        _print_objects(store.job(job).inputs(), json)
 
 
 @app.command()
 def outputs(job: JobId, json: Json = False) -> None:
     """Print the URIs of what a job made; read them with `manta cat`."""
     with connect() as store:
-        for entry in store.job(job).outputs():
-            output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+        _print_objects(store.job(job).outputs(), json)
+
+
+def _print_objects(entries: Iterable[dict[str, Any]], json: bool) -> None:
+    for entry in entries:
+        output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
 
 
 @app.command()

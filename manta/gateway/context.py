@@ -83,5 +83,11 @@ class Context:
             raise NotImplementedHere(f"This gateway runs without {kind.__name__}.")
         return found
 
+    def shared(self, kind: type[Part]) -> Part:
+        """The one of that type in this gateway, made when it is first asked for."""
+        if kind not in self.extras:
+            self.provide(kind())
+        return self.extra(kind)
+
     def now_ms(self) -> int:
         return int(self.clock.wall_s() * 1000)

@@ -13,6 +13,7 @@ from logging import LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from manta.core.errands import spawn
 from manta.core.errors import ServiceUnavailable
 
 LOG_BYTES = 4 * 1024 * 1024
@@ -176,9 +177,7 @@ class Keeper:
         await self._unwatch()
         self._adopt(successor)
         if old is not None:
-            drain = asyncio.create_task(old.stop(grace_s))
-            self._draining.add(drain)
-            drain.add_done_callback(self._draining.discard)
+            spawn(self._draining, old.stop(grace_s))
 
     async def stop(self, grace_s: float) -> None:
         await self._unwatch()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from manta.core.checksums import Buffer
+from manta.core.errands import spawn
 from manta.core.errors import MantaError, NodeUnavailable
 from manta.core.limits import BATCH_MAX_BLOBS, BATCH_MAX_BYTES
 from storage_nodes import messages
@@ -40,9 +41,7 @@ class Batcher:
         self._waiting.append(_Waiting(blob_id, data, done))
         if self._free and len(self._waiting) == 1:
             self._free -= 1
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            spawn(self._tasks, self._drain())
         return await done
 
     async def close(self) -> None:

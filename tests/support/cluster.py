@@ -3,7 +3,6 @@
 import asyncio
 import os
 import secrets
-import signal
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ from manta.core.clock import SystemClock
 from manta.core.config import GatewayConfig, NodeConfig, save
 from manta.gateway.bootstrap import ensure_root, register_nodes
 from tests.support.netns import Host
+from tests.support.processes import end
 
 _START_TIMEOUT_S = 60.0
 _STOP_TIMEOUT_S = 60.0
@@ -74,14 +74,15 @@ def cluster(folder: Path, hosts: list[Host], copies: int) -> Iterator[Cluster]:
             )
             path = _config(folder / f"node-{number}.json", config, host.uid)
             log = folder / f"node-{number}" / "node.log"
-            stack.callback(_stop, host.start(log, "-m", "manta.cli.node", "--config", path))
+            stack.callback(end, host.start(log, "-m", "manta.cli.node", "--config", path), _STOP_TIMEOUT_S)
         catalog = home / "catalog.db"
         _run_as(gateway.uid, lambda: _prepare(catalog, nodes, keys))
         settings = GatewayConfig(
             catalog=f"sqlite:{catalog}", copies=copies, host=gateway.address, machine_id="gateway", direct_reads=False
         )
         path = _config(folder / "gateway.json", settings, gateway.uid)
-        stack.callback(_stop, gateway.start(home / "gateway.log", "-m", "manta.cli.gateway", "--config", path))
+        started = gateway.start(home / "gateway.log", "-m", "manta.cli.gateway", "--config", path)
+        stack.callback(end, started, _STOP_TIMEOUT_S)
         built = Cluster(gateway, nodes, environment, folder)
         _await_ready(built)
         yield built
@@ -133,12 +134,3 @@ def _await_ready(built: Cluster) -> None:
             return
         logs = [path.read_text(errors="replace")[-800:] for path in built.folder.glob("*/*.log")]
         assert time.monotonic() < deadline, (answer.stderr, logs)
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(_STOP_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from manta.gateway.datapath.compose import Datapath, start_datapath
 from manta.gateway.main import serving
 from tests.support.gateway import ACCESS_KEY, REGION, SECRET_KEY, RunningGateway
 from tests.support.node_processes import MACHINE, NodeProcess
+from tests.support.threads import in_thread
 
 Result = TypeVar("Result")
 
@@ -71,40 +71,11 @@ def threaded_store(
 ) -> Iterator[Store]:
     """Everything started; all of it ended afterwards."""
     processes = {name: NodeProcess(name, folder / name) for name in (f"n{number}" for number in range(1, nodes + 1))}
-    started: list[Store] = []
-    failures: list[BaseException] = []
-    ready = threading.Event()
-    stop: list[asyncio.Event] = []
-
-    async def run() -> None:
-        async with _store(processes, copies, direct_reads, catalog_url) as store:
-            stop.append(asyncio.Event())
-            started.append(store)
-            ready.set()
-            await stop[0].wait()
-
-    def body() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=body)
     try:
         for process in processes.values():
             process.start()
-        thread.start()
-        ready.wait(30)
-        if started:
-            yield started[0]
+        with in_thread(lambda: _store(processes, copies, direct_reads, catalog_url)) as store:
+            yield store
     finally:
-        if started and started[0].gateway.loop is not None:
-            started[0].gateway.loop.call_soon_threadsafe(stop[0].set)
-        if thread.ident is not None:
-            thread.join(90)
         for process in processes.values():
             process.kill()
-    if failures:
-        raise failures[0]

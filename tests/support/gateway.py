@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import os
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from manta.core.names import new_id
 from manta.gateway.bootstrap import ensure_root
 from manta.gateway.context import Context
 from manta.gateway.main import serving
+from tests.support.threads import in_thread
 
 ACCESS_KEY = "ROOTKEY"
 SECRET_KEY = "root-secret-key"
@@ -141,38 +141,8 @@ async def running_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> A
 @contextmanager
 def threaded_gateway(blobs: MemoryBlobs | None = None, **options: Any) -> Iterator[RunningGateway]:
     """In a thread with a loop of its own: for clients that block, such as boto3."""
-    started: list[RunningGateway] = []
-    failures: list[BaseException] = []
-    ready = threading.Event()
-    stop: list[asyncio.Event] = []
-
-    async def run() -> None:
-        async with running_gateway(blobs, **options) as gateway:
-            stop.append(asyncio.Event())
-            started.append(gateway)
-            ready.set()
-            await stop[0].wait()
-
-    def body() -> None:
-        try:
-            asyncio.run(run())
-        except BaseException as error:
-            failures.append(error)
-        finally:
-            ready.set()
-
-    thread = threading.Thread(target=body)
-    thread.start()
-    ready.wait(30)
-    try:
-        if started:
-            yield started[0]
-    finally:
-        if started and started[0].loop is not None:
-            started[0].loop.call_soon_threadsafe(stop[0].set)
-        thread.join(90)
-    if failures:
-        raise failures[0]
+    with in_thread(lambda: running_gateway(blobs, **options)) as gateway:
+        yield gateway
 
 
 class Signer(S3SigV4Auth):  # type: ignore[misc]

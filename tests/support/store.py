@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manta.sdk import Store, connect
+from tests.support.processes import end
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 90.0
@@ -130,11 +131,6 @@ def _await_ready(process: subprocess.Popen[str], folder: Path) -> str:
 
 def _end(process: subprocess.Popen[str]) -> None:
     if process.poll() is None:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(STOP_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process, STOP_TIMEOUT_S)
     assert process.stdout is not None
     process.stdout.close()

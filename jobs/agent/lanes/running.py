@@ -1,7 +1,7 @@
 """The tasks that run now, each from its start, as lanes, zones and room allow, until what it made is handed over."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.counters import Counters
@@ -16,6 +16,7 @@ from jobs.agent.zones.groups import Group, IdleZone
 from jobs.model.wire import AttemptRef
 from jobs.sandbox.api import Zone
 from manta.core.clock import Clock
+from manta.core.errands import spawn
 from manta.core.limits import FINISHING_MAX
 
 
@@ -98,7 +99,7 @@ class RunningTasks:
     def stop(self, attempt: Attempt) -> None:
         """Of one that is lost: kill its task, or give up storing what it made."""
         if attempt.stage is Stage.RUNNING:
-            self._spawn(attempt.kill())
+            spawn(self._jobs, attempt.kill())
         elif attempt.stage is Stage.FINISHING and attempt.worker is not None:
             attempt.worker.cancel()
 
@@ -121,7 +122,7 @@ class RunningTasks:
         group.busy += 1
         attempt.stage, attempt.since_s = Stage.RUNNING, self._clock.monotonic_s()
         self._started[attempt.ref] = attempt
-        attempt.worker = self._spawn(self._run(group, zone, attempt))
+        attempt.worker = spawn(self._jobs, self._run(group, zone, attempt))
 
     async def _run(self, group: Group, zone: Zone, attempt: Attempt) -> None:
         ended: Ended | None = None
@@ -162,9 +163,3 @@ class RunningTasks:
         attempt.stage = Stage.FINISHING
         self.start_next()
         self._on_change()
-
-    def _spawn(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._jobs.add(task)
-        task.add_done_callback(self._jobs.discard)
-        return task

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jobs.agent.attempt import Attempt
@@ -23,6 +23,7 @@ from jobs.model.ranges import Range
 from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
+from manta.core.errands import spawn
 from manta.core.errors import MantaError, SandboxUnavailable
 from manta.core.limits import STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 
@@ -76,7 +77,7 @@ class Runner:
         refs = [attempt.lease.input for attempt in attempts if attempt.lease.input is not None]
         blobs = [(ref.blob_id, ref.size) for ref in refs if ref.blob_id is not None]
         if len(blobs) > 1:
-            self._start(self._store.check_ahead(blobs))
+            spawn(self._errands, self._store.check_ahead(blobs))
 
     def begin(self) -> tuple[int, InputBytes]:
         """When an attempt begins, and what it has read."""
@@ -220,12 +221,7 @@ class Runner:
             self._kill(attempt)
 
     def _kill(self, attempt: Attempt) -> None:
-        self._start(attempt.kill())
-
-    def _start(self, work: Coroutine[object, object, None]) -> None:
-        task = self._loop.create_task(work)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+        spawn(self._errands, attempt.kill())
 
     async def _store_outputs(self, attempt: Attempt, ended: Ended, stdout: Stdout) -> tuple[Output, ...]:
         """stdout is an output only where no program put out another."""

@@ -1,7 +1,7 @@
 """Builds zones in the background, a bounded number at a time, and closes those nobody needs."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Iterable
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
@@ -11,6 +11,7 @@ from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
+from manta.core.errands import spawn
 from manta.core.errors import Conflict, MantaError
 from manta.core.limits import (
     HEARTBEAT_S,
@@ -61,7 +62,7 @@ class ZoneBuilder:
                 group.building += 1
                 group.building_since_s = now_s
                 self._begun.append((now_s, group.spec.tenant))
-                group.builders[attempt] = _start(self._builds, self._build(group, attempt, now_s))
+                group.builders[attempt] = spawn(self._builds, self._build(group, attempt, now_s))
 
     def _may_begin(self, tenant: str, now_s: float) -> bool:
         """Zones that are slow to build (a long init) leave room for others, and an account's for other accounts'."""
@@ -70,7 +71,7 @@ class ZoneBuilder:
         return young < ZONE_BUILDS_MAX and own < ZONE_ACCOUNT_BUILDS_MAX and len(self._begun) < ZONE_SLOW_BUILDS_MAX
 
     def close(self, zone: Zone) -> None:
-        _start(self._closes, self._close(zone))
+        spawn(self._closes, self._close(zone))
 
     def give_up(self, group: Group) -> None:
         """Nothing waits for the zones that are being built: their init ends with them (J6)."""
@@ -138,10 +139,3 @@ class ZoneBuilder:
         group.refusal = failure
         group.retry_at_s = self._clock.monotonic_s() + ZONE_RETRY_S
         self._on_failed(group, failure)
-
-
-def _start(tasks: set[asyncio.Task[None]], work: Coroutine[object, object, None]) -> asyncio.Task[None]:
-    task = asyncio.get_running_loop().create_task(work)
-    tasks.add(task)
-    task.add_done_callback(tasks.discard)
-    return task

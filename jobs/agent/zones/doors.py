@@ -20,6 +20,7 @@ from typing import Final
 
 from jobs.programs.protocol import FRAME_MAX_BYTES, SOCKET_PATH
 from jobs.sandbox.api import Sandbox, TaskEnd, TaskSpec, Zone, ZoneSpec
+from manta.core.errands import spawn
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX
 from manta.core.owner import claim_folder
 
@@ -68,9 +69,7 @@ class Door:
             if self._serve is None or len(self._guests) >= PROGRAM_CONNECTIONS_MAX:
                 guest.close()
                 continue
-            task = self._loop.create_task(_served(guest, self._serve))
-            self._guests.add(task)
-            task.add_done_callback(self._guests.discard)
+            spawn(self._guests, _served(guest, self._serve))
 
     def _turn_away(self) -> None:
         while self._knocks.poll(0) and (guest := self._accept()) is not None:  # asks first: cheaper than to fail

@@ -19,6 +19,7 @@ from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core import placement
 from manta.core.clock import Clock
+from manta.core.errands import spawn
 from manta.core.errors import InsufficientStorage, MantaError, NodeUnavailable, NotEnoughNodes, SlowDown, VolumeReadOnly
 from manta.core.limits import (
     ERRANDS_MAX,
@@ -197,18 +198,13 @@ class Cluster:
             member = self._members.get(node_id)
             if member is None or len(self._errands) >= ERRANDS_MAX:
                 continue
-            self._spawn(_quietly(member.client.delete([blob_id])))
+            spawn(self._errands, _quietly(member.client.delete([blob_id])))
 
     def damaged(self, node_id: str, blob_id: str) -> None:
         """A file read here does not match its checksums: let its node look, and quarantine it (D4)."""
         member = self._members.get(node_id)
         if member is not None and len(self._errands) < ERRANDS_MAX:
-            self._spawn(_quietly(member.client.verify(blob_id)))
-
-    def _spawn(self, errand: Coroutine[None, None, None]) -> None:
-        task = asyncio.create_task(errand)
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+            spawn(self._errands, _quietly(member.client.verify(blob_id)))
 
     # --- keeping up to date
 

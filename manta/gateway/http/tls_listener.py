@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
+from manta.core.errands import spawn
 from manta.core.limits import TLS_HANDSHAKE_S
 
 TLS_CLOSE_S = 1.0
@@ -52,9 +53,7 @@ class TlsListener:
                 await asyncio.sleep(RETRY_S)
                 continue
             if self._has_room():
-                handshake = self._loop.create_task(self._shake_hands(wire))
-                self.handshakes.add(handshake)
-                handshake.add_done_callback(self.handshakes.discard)
+                spawn(self.handshakes, self._shake_hands(wire))
             else:
                 wire.close()
             await asyncio.sleep(0)  # the next one may be here already: others have their turn

@@ -44,10 +44,7 @@ async def job_events(context: Context, request: Request) -> Response:
 
 def counted(context: Context, request: Request, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """`chunks` as one of the gateway's streams. SlowDown when it has no room for one more."""
-    streams = context.extras.get(Streams)
-    if not isinstance(streams, Streams):
-        streams = Streams()
-        context.provide(streams)
+    streams = context.shared(Streams)
     if streams.open.total() >= limits.EVENT_STREAMS_MAX:
         raise SlowDown("This gateway serves as many streams as it can: ask again, or ask without following.")
     if streams.open[request.account_id] >= limits.EVENT_STREAMS_ACCOUNT_MAX:

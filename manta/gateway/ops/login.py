@@ -38,7 +38,9 @@ async def login(context: Context, request: Request) -> Response:
     key = websocket_key(request.headers)
     asked = parse_login(request.query)
     found = [await _find(context, request, bucket, name) for bucket, name in asked.objects]
-    logins = _logins(context)
+    logins = context.shared(Logins)
+    if logins.open >= limits.LOGIN_GATEWAY_SESSIONS_MAX:
+        raise SlowDown("This gateway serves as many sessions as it can: try again later.")
     cluster = context.extra(Datapath).cluster
     logins.open += 1
     try:
@@ -51,18 +53,7 @@ async def login(context: Context, request: Request) -> Response:
 
 def open_logins(context: Context) -> int:
     """For the metrics."""
-    found = context.extras.get(Logins)
-    return found.open if isinstance(found, Logins) else 0
-
-
-def _logins(context: Context) -> Logins:
-    found = context.extras.get(Logins)
-    if not isinstance(found, Logins):
-        found = Logins()
-        context.provide(found)
-    if found.open >= limits.LOGIN_GATEWAY_SESSIONS_MAX:
-        raise SlowDown("This gateway serves as many sessions as it can: try again later.")
-    return found
+    return context.shared(Logins).open
 
 
 async def _find(context: Context, request: Request, bucket: str, key: str) -> ObjectVersion:

@@ -1,0 +1,15 @@
+"""Errands: work that goes on beside who began it. An event loop holds its tasks but weakly, so that somebody has to."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+def spawn(errands: "set[asyncio.Task[Result]]", work: Coroutine[Any, Any, Result]) -> "asyncio.Task[Result]":
+    """Start it; it is one of `errands` until it ends."""
+    errand = asyncio.get_running_loop().create_task(work)
+    errands.add(errand)
+    errand.add_done_callback(errands.discard)
+    return errand
