@@ -144,20 +144,20 @@ class Store:
 
     def stream(self, uri: str, chunk_bytes: int = 1024 * 1024) -> Iterator[bytes]:
         """The object's bytes, piece by piece."""
-        bucket, key = split_uri(uri)
-        with translated(uri):
-            body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
-            with contextlib.closing(body):
-                yield from body.iter_chunks(chunk_bytes)
+        with self._body(uri) as body:
+            yield from body.iter_chunks(chunk_bytes)
 
     @contextlib.contextmanager
     def reader(self, uri: str) -> Iterator[Callable[[int], bytes]]:
         """A function that reads the next bytes of the object, at most so many; none at its end."""
+        with self._body(uri) as body:
+            yield body.read
+
+    @contextlib.contextmanager
+    def _body(self, uri: str) -> Iterator[Any]:
         bucket, key = split_uri(uri)
-        with translated(uri):
-            body = self._s3.get_object(Bucket=bucket, Key=key)["Body"]
-            with contextlib.closing(body):
-                yield body.read
+        with translated(uri), contextlib.closing(self._s3.get_object(Bucket=bucket, Key=key)["Body"]) as body:
+            yield body
 
     def upload(self, source: BinaryIO, uri: str, *, progress: Progress | None = None, **parameters: Any) -> None:
         """A file or stream of any length; large ones go up in parallel parts."""

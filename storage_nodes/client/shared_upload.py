@@ -9,6 +9,7 @@ from manta.core.limits import BLOCK_BYTES, RING_BYTES, RING_KEPT_BYTES
 from storage_nodes import messages
 from storage_nodes.api import Stored
 from storage_nodes.client.connection import Connection
+from storage_nodes.client.transfer import Transfer
 from storage_nodes.client.transport import Transport, raise_refusal
 from storage_nodes.ring import Ring, locate, rings
 from storage_nodes.server.shared_body import FRAME, NEW_RING
@@ -17,15 +18,14 @@ _EARLY_REPLY_S = 1.0
 _PROCESSING = 102
 
 
-class SharedUpload:
+class SharedUpload(Transfer):
     """A `BlobWriter`. What is written from a ring must not change until RING_KEPT_BYTES more were written.
 
     Other memory is copied into `own`, a ring of the upload's own.
     """
 
     def __init__(self, transport: Transport, connection: Connection, size: int, own: Ring) -> None:
-        self._transport = transport
-        self._connection: Connection | None = connection
+        super().__init__(transport, connection)
         self._size = size
         self._sent = 0
         self._own = own
@@ -136,16 +136,10 @@ class SharedUpload:
                 self._reply.result()
         raise error
 
-    def _open(self) -> Connection:
-        if self._connection is None:
-            raise InternalError("A blob was written to after its end.")
-        return self._connection
-
     def _release(self, *, reusable: bool) -> None:
         if self._connection is not None:
-            self._transport.give_back(self._connection, reusable=reusable)
-            self._connection = None
             rings.give_back(self._own)
+        super()._release(reusable=reusable)
 
 
 def _retrieve(reply: "asyncio.Task[bytes]") -> None:

@@ -10,6 +10,7 @@ from storage_nodes import messages, token
 from storage_nodes.api import BlobWriter, Stored
 from storage_nodes.client.connection import Connection
 from storage_nodes.client.shared_upload import SharedUpload
+from storage_nodes.client.transfer import Transfer
 from storage_nodes.client.transport import Transport, raise_refusal
 from storage_nodes.ring import rings
 from storage_nodes.server import raw_body, shared_body
@@ -17,12 +18,11 @@ from storage_nodes.server import raw_body, shared_body
 _EARLY_REPLY_S = 1.0
 
 
-class Upload:
+class Upload(Transfer):
     """A `BlobWriter`: bytes go out as they come. `size` None sends chunks."""
 
     def __init__(self, transport: Transport, connection: Connection, size: int | None) -> None:
-        self._transport = transport
-        self._connection: Connection | None = connection
+        super().__init__(transport, connection)
         self._size = size
         self._sent = 0
 
@@ -64,16 +64,6 @@ class Upload:
         """Closing before the end of the body is what tells the node to forget it."""
         self._release(reusable=False)
 
-    def _open(self) -> Connection:
-        if self._connection is None:
-            raise InternalError("A blob was written to after its end.")
-        return self._connection
-
-    def _release(self, *, reusable: bool) -> None:
-        if self._connection is not None:
-            self._transport.give_back(self._connection, reusable=reusable)
-            self._connection = None
-
     async def _explain(self, connection: Connection, error: NodeUnavailable) -> None:
         """A node that stops reading has mostly said why."""
         try:
@@ -109,12 +99,11 @@ async def open_upload(transport: Transport, target: str, size: int | None) -> Bl
     return SharedUpload(transport, connection, size, ring)
 
 
-class Download:
+class Download(Transfer):
     """A `BlobReader` of exactly `length` bytes."""
 
     def __init__(self, transport: Transport, connection: Connection, length: int) -> None:
-        self._transport = transport
-        self._connection: Connection | None = connection
+        super().__init__(transport, connection)
         self._left = length
 
     async def read(self) -> bytes:
@@ -132,11 +121,6 @@ class Download:
 
     async def close(self) -> None:
         self._release(reusable=not self._left)
-
-    def _release(self, *, reusable: bool) -> None:
-        if self._connection is not None:
-            self._transport.give_back(self._connection, reusable=reusable)
-            self._connection = None
 
 
 async def open_download(

@@ -19,7 +19,7 @@ _UNMODIFIED = ("ETag", "Last-Modified", "Cache-Control", "Expires")
 
 
 async def get_object(context: Context, request: Request) -> Response:
-    version = await _find(context, request)
+    version = await find_version(context, request)
     response, span = _plan(request, version)
     if span is None or version.blob is None:
         return response
@@ -34,14 +34,15 @@ async def get_object(context: Context, request: Request) -> Response:
 
 
 async def head_object(context: Context, request: Request) -> Response:
-    version = await _find(context, request)
+    version = await find_version(context, request)
     response, span = _plan(request, version)
     if span is not None:
         response.headers["Content-Length"] = str(span.length)
     return response
 
 
-async def _find(context: Context, request: Request) -> ObjectVersion:
+async def find_version(context: Context, request: Request) -> ObjectVersion:
+    """The object that the request names and may read. NoSuchKey, NoSuchVersion, AccessDenied."""
     located = await context.catalog.locate(check_bucket(request.bucket), check_key(request.key))
     authorize(request, Action.GET, located.bucket, request.key)
     if request.query.get("versionId", "null") != "null":
