@@ -198,11 +198,13 @@ class Scheduler:
     async def _second_attempts(self, request: LeaseRequest) -> list[Granted]:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
         granted: list[Granted] = []
-        for one in self._stragglers.for_node(request.node_id, self._clock.monotonic_s()):
+        now_s = self._clock.monotonic_s()
+        leaves = self._capacities.left_by(request.node_id, self._liveness.alive(now_s))
+        for one in self._stragglers.for_node(request.node_id, now_s):
             (slot,) = self.places.new_ids(1)
             if len(granted) == request.idle_lanes or not self.places.can_copy(slot, request.node_id):
                 break
-            grant = await self.jobs.lease_second(request.node_id, request.epoch, one.ref, slot)
+            grant = await self.jobs.lease_second(request.node_id, request.epoch, one.ref, slot, leaves=leaves)
             if grant is not None:
                 granted.append(grant)
         return granted

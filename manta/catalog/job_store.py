@@ -114,7 +114,9 @@ class JobStore(Protocol):
         """
         ...
 
-    async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
+    async def lease_second(
+        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, leaves: Leaves = leave_nothing
+    ) -> Granted | None:
         """A second attempt of that attempt's task, on this other node. None where it may not have one (now)."""
         ...
 

@@ -4,10 +4,18 @@ from collections.abc import Sequence
 
 import pytest
 
+from jobs.model.resources import Capacity
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, TaskResult
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.memory import MemoryCatalog
-from manta.core.limits import INFRASTRUCTURE_RETRIES, LEASE_S, STRAGGLER_MIN_S, STRAGGLER_SAMPLE_MIN, TASK_GRACE_S
+from manta.core.limits import (
+    INFRASTRUCTURE_RETRIES,
+    LEASE_S,
+    SECOND_ATTEMPT_AGAIN_S,
+    STRAGGLER_MIN_S,
+    STRAGGLER_SAMPLE_MIN,
+    TASK_GRACE_S,
+)
 from manta.core.names import new_id
 from tests.support.catalog import StandingClock
 from tests.support.jobs import MAP, NoPlacement, failure, new_job, output, stored, success
@@ -41,9 +49,11 @@ class Bench:
         returned: Sequence[AttemptRef] = (),
         lanes: int = 1,
         idle: int = 0,
+        capacity: Capacity | None = None,
     ) -> LeaseReply:
         request = LeaseRequest(
-            node, "e", lanes, 0.0, tuple(held), started=tuple(started), returned=tuple(returned), idle_lanes=idle
+            node, "e", lanes, 0.0, tuple(held), started=tuple(started), returned=tuple(returned), idle_lanes=idle,
+            capacity=capacity,
         )  # fmt: skip
         return await self.scheduler.lease(request)
 
@@ -72,6 +82,22 @@ class Bench:
         assert (second.task_id, second.attempt) == (slow.task_id, 2)
         assert (await self.poll("n2", [second], idle=1)).tasks == (), "one second attempt and no third"
         return job, slow, second
+
+
+async def test_a_node_too_small_for_a_straggler_does_not_try_it() -> None:
+    """It would refuse it, and the task have no second attempt left for a node that is large enough."""
+    bench = Bench()
+    await bench.begin(*(f"k{number}" for number in range(STRAGGLER_SAMPLE_MIN + 1)))
+    large = Capacity(1 << 40, 8.0)
+    slow, *others = refs(await bench.poll("n1", lanes=STRAGGLER_SAMPLE_MIN + 1, capacity=large))
+    await bench.poll("n1", [slow, *others], [slow, *others], lanes=0)
+    await bench.report("n1", *(bench.done(one) for one in others))
+    bench.clock.advance(STRAGGLER_MIN_S + 1)
+    await bench.poll("n1", [slow], [slow], lanes=0)
+    assert (await bench.poll("n2", idle=1, capacity=Capacity(1, 8.0))).tasks == ()
+    bench.clock.advance(SECOND_ATTEMPT_AGAIN_S + 1)
+    await bench.poll("n1", [slow], [slow], lanes=0)
+    assert len((await bench.poll("n2", idle=1, capacity=large)).tasks) == 1
 
 
 def refs(reply: LeaseReply) -> list[AttemptRef]:

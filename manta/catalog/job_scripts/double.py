@@ -7,13 +7,15 @@ alone. So a second attempt never counts as a failure.
 
 from jobs.model.states import TaskState, double, second_attempts_max
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import Elder, Granted, TaskRow
+from manta.catalog.job_records import Elder, Granted, Leaves, TaskRow
 from manta.catalog.job_scripts.rights import denied_inputs
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
 
 
-def lease_second(node_id: str, epoch: str, straggler: AttemptRef, slot: str, now_ms: int) -> Script[Granted | None]:
+def lease_second(
+    node_id: str, epoch: str, straggler: AttemptRef, slot: str, now_ms: int, leaves: Leaves
+) -> Script[Granted | None]:
     """The task of that attempt for this node as well; None where that cannot be."""
     agent = yield Op("agent_get", (node_id,))
     if not agent or agent[0][0] != epoch:
@@ -23,7 +25,8 @@ def lease_second(node_id: str, epoch: str, straggler: AttemptRef, slot: str, now
     if unit is None or not rows or not _may_double(unit, TaskRow(*rows[0]), straggler, node_id):
         return None
     task = TaskRow(*rows[0])
-    if (yield from denied_inputs(unit, [task])):
+    holders = [] if task.blob_id is None else task.nodes
+    if leaves(unit.plan.phases[task.phase], holders) or (yield from denied_inputs(unit, [task])):
         return None
     second = double(task.progress, node_id)
     unit.save_elder(Elder(task.task_id, task.attempt, task.node_id, task.epoch, task.leased_ms, task.slot))

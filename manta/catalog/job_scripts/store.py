@@ -115,8 +115,10 @@ class ScriptedJobs(ABC):
         take = lease.lease_idle if idle_jobs_only else lease.lease
         return await self.write(lambda: take(node_id, epoch, slots, self._now(), without, leaves))
 
-    async def lease_second(self, node_id: str, epoch: str, straggler: AttemptRef, slot: str) -> Granted | None:
-        return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now()))
+    async def lease_second(
+        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, leaves: Leaves = leave_nothing
+    ) -> Granted | None:
+        return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now(), leaves))
 
     async def running(self, node_id: str) -> list[AttemptRef]:
         return [AttemptRef(*row) for row in await self._rows("attempts_of_node", node_id)]
