@@ -81,6 +81,6 @@ def test_where_there_is_no_terminal_nothing_moves(running: RunningStore) -> None
     assert (done.returncode, done.stdout) == (3, b"0\n")
     assert b"\x1b" not in done.stderr
     lines = done.stderr.decode().splitlines()
-    assert lines[1:3] == ["UserTaskError: The task ended with exit status 3.  (things/a-name-2)", "    no"]
+    assert lines[1:3] == ["UserTaskError: The task ended with exit status 3.  (things/a-name-2, task 3)", "    no"]
     assert lines[3].startswith("done: 6 inputs, 1 output, 1 error; ")
     assert running.manta(*_RUN, "--json", "s3://things/*").stdout.startswith(b'{"seq":1,')
