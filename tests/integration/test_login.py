@@ -86,7 +86,7 @@ def test_job_control(running: RunningStore, user: UserTerminal) -> None:
 def test_programs_find_the_terminal(user: UserTerminal) -> None:
     assert "\r\nseen\r\n" in user.run("echo seen > /dev/tty")
     assert "\r\nagain\r\n" in user.run("echo again > /dev/stdout")
-    user.type("read -s -p 'secret: ' secret\r")
+    user.type("read -s -p 'sec''ret: ' secret\r")  # so that the echo of the command is not taken for its prompt
     user.until("secret: ")
     user.type("hidden words\r")
     assert "hidden" not in user.until("# ")
