@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import time
+from codecs import getincrementaldecoder
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from logging import LogRecord
@@ -31,7 +32,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run: `arguments` after the interpreter; `pass_fds` are inherited, a ready pipe is added as READY_FD."""
+    """What to run: `arguments` after the interpreter; `pass_fds` are inherited, and a pipe to say ready on."""
 
     name: str
     arguments: Sequence[str]
@@ -39,7 +40,7 @@ class Program:
 
 
 class Child:
-    """A running process of a Program. `ready` is set when it said so; `exited` yields its return code."""
+    """A process of a Program, and what copies its words into its log."""
 
     def __init__(self, program: Program, process: asyncio.subprocess.Process, output: int, log: Path) -> None:
         self.program = program
@@ -143,10 +144,11 @@ async def _pump_log(output: int, path: Path) -> None:
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
     )
     handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+    handler.terminator = ""  # what is read at a time ends anywhere, also within a letter
+    decoder = getincrementaldecoder("utf-8")("replace")
     try:
         while chunk := await reader.read(64 * 1024):
-            text = chunk.decode("utf-8", "replace").rstrip("\n")
-            handler.emit(LogRecord(path.stem, 20, "", 0, text, None, None))
+            handler.emit(LogRecord(path.stem, 20, "", 0, decoder.decode(chunk), None, None))
     finally:
         handler.close()
         transport.close()

@@ -12,6 +12,8 @@ from manta.core.errors import ServiceUnavailable
 from manta.supervisor import child as children
 from manta.supervisor.child import Child, Keeper, Program, start
 from manta.supervisor.pulse import PulseRule, answers, watch
+from tests.support.processes import alive
+from tests.support.waiting import eventually
 
 READY = "import os, time; os.write(int(os.environ['MANTA_READY_FD']), b'ready'); "
 STAYS = Program("stays", ("-c", READY + "time.sleep(600)"))
@@ -24,13 +26,6 @@ async def no_evidence(_child: Child, _code: int) -> None:
 
 def pids(log: Path) -> list[int]:
     return [int(line) for line in log.read_text().split()] if log.exists() else []
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 async def until(happened: asyncio.Event) -> None:
@@ -52,9 +47,7 @@ async def test_o3_a_death_whose_evidence_cannot_be_kept_is_followed_by_a_restart
     assert first is not None
     os.kill(first.pid, 9)
     try:
-        async with asyncio.timeout(20):
-            while keeper.child is first:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: keeper.child is not first)
     finally:
         await keeper.stop(5)
 
@@ -77,11 +70,22 @@ async def test_a_restart_that_the_system_refuses_is_tried_again(
     assert first is not None
     os.kill(first.pid, 9)
     try:
-        async with asyncio.timeout(20):
-            while keeper.child is first:
-                await asyncio.sleep(0.02)
+        await eventually(lambda: keeper.child is not first)
     finally:
         await keeper.stop(5)
+
+
+async def test_what_a_child_says_in_pieces_is_kept_as_it_was_said(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    log, said = tmp_path / "child.log", "Fatal: ü\n\n  in the middle\n".encode()
+    pump = asyncio.create_task(children._pump_log(ours, log))
+    for at in range(len(said)):
+        os.write(theirs, said[at : at + 1])
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+    os.close(theirs)
+    await pump
+    assert log.read_bytes() == said
 
 
 async def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
