@@ -23,13 +23,9 @@ KINDS = [
 
 def digest(algorithm: str, data: bytes) -> bytes:
     """By another implementation than the store's, where there is one."""
-    match algorithm:
-        case "CRC32":
-            return crt.crc32(data).to_bytes(4, "big")
-        case "CRC32C":
-            return crt.crc32c(data).to_bytes(4, "big")
-        case "CRC64NVME":
-            return crt.crc64nvme(data).to_bytes(8, "big")
+    if algorithm.startswith("CRC"):
+        value: int = getattr(crt, algorithm.lower())(data)
+        return value.to_bytes(8 if algorithm == "CRC64NVME" else 4, "big")
     return hashlib.new(algorithm.lower(), data).digest()
 
 

@@ -132,7 +132,7 @@ def test_presigned_urls(endpoint: Endpoint, bucket: str, signature: str) -> None
     client = endpoint.boto3(**({"signature_version": "s3v4"} if signature == "s3v4" else {}))
     at = {"Bucket": bucket, "Key": "dir/a +%41é"}
     put, get = (client.generate_presigned_url(verb, at, ExpiresIn=60) for verb in ("put_object", "get_object"))
-    pool_options = {"ca_certs": str(endpoint.certificate.chain)} if endpoint.certificate else {}
+    pool_options: dict[str, Any] = {"ca_certs": str(endpoint.certificate.chain)} if endpoint.certificate else {}
     with urllib3.PoolManager(**pool_options) as pool:
         if "X-Amz-Signature" not in put:
             reply = pool.request("PUT", put, body=b"shared")

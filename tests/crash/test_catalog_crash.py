@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from manta.catalog.sqlite.schema import connect
+from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
 from tests.support.catalog import opened, sqlite_url
 
@@ -72,7 +73,7 @@ async def test_what_was_acknowledged_survives_kill_9(tmp_path: Path) -> None:
     _check_references(tmp_path / "catalog.db")
 
 
-async def _all_keys(catalog) -> set[str]:  # type: ignore[no-untyped-def]
+async def _all_keys(catalog: Catalog) -> set[str]:
     keys: set[str] = set()
     after: str | None = ""
     while after is not None:

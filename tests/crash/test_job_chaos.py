@@ -14,8 +14,9 @@ import pytest
 from manta.core.errors import MantaError
 from manta.sdk import Job, Store
 from manta.sdk.jobs import JobStatus, Line
-from tests.integration.test_serve import alive, await_condition, descendants
+from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 SEED = 20261123
 SUM = "awk '{l+=$1; w+=$2; b+=$3} END {print l+0, w+0, b+0}'"

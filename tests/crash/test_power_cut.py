@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import Target
-from tests.integration.test_serve import alive, await_condition, descendants
 from tests.support.ledger import Ledger
 from tests.support.loop_disk import loop_disk, why_not
+from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 ROUNDS = 4
 DISK_BYTES = 2 << 30

@@ -17,6 +17,8 @@ from manta.core.names import new_id
 from manta.core.peers import NodeAddress, PeerSource
 from storage_nodes.client.node_client import NodeClient
 from tests.support.agent import JOB, KEY, FakeGateway, running_gateway
+from tests.support.processes import alive, descendants
+from tests.support.waiting import eventually
 
 _READY_S = 60.0
 
@@ -114,7 +116,7 @@ async def test_a_binary_object_passes_through_map_and_reduce_unchanged(node: Nod
 async def test_sigterm_gives_running_tasks_back_and_leaves_no_process(node: NodeProcess) -> None:
     await node.offer(node.gateway.phase("sleep 3600 & sleep 3600"), b"x")
     await node.gateway.wait(lambda: any(request.held for request in node.gateway.leases), 60)
-    children = _descendants(node.process.pid)
+    children = descendants(node.process.pid)
     assert children
     epoch = node.gateway.leases[-1].epoch
     node.process.send_signal(signal.SIGTERM)
@@ -123,14 +125,7 @@ async def test_sigterm_gives_running_tasks_back_and_leaves_no_process(node: Node
     assert node.gateway.results == []
     assert node.gateway.leases[-1].held == ()
     assert node.gateway.leases[-1].epoch != epoch
-    async with asyncio.timeout(10):
-        while any(Path(f"/proc/{pid}").exists() for pid in children):
-            await asyncio.sleep(0.01)
-
-
-def _descendants(pid: int) -> list[int]:
-    found = [int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split()]
-    return found + [pid for child in found for pid in _descendants(child)]
+    await eventually(lambda: not any(map(alive, children)))
 
 
 def _here(node: NodeProcess) -> PeerSource:

@@ -19,6 +19,7 @@ from manta.core.limits import ORPHAN_GRACE_S
 from tests.support.catalog import StandingClock, opened
 from tests.support.jobs import stored
 from tests.support.postgres import Server
+from tests.support.rows import add, names
 
 ONLY_POSTGRES = {"put_new_object"}
 
@@ -28,20 +29,6 @@ async def engine(tmp_path: Path) -> AsyncIterator[SqliteEngine]:
     engine = SqliteEngine(tmp_path / "catalog.db", 0)
     yield engine
     await engine.close()
-
-
-def add(name: str):  # type: ignore[no-untyped-def]
-    def operation(cursor: apsw.Cursor) -> str:
-        cursor.execute("INSERT INTO node_numbers (node_id) VALUES (?)", (name,))
-        return name
-
-    return operation
-
-
-def names(engine: SqliteEngine) -> list[str]:
-    return [
-        str(row[0]) for row in engine.read(lambda cursor: cursor.execute("SELECT node_id FROM node_numbers").fetchall())
-    ]
 
 
 async def hold(engine: SqliteEngine, release: threading.Event) -> "asyncio.Task[None]":
@@ -82,9 +69,7 @@ async def test_nothing_of_a_batch_is_acknowledged_when_its_commit_fails(engine: 
     await engine.write(add("before"))
 
     def fail() -> bool:
-        error = apsw.IOError("the sync failed")
-        error.extendedresult = apsw.SQLITE_IOERR_FSYNC
-        raise error
+        raise apsw.exception_for(apsw.SQLITE_IOERR_FSYNC)
 
     engine._writer.set_commit_hook(fail)
     release = threading.Event()

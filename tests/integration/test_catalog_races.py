@@ -1,14 +1,16 @@
 """Several gateways on one catalog at once: conditional writes, linearizable keys, buckets that vanish under a PUT."""
 
 import asyncio
+import itertools
 import random
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from manta.catalog.records import CompletedPart, WriteCondition
+from manta.catalog.records import CompletedPart, ObjectVersion, WriteCondition
 from manta.catalog.store import Catalog
 from manta.core.errors import BucketNotEmpty, InvalidPart, NoSuchBucket, NoSuchUpload, PreconditionFailed
 from manta.core.limits import GARBAGE_DELAY_S
@@ -29,7 +31,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-async def gateways(url: str, clock: StandingClock):  # type: ignore[no-untyped-def]
+async def gateways(url: str, clock: StandingClock) -> AsyncIterator[list[Catalog]]:
     """Catalogs that share nothing but the database; on SQLite two processes overlap during a replacement."""
     async with AsyncExitStack() as stack:
         catalogs = [await stack.enter_async_context(opened(url, clock)) for _ in range(GATEWAYS)]
@@ -40,18 +42,17 @@ async def gateways(url: str, clock: StandingClock):  # type: ignore[no-untyped-d
 @pytest.mark.invariant("C3")
 async def test_of_racing_creations_exactly_one_wins(gateways: list[Catalog], clock: StandingClock) -> None:
     """C3"""
+
+    async def creates(gateway: Catalog, made: ObjectVersion) -> bool:
+        try:
+            await gateway.put_object("books", made, WriteCondition(if_none_match=("*",)))
+        except PreconditionFailed:
+            return False
+        return True
+
     for key in ("one", "two", "three"):
         versions = [version(clock, key, etag=f"e{number}") for number in range(RACERS)]
-
-        async def create(number: int, versions=versions) -> bool:  # type: ignore[no-untyped-def]
-            try:
-                condition = WriteCondition(if_none_match=("*",))
-                await gateways[number % GATEWAYS].put_object("books", versions[number], condition)
-            except PreconditionFailed:
-                return False
-            return True
-
-        won = await asyncio.gather(*(create(number) for number in range(RACERS)))
+        won = await asyncio.gather(*map(creates, itertools.cycle(gateways), versions))
         assert won.count(True) == 1
         for catalog in gateways:
             assert (await catalog.locate("books", key)).object == versions[won.index(True)]

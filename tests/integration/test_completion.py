@@ -61,7 +61,7 @@ class Bash:
 @pytest.fixture(scope="module")
 def bash(running: RunningStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
     script = tmp_path_factory.mktemp("script") / "manta.bash"
-    command = [Path(sys.executable).parent / "manta", "--show-completion", "bash"]
+    command = [str(Path(sys.executable).parent / "manta"), "--show-completion", "bash"]
     environment = running.environment | {"SHELL": "/bin/bash"}
     shown = subprocess.run(command, capture_output=True, env=environment, check=True).stdout.decode()
     script.write_text(shown)

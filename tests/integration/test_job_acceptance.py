@@ -16,9 +16,9 @@ from botocore.exceptions import ClientError
 
 from manta.core.errors import AccessDenied, MantaError
 from manta.sdk import Job, Store, connect
-from tests.integration.test_serve import await_condition
 from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 
 @pytest.fixture(scope="module")

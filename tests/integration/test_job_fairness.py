@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from manta.sdk import Job, Store, connect
-from tests.integration.test_serve import await_condition
 from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 SECRETS = {"alice": "alice-secret-for-tests", "bobby": "bobby-secret-for-tests"}
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from jobs.model.wire import AttemptRef, LeaseRequest, ReportRequest
+from jobs.model.wire import AttemptRef, LeaseRequest, ReportRequest, TaskResult
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_store import JobStore
 from manta.catalog.store import Catalog
@@ -118,6 +118,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(tmp_path)
 
 
+def reporting(results: list[TaskResult]) -> Callable[[JobStore], Awaitable[Any]]:
+    return lambda jobs: jobs.report("n1", results)
+
+
 @pytest.mark.invariant("J4", "D1")
 async def test_a_job_goes_on_where_a_dead_gateway_left_it(url: str) -> None:
     """The gateway is gone after each step; what was acknowledged is there, and the next one ends the job."""
@@ -140,11 +144,10 @@ async def test_a_job_goes_on_where_a_dead_gateway_left_it(url: str) -> None:
     assert len(lost) == 3
     await step(lambda jobs: jobs.renew("n1", "e2", until_ms))
     for _ in range(2):
-        slots = [new_id(clock.now_ms()) for _ in range(9)]
-        grants = await step(lambda jobs, slots=slots: jobs.lease("n1", "e2", slots))
+        grants = await step(lambda jobs: jobs.lease("n1", "e2", [new_id(clock.now_ms()) for _ in range(9)]))
         results = [success(ref(grant.task), [output(grant.task.slot, ("n1",))]) for grant in grants]
-        assert (await step(lambda jobs, results=results: jobs.report("n1", results))).stale == ()
-        assert (await step(lambda jobs, results=results: jobs.report("n1", results))).stale == ()
+        for _again in range(2):
+            assert (await step(reporting(results))).stale == ()
     await step(lambda jobs: jobs.tend(job))
     view = await step(lambda jobs: jobs.get_job(job))
     assert (view.state, view.inputs, view.outputs, view.errors) == ("done", 3, 1, 0)

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -78,7 +79,7 @@ def test_all_tasks_of_a_job_are_followed_at_once(running: RunningStore, store: S
 
 
 def test_lines_of_tasks_stand_behind_their_numbers() -> None:
-    pieces = [
+    pieces: list[dict[str, Any]] = [
         {"task": 1, "text": "a", "ended": False},
         {"task": 2, "text": "x\ny", "ended": False},
         {"task": 1, "text": "b\n\x1b[2J\n", "ended": False},

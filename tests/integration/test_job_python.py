@@ -264,10 +264,9 @@ def test_a_program_is_unpacked_in_its_sandbox_alone(store: Store, tmp_path: Path
     code = base64.b64encode(zlib.compress(pickle.dumps(_Touch(command)))).decode()
     here = f"{sys.version_info.major}.{sys.version_info.minor}"
     phase = {"type": "map", "program": {"name": "evil", "python": here, "code": code}}
-    document = {"phases": [phase], "inputs": ["s3://books/moby.txt"]}
     plan = store.explain([phase], inputs=["s3://books/moby.txt"])
     assert plan["phases"] == [{"type": "map", "program": "evil", "tasks": 1}]
-    job = store.submit(document["phases"], inputs=["s3://books/moby.txt"])  # type: ignore[arg-type]
+    job = store.submit([phase], inputs=["s3://books/moby.txt"])
     assert job.wait(timeout_s=60).errors == 1
     assert job.stderr(1).startswith(b"unpacked in /scratch\n")
     clone = job.clone()

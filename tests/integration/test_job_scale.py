@@ -8,10 +8,10 @@ import pytest
 
 from manta.catalog.sqlite.schema import CACHE_KIB
 from manta.sdk import Job, Store, connect
-from tests.integration.test_serve import await_condition
 from tests.support.resident import resident_peaks
 from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 OBJECTS = 50
 MIB = 1024 * 1024

@@ -12,10 +12,10 @@ import pytest
 
 from manta.core.limits import LOGIN_ACCOUNT_SESSIONS_MAX
 from manta.sdk import Store
-from tests.integration.test_serve import await_condition
 from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
+from tests.support.waiting import await_condition
 
 MOBY = b"call me ishmael\nsome years ago\n"
 CITIES = b"it was the best of times\n"

@@ -20,12 +20,12 @@ from botocore.credentials import Credentials
 
 from manta.core.errors import MantaError
 from manta.sdk import Store
-from tests.integration.test_serve import await_condition
 from tests.support.certificates import self_signed
 from tests.support.resident import resident_bytes
 from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
+from tests.support.waiting import await_condition
 
 OBJECT = "s3://books/moby.txt"
 

@@ -3,9 +3,7 @@
 import json
 import os
 import signal
-import time
 import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,34 +11,9 @@ import pytest
 from benchmarks.load import Target
 from tests.conftest import Serve
 from tests.support.load import Load
+from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store
-
-
-def await_condition(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
-        time.sleep(0.02)
-
-
-def descendants(pid: int) -> set[int]:
-    """Every live process below `pid`."""
-    found: set[int] = set()
-    pending = [pid]
-    while pending:
-        parent = pending.pop()
-        for task in Path(f"/proc/{parent}/task").glob("*/children"):
-            children = {int(text) for text in task.read_text().split()}
-            pending.extend(children - found)
-            found |= children
-    return found
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+from tests.support.waiting import await_condition
 
 
 def test_starts_answers_and_ends_without_leaving_a_process(serve: Serve) -> None:
@@ -127,9 +100,13 @@ def test_the_gateway_is_replaced_under_load_without_one_failed_request(serve: Se
             load.await_progress(50)
             old = store.children()["gateway"]
             store.process.send_signal(signal.SIGHUP)
-            await_condition(lambda old=old: not alive(old), "the old gateway to finish")  # type: ignore[misc]
+            _await_end_of(old)
         load.await_progress(50)
     assert load.failures == []
+
+
+def _await_end_of(gateway: int) -> None:
+    await_condition(lambda: not alive(gateway), "the old gateway to finish")
 
 
 @pytest.mark.invariant("S7")

@@ -99,7 +99,7 @@ async def test_parts_go_past_the_page_cache(nodes: NewNode) -> None:
 
 def direct_writes_work(folder: Path) -> bool:
     """Not on every file system; on some they go through the page cache all the same."""
-    path, memory = folder / "probe", mmap.mmap(-1, MIB)
+    path, memory = folder / "probe", memoryview(mmap.mmap(-1, MIB))
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
     try:
         if not durable.set_direct(descriptor, direct=True) or not durable.write_direct(descriptor, [memory], 0):

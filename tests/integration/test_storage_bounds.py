@@ -45,7 +45,7 @@ async def test_s3_connections_beyond_the_bound_are_refused_until_one_ends() -> N
             assert b"200" in await reader.readline()
         refused, writer = await ask(port)
         ended = await asyncio.gather(refused.read(), return_exceptions=True)
-        assert ended == [b""] or isinstance(ended[0], ConnectionError)
+        assert ended[0] == b"" or isinstance(ended[0], ConnectionError)
         await end(writer)
         for _, writer in kept:
             await end(writer)
@@ -65,7 +65,7 @@ async def test_s3_a_first_call_that_never_ends_is_cut_off_and_a_good_one_is_not(
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(b"GET / HTTP/1.1\r\nhost")
         ended = await asyncio.gather(reader.read(), return_exceptions=True)
-        assert ended == [b""] or isinstance(ended[0], ConnectionError)
+        assert ended[0] == b"" or isinstance(ended[0], ConnectionError)
         assert b"200" in await good.readline()
         good_writer.write(b"GET / HTTP/1.1\r\nhost: node\r\n\r\n")
         await good.readuntil(b"fine")

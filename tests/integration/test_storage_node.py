@@ -305,6 +305,15 @@ async def test_s1_a_peers_token_is_for_one_blob_and_purpose(node: NodeProcess, c
     await writing.close()
 
 
+async def overheard(node: NodeProcess, signed: str, body: bytes) -> None:
+    """A delete with a token that another call bore."""
+    listener = Transport(node.url, lambda _method, _target, _body: signed)
+    try:
+        await listener.call("POST", "/delete", body)
+    finally:
+        listener.close()
+
+
 @pytest.mark.invariant("S1")
 async def test_s1_an_overheard_delete_deletes_nothing_else(node: NodeProcess, client: NodeClient) -> None:
     doomed, kept = blob_id(), blob_id()
@@ -314,14 +323,10 @@ async def test_s1_an_overheard_delete_deletes_nothing_else(node: NodeProcess, cl
     heard = token.sign(KEY, "POST", "/delete", time.time() + 60, body)
     uncovered = token.sign(KEY, "POST", "/delete", time.time() + 60)
     for signed in (heard, uncovered):
-        listener = Transport(node.url, lambda _method, _target, _body, signed=signed: signed)
         with pytest.raises(AccessDenied):
-            await listener.call("POST", "/delete", another)
-        listener.close()
+            await overheard(node, signed, another)
     assert (await client.stat(kept)).size == 4
-    listener = Transport(node.url, lambda _method, _target, _body: heard)
-    await listener.call("POST", "/delete", body)
-    listener.close()
+    await overheard(node, heard, body)
     with pytest.raises(NoSuchBlob):
         await client.stat(doomed)
 

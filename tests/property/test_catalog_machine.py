@@ -101,8 +101,11 @@ class CatalogMachine(RuleBasedStateMachine):
         blobs = [made.blob.blob_id for made in self.versions if made.blob] + [made.blob_id for made in self.uploads]
         self.both(lambda c: c.due_garbage(self.clock.now_ms() + GONE_MS, 10_000))
         for node_id in ("n1", "n2", "n3"):
-            self.both(lambda c, node_id=node_id: c.unknown_blobs(node_id, blobs))  # type: ignore[misc]
-            self.both(lambda c, node_id=node_id: c.blobs_of_node(node_id))  # type: ignore[misc]
+            self._holdings_agree(node_id, blobs)
+
+    def _holdings_agree(self, node_id: str, blobs: list[str]) -> None:
+        self.both(lambda c: c.unknown_blobs(node_id, blobs))
+        self.both(lambda c: c.blobs_of_node(node_id))
 
     # accounts and buckets
 

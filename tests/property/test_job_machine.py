@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult, Usage
@@ -354,12 +354,11 @@ class JobMachine(RuleBasedStateMachine):
         assert not any(rows for job_id, rows in tables.shuffle.items() if job_id not in retried)
 
 
-JobMachine.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-
-
 @pytest.mark.invariant("J1", "J2", "J3")
-class TestJobMachine(JobMachine.TestCase):  # type: ignore[misc]
+def test_every_input_ends_once_whatever_happens_in_whatever_order() -> None:
     """Proves J1, J2 and J3."""
+    checked = settings(max_examples=150, stateful_step_count=40, deadline=None)
+    run_state_machine_as_test(JobMachine, settings=checked)
 
 
 def test_the_machine_is_run_by_the_memory_catalog_alone() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+from typing import Any
 from urllib.parse import quote, unquote_to_bytes
 
 import pytest
@@ -89,8 +90,8 @@ def changes_of(draw: st.DrawFn, request: SignedRequest) -> SignedRequest:
     if field == "method":
         return dataclasses.replace(request, method=draw(METHODS))
     if field != "header":
-        changed = changed_text(draw, getattr(request, field))
-        return dataclasses.replace(request, **{field: changed})
+        changed: dict[str, Any] = {field: changed_text(draw, getattr(request, field))}
+        return dataclasses.replace(request, **changed)
     headers = list(request.headers)
     at = draw(st.integers(0, len(headers) - 1))
     name, value = headers[at]

@@ -12,9 +12,12 @@ import pytest
 from jobs.sandbox import open_sandbox, probe
 from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.building.oci import bundles_folder
+from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InvalidArgument, SandboxUnavailable
+from tests.support.processes import alive, descendants
 from tests.support.sandbox import Workshop, run_in, started, zone_of
 from tests.support.store import running_store
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -123,26 +126,10 @@ async def test_s4_a_taken_over_fork_server_does_not_outlive_its_zone(hostile: Wo
     async with zone_of(hostile.sandbox, name="deaf") as zone:
         ended = await run_in(zone, "", env={"ATTACK": _OUTLIVE, "WHERE": "itself"})
         assert ended.out == "deaf", ended
-        firsts = _descendants(zone.pid)  # type: ignore[attr-defined]
+        assert isinstance(zone, ForkServerZone)
+        firsts = descendants(zone.pid)
         assert firsts
-    async with asyncio.timeout(20):
-        while any(map(_lives, firsts)):
-            await asyncio.sleep(0.01)
-
-
-def _lives(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def _descendants(pid: int) -> list[int]:
-    found = []
-    for task in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, task.read_text().split()):
-            found += [child, *_descendants(child)]
-    return found
+    await eventually(lambda: not any(map(alive, firsts)))
 
 
 def test_s4_a_store_without_its_runtime_refuses_tasks_with_the_reason(tmp_path: Path) -> None:

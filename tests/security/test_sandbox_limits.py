@@ -11,6 +11,7 @@ from jobs.sandbox.api import Overrun, TaskEnd
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import MIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
+from tests.support.processes import children
 from tests.support.sandbox import Ended, Workshop, run_in, zone_of
 
 pytestmark = pytest.mark.invariant("S5")
@@ -70,10 +71,6 @@ async def test_s5_a_zone_that_does_not_end_its_task_is_ended_with_it(
             await running
         while any(Path(f"/proc/{pid}/stat").exists() for pid in processes):
             await asyncio.sleep(0.01)
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").glob("*/children") for child in task.read_text().split()]
 
 
 async def test_s5_a_kill_before_the_start_is_not_lost(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,11 @@ class Said:
     text: str
 
 
-async def at_terminal(zone: Zone, terminal: Terminal, command: str, *, typed: bytes = b"", **options: object) -> Said:
+async def at_terminal(zone: Zone, terminal: Terminal, command: str, *, typed: bytes = b"", **options: Any) -> Said:
     """Runs it with the terminal as its stdin, stdout and stderr; `typed` once it has said `ready`."""
-    values: dict[str, object] = {"timeout_s": 60.0, **options}
-    descriptors = {"stdin_fd": terminal.slave, "stdout_fd": terminal.slave, "stderr_fd": terminal.slave}
-    task = TaskSpec(command, {"PATH": PATH}, terminal=True, **descriptors, **values)  # type: ignore[arg-type]
+    descriptors = dict.fromkeys(("stdin_fd", "stdout_fd", "stderr_fd"), terminal.slave)
+    values: dict[str, Any] = {"timeout_s": 60.0, **descriptors, **options}
+    task = TaskSpec(command, {"PATH": PATH}, terminal=True, **values)
 
     async def ended() -> TaskEnd:
         end = await zone.run(task)
@@ -45,9 +46,9 @@ async def at_terminal(zone: Zone, terminal: Terminal, command: str, *, typed: by
     return Said(end, said.decode(errors="replace"))
 
 
-async def run(workshop: Workshop, command: str, **options: object) -> Said:
+async def run(workshop: Workshop, command: str, **options: Any) -> Said:
     async with zone_of(workshop.sandbox, name="terminal", terminal=True) as zone:
-        return await at_terminal(zone, Terminal(24, 80), command, **options)  # type: ignore[arg-type]
+        return await at_terminal(zone, Terminal(24, 80), command, **options)
 
 
 async def test_s4_the_shell_leads_a_session_whose_terminal_it_is(workshop: Workshop) -> None:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -200,8 +201,8 @@ class FakeGateway:
             await self._runner.cleanup()
             self._runner = None
 
-    def phase(self, command: str, *, job: str = JOB, phase: int = 0, **more: object) -> PhaseSpec:
-        fields: dict[str, object] = {
+    def phase(self, command: str, *, job: str = JOB, phase: int = 0, **more: Any) -> PhaseSpec:
+        fields: dict[str, Any] = {
             "kind": TaskKind.MAP,
             "tenant": "tenant-1",
             "init": None,
@@ -212,7 +213,7 @@ class FakeGateway:
             "reducers": 1,
             **more,
         }
-        spec = PhaseSpec(job_id=job, phase=phase, exec=command, **fields)  # type: ignore[arg-type]
+        spec = PhaseSpec(job_id=job, phase=phase, exec=command, **fields)
         self.phases[job, phase] = spec
         return spec
 

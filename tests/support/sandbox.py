@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -52,12 +53,12 @@ def _read_to_end(descriptor: int) -> str:
         return file.read().decode(errors="replace")
 
 
-async def run_in(zone: Zone, command: str, *, env: Mapping[str, str] | None = None, **options: object) -> Ended:
+async def run_in(zone: Zone, command: str, *, env: Mapping[str, str] | None = None, **options: Any) -> Ended:
     """Runs it in the zone; `options` are those of TaskSpec."""
     out, their_out = os.pipe()
     err, their_err = os.pipe()
-    values: dict[str, object] = {"timeout_s": 60.0, **options}
-    task = TaskSpec(command, {"PATH": PATH, **(env or {})}, stdout_fd=their_out, stderr_fd=their_err, **values)  # type: ignore[arg-type]
+    values: dict[str, Any] = {"timeout_s": 60.0, **options}
+    task = TaskSpec(command, {"PATH": PATH, **(env or {})}, stdout_fd=their_out, stderr_fd=their_err, **values)
 
     async def ended() -> TaskEnd:
         try:
@@ -82,13 +83,13 @@ class Workshop:
         self.state = state
         self.blob = put_blob(blobs, "blob-1", CONTENT)
 
-    async def run(self, command: str, **options: object) -> Ended:
-        return await run_in(self.zone, command, **options)  # type: ignore[arg-type]
+    async def run(self, command: str, **options: Any) -> Ended:
+        return await run_in(self.zone, command, **options)
 
-    async def run_on_blob(self, command: str, **options: object) -> Ended:
+    async def run_on_blob(self, command: str, **options: Any) -> Ended:
         return await self.run(command, blob=self.blob, input_name="input.txt", **options)
 
-    async def python(self, source: str, *, on_blob: bool = False, **options: object) -> Ended:
+    async def python(self, source: str, *, on_blob: bool = False, **options: Any) -> Ended:
         run = self.run_on_blob if on_blob else self.run
         return await run('exec python3 -I -S -c "$SOURCE"', env={"SOURCE": source}, **options)
 
@@ -112,8 +113,8 @@ async def started(blobs: Path, state: Path, kind: str, builder: str = "bubblewra
 
 
 @asynccontextmanager
-async def zone_of(sandbox: NamespaceSandbox, **changes: object) -> AsyncIterator[Zone]:
-    zone = await sandbox.open_zone(replace(ZONE, **changes))  # type: ignore[arg-type]
+async def zone_of(sandbox: NamespaceSandbox, **changes: Any) -> AsyncIterator[Zone]:
+    zone = await sandbox.open_zone(replace(ZONE, **changes))
     try:
         yield zone
     finally:

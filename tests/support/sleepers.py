@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from tests.integration.test_serve import descendants
+from tests.support.processes import descendants
 from tests.support.store import RunningStore
 
 

@@ -62,7 +62,7 @@ def _write_all(descriptor: int, data: bytes) -> None:
 @pytest.mark.parametrize("size", [0, 1, 65_536, SMALL_BLOB_BYTES, SMALL_BLOB_BYTES + 1, 3_000_001])
 async def test_what_is_written_is_captured_and_hashed(size: int) -> None:
     data = os.urandom(size)
-    store, trouble = _Store(), []
+    store, trouble = _Store(), list[None]()
     stdout = _stdout(store, trouble)
     await _say(stdout, data)
     captured = await stdout.finish()
@@ -84,7 +84,7 @@ async def test_what_is_written_is_captured_and_hashed(size: int) -> None:
 @pytest.mark.invariant("S5")
 async def test_endless_output_is_stopped_at_the_limit() -> None:
     """S5: the task is ended, and nothing half-written stays."""
-    store, trouble = _Store(), []
+    store, trouble = _Store(), list[None]()
     stdout = _stdout(store, trouble, limit=512 * KIB)
     saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
     await saying
@@ -99,7 +99,7 @@ async def test_endless_output_is_stopped_at_the_limit() -> None:
 
 
 async def test_a_full_volume_ends_the_task_and_is_told() -> None:
-    store, trouble = _Store(InsufficientStorage()), []
+    store, trouble = _Store(InsufficientStorage()), list[None]()
     stdout = _stdout(store, trouble)
     await _say(stdout, bytes(300 * KIB))
     with pytest.raises(InsufficientStorage):
@@ -109,7 +109,7 @@ async def test_a_full_volume_ends_the_task_and_is_told() -> None:
 
 
 async def test_a_discarded_output_leaves_nothing() -> None:
-    store, trouble = _Store(), []
+    store, trouble = _Store(), list[None]()
     stdout = _stdout(store, trouble)
     await _say(stdout, bytes(300 * KIB))
     await stdout.discard()

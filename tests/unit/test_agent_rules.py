@@ -1,6 +1,7 @@
 """What the agent decides without touching anything: names, environment, the words for an end, idle zones."""
 
 import signal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -15,11 +16,11 @@ from jobs.sandbox.api import Overrun, TaskEnd
 from manta.core.limits import MIB
 from tests.support.agent import JOB, PlainSandbox, PlainZone
 
-_KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=("Cs",)), min_size=1, max_size=400)
+_KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=400)
 
 
-def _spec(**more: object) -> PhaseSpec:
-    fields: dict[str, object] = {
+def _spec(**more: Any) -> PhaseSpec:
+    fields: dict[str, Any] = {
         "job_id": JOB,
         "phase": 1,
         "tenant": "t",
@@ -33,7 +34,7 @@ def _spec(**more: object) -> PhaseSpec:
         "reducers": 3,
         **more,
     }
-    return PhaseSpec(**fields)  # type: ignore[arg-type]
+    return PhaseSpec(**fields)
 
 
 def _end(

@@ -34,6 +34,7 @@ from manta.gateway.metrics import Metrics
 from manta.gateway.router import Level
 from manta.gateway.routes import build_router
 from tests.support.gateway import MemoryReader
+from tests.support.replies import MemoryConnection
 
 
 @pytest.mark.parametrize(
@@ -184,20 +185,6 @@ def test_errors_are_xml_or_json() -> None:
     }
 
 
-class MemorySink:
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    async def drain(self) -> None:
-        return
-
-    async def sendfile(self, file: object, offset: int, count: int) -> None:
-        raise AssertionError("not here")
-
-
 async def chunks() -> AsyncIterator[bytes]:
     yield b"ab"
     yield b""
@@ -205,21 +192,21 @@ async def chunks() -> AsyncIterator[bytes]:
 
 
 async def test_kinds_of_replies_write_themselves() -> None:
-    sink = MemorySink()
+    connection = MemoryConnection()
     response: Response = ChunkedResponse(200, {}, chunks())
-    await response.write_body(sink)
+    await response.write_body(connection)
     await response.close()
-    assert (response.length, sink.data) == (None, b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
-    sink = MemorySink()
+    assert (response.length, connection.data) == (None, b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n")
+    connection = MemoryConnection()
     response = StreamedResponse(200, {}, MemoryReader(b"abc"), 3)
-    await response.write_body(sink)
-    assert sink.data == b"abc"
+    await response.write_body(connection)
+    assert connection.data == b"abc"
 
 
 @pytest.mark.invariant("D3")
 async def test_a_blob_that_ends_early_breaks_the_reply() -> None:
     with pytest.raises(ConnectionAbortedError):
-        await StreamedResponse(200, {}, MemoryReader(b"abc"), 4).write_body(MemorySink())
+        await StreamedResponse(200, {}, MemoryReader(b"abc"), 4).write_body(MemoryConnection())
 
 
 async def test_a_file_reply_closes_its_file(tmp_path: Path) -> None:

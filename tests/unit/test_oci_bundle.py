@@ -3,6 +3,7 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,9 +12,9 @@ from jobs.sandbox.building.builders import BUBBLEWRAP, builder_choice
 from jobs.sandbox.building.oci import Content, make_bundle, run_command
 
 
-def _made(folder: Path, **content: object) -> Path:
+def _made(folder: Path, **content: Any) -> Path:
     command = ["/proc/self/fd/3", "4"]
-    return make_bundle(Runtime("/bin/runtime", folder), "zone-1", os.geteuid(), command, Content(**content))  # type: ignore[arg-type]
+    return make_bundle(Runtime("/bin/runtime", folder), "zone-1", os.geteuid(), command, Content(**content))
 
 
 def test_a_bundle_says_what_a_zone_is(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Replies that take long: begun before the result is known, ended by it, whatever it is."""
 
 import asyncio
-from typing import Any, cast
+from typing import cast
 
 import pytest
 
@@ -10,6 +10,7 @@ from manta.gateway.http import patience, xml
 from manta.gateway.http.patience import reply_in_time
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response, xml_response
+from tests.support.replies import MemoryConnection
 
 QUIET_S = 0.001
 
@@ -19,30 +20,16 @@ class FakeRequest:
     resource = "/bucket/key"
 
 
-class Sink:
-    def __init__(self) -> None:
-        self.data = b""
-
-    def write(self, data: bytes) -> None:
-        self.data += data
-
-    async def drain(self) -> None:
-        return
-
-    async def sendfile(self, *_: Any) -> None:
-        raise AssertionError
-
-
 def request() -> Request:
     return cast(Request, FakeRequest())
 
 
 async def body_of(response: Response) -> bytes:
     """The body with its chunks put together."""
-    sink = Sink()
-    await response.write_body(sink)
+    connection = MemoryConnection()
+    await response.write_body(connection)
     await response.close()
-    rest, body = sink.data, b""
+    rest, body = connection.data, b""
     while rest:
         size, _, rest = rest.partition(b"\r\n")
         body += rest[: int(size, 16)]

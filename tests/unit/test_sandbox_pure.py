@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -47,10 +48,10 @@ def test_agent_and_fork_server_agree_on_their_layout() -> None:
 
 @pytest.mark.parametrize("field", ["name", "command", "environment"])
 def test_a_nul_is_refused(field: str) -> None:
-    values = {"name": "n", "command": "c", "environment": {"A": "b"}}
+    values: dict[str, Any] = {"name": "n", "command": "c", "environment": {"A": "b"}}
     values[field] = {"A": "b\0c"} if field == "environment" else "x\0y"
     with pytest.raises(InvalidArgument, match="NUL"):
-        protocol.encode_task(Flag(0), LIMITS, **values)  # type: ignore[arg-type]
+        protocol.encode_task(Flag(0), LIMITS, **values)
 
 
 @pytest.mark.invariant("S2")
@@ -91,7 +92,7 @@ def verdict(program: bytes, architecture: int, number: int, *arguments: int) -> 
             case 0x45:
                 place += if_true if accumulator & value else if_false
             case 0x06:
-                return value
+                return int(value)
             case _:
                 raise AssertionError(operation)
 

@@ -8,7 +8,7 @@ import pytest
 from manta.core.errors import BlobDamaged, InvalidRange, NoSuchBlob
 from manta.core.limits import BLOCK_BYTES, SCRUB_PERIOD_S
 from storage_nodes.disk import incoming, verify
-from storage_nodes.disk.sums import Summer
+from storage_nodes.disk.sums import Summer, Sums
 from storage_nodes.disk.verify import Verifier
 
 BLOB = "0" * 31 + "1"
@@ -29,7 +29,7 @@ def blocks_read(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     found: list[int] = []
     real = verify.read_block
 
-    def reading(descriptor: int, expected: verify.Sums, index: int) -> bytes:
+    def reading(descriptor: int, expected: Sums, index: int) -> bytes:
         found.append(index)
         return real(descriptor, expected, index)
 
