@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -46,9 +47,9 @@ def test_a_body_does_not_wait_for_the_acknowledgement_of_its_head(port: int) -> 
 
 def _connections_to(port: int) -> Iterator[socket.socket]:
     """Those of this process."""
-    for name in os.listdir("/proc/self/fd"):
-        if not os.path.realpath(f"/proc/self/fd/{name}").rpartition("/")[2].startswith("socket:"):
+    for descriptor in list(Path("/proc/self/fd").iterdir()):
+        if not os.path.realpath(descriptor).rpartition("/")[2].startswith("socket:"):
             continue
-        with socket.socket(fileno=os.dup(int(name))) as wire, suppress(OSError):
+        with socket.socket(fileno=os.dup(int(descriptor.name))) as wire, suppress(OSError):
             if wire.family == socket.AF_INET and wire.getpeername()[1] == port:
                 yield wire
