@@ -104,11 +104,11 @@ class Agent:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._failed.cancel()
-        held = self._link.held()
+        held, begun = self._link.held(), self._link.begun()
         await self.sessions.close()
         await self._lanes.close()
         if held:
-            await self._link.give_back(held)
+            await self._link.give_back(held, begun)
         await self._sandbox.close()
         await self._peers.close()
         for gateway in self._gateways:

@@ -8,9 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from statistics import median
+from typing import Final
 
 from jobs.model.wire import Failure, TaskKind, TaskResult
 from manta.core import limits
+
+NODE_LOST: Final = "NodeLost"
+NODE_STOPPED: Final = "NodeStopped"
+"""Codes of what ended an attempt that its node did not report: it fell silent, or its agent was told to end."""
 
 
 class JobState(StrEnum):
@@ -68,10 +73,14 @@ class Commit:
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """The task is ready once more; `avoid` is the node that had it, if another may have more luck."""
+    """The task is ready once more; `avoid` is the node that had it, if another may have more luck.
+
+    `why`: the code of what ended the attempt, "" for one that never ran.
+    """
 
     progress: Progress
     avoid: str
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,10 +140,10 @@ def settle(task: Progress, node_id: str, result: TaskResult, retries: int) -> Ou
 def _fail(task: Progress, node_id: str, failure: Failure, retries: int) -> Again | Fail:
     if failure.retryable:
         if task.faults < limits.INFRASTRUCTURE_RETRIES:
-            return Again(_again(task, faults=1), avoid=node_id)
+            return Again(_again(task, faults=1), avoid=node_id, why=failure.code)
         return Fail(failure)
     if task.failures < retries:
-        return Again(_again(task, failures=1), avoid="")
+        return Again(_again(task, failures=1), avoid="", why=failure.code)
     return Fail(failure)
 
 
@@ -145,7 +154,7 @@ def lose(task: Progress, node_id: str, attempt: int, *, delivered: bool) -> Outc
     if not delivered:
         return Again(_again(task), avoid="")
     if task.losses < limits.LOST_LEASES_MAX:
-        return Again(_again(task, losses=1), avoid=node_id)
+        return Again(_again(task, losses=1), avoid=node_id, why=NODE_LOST)
     return Fail(
         Failure(
             "InternalError",

@@ -27,8 +27,9 @@ class Deliveries:
 
     def begin(
         self, node_id: str, epoch: str, held: Iterable[AttemptRef], running: Collection[AttemptRef], now_s: float
-    ) -> list[AttemptRef]:
-        """A poll came in that names `held`: what of the node's `running` attempts never reached it."""
+    ) -> tuple[list[AttemptRef], list[AttemptRef]]:
+        """A poll came in that names `held`: what of the node's `running` attempts never reached it, and what it has
+        not named for the time of a lease, although it may have run it."""
         node = self._nodes.get(node_id)
         if node is None or node.epoch != epoch:
             node = self._nodes[node_id] = _Node(epoch)
@@ -37,7 +38,7 @@ class Deliveries:
         node.granted.clear()
         node.unnamed_s = {attempt: node.unnamed_s.get(attempt, now_s) for attempt in unnamed - missing}
         late = {attempt for attempt, since_s in node.unnamed_s.items() if now_s - since_s > LEASE_S}
-        return [attempt for attempt in running if attempt in missing or attempt in late]
+        return [one for one in running if one in missing], [one for one in running if one in late]
 
     def granted(self, node_id: str, attempts: Iterable[AttemptRef]) -> None:
         """These go out with the reply to the present poll."""

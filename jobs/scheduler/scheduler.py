@@ -8,6 +8,7 @@ has heard of by its own monotonic clock, and which attempts it handed out.
 import math
 from collections.abc import Callable, Sequence
 
+from jobs.model.states import NODE_LOST, NODE_STOPPED
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec, ReportReply, ReportRequest, TaskLease
 from jobs.scheduler.attempts import Attempts
 from jobs.scheduler.capacities import Capacities
@@ -150,7 +151,9 @@ class Scheduler:
             raise BadRequest("A poll waits for a number of seconds.")
         deadline_s = self._clock.monotonic_s() + min(max(request.wait_s, 0.0), limits.LEASE_POLL_S)
         if request.returned:
-            self.stir(await self.jobs.release(node_id, request.returned, delivered=False))
+            began = set(request.started)
+            await self._release(node_id, [one for one in request.returned if one not in began])
+            await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if not request.reserve:
             self._queues.note(node_id, request.queued)
             await self._renew(node_id, request.epoch, begins=True)
@@ -303,6 +306,11 @@ class Scheduler:
         now_s = self._clock.monotonic_s()
         self._attempts.named(request.node_id, request.held, request.started, now_s)
         running = await self.jobs.running(request.node_id)
-        gone = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
-        if gone:
-            self.stir(await self.jobs.release(request.node_id, gone, delivered=False))
+        missing, late = self._deliveries.begin(request.node_id, request.epoch, request.held, running, now_s)
+        await self._release(request.node_id, missing)
+        await self._release(request.node_id, late, NODE_LOST)
+
+    async def _release(self, node_id: str, attempts: Sequence[AttemptRef], why: str | None = None) -> None:
+        """Offer them again. What may have run is remembered with `why` it ended, but no task is blamed."""
+        if attempts:
+            self.stir(await self.jobs.release(node_id, attempts, delivered=False, why=why))

@@ -127,33 +127,13 @@ class TaskRow(NamedTuple):
 
 
 class AttemptTimes(NamedTuple):
-    """An attempt that was not a task's last one; `why` is the code of what ended it."""
+    """An attempt that was not committed; `why` is the code of what ended it, "" while it runs."""
 
     attempt: int
     node_id: str
     started_ms: int
-    ended_ms: int
+    ended_ms: int | None
     why: str
-
-
-@dataclass(frozen=True, slots=True)
-class TaskPage:
-    """Tasks in the order of their numbers. The next page begins after `reached`; None at the end."""
-
-    tasks: tuple[TaskRow, ...]
-    reached: int | None
-
-
-class UsageDay(NamedTuple):
-    """What an account's tasks cost on one day (days since 1970, UTC): those that were reported then."""
-
-    day: int
-    tasks: int
-    task_ms: int
-    byte_seconds: int
-    in_place_bytes: int
-    moved_bytes: int
-    shuffled_bytes: int
 
 
 class Elder(NamedTuple):
@@ -171,6 +151,28 @@ class Elder(NamedTuple):
         return task._replace(
             attempt=self.attempt, node_id=self.node_id, epoch=self.epoch, leased_ms=self.leased_ms, slot=self.slot
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskPage:
+    """Tasks in the order of their numbers. The next page begins after `reached`; None at the end."""
+
+    tasks: tuple[TaskRow, ...]
+    reached: int | None
+    elders: tuple[Elder, ...] = ()
+    """The first attempts of those of the job's tasks that have two now."""
+
+
+class UsageDay(NamedTuple):
+    """What an account's tasks cost on one day (days since 1970, UTC): those that were reported then."""
+
+    day: int
+    tasks: int
+    task_ms: int
+    byte_seconds: int
+    in_place_bytes: int
+    moved_bytes: int
+    shuffled_bytes: int
 
 
 class FoundObject(NamedTuple):

@@ -132,8 +132,13 @@ class JobStore(Protocol):
         """Commit results of current attempts, name the others in `stale` (J1, J2)."""
         ...
 
-    async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
-        """Offer attempts again whose node does not work on them."""
+    async def release(
+        self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool, why: str | None = None
+    ) -> Stirred:
+        """Offer attempts again whose node does not work on them. `delivered`: each counts as a loss of its task.
+
+        `why`: the code by which the task remembers them; what was never delivered is not remembered without one.
+        """
         ...
 
     async def agents(self) -> list[tuple[str, str, int]]:

@@ -14,7 +14,7 @@ from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines, follow
 from manta.cli.job_rows import counted, facts
-from manta.cli.job_tasks import prefixed, task_line
+from manta.cli.job_tasks import prefixed, task_lines
 from manta.core.errors import InvalidArgument, ServiceUnavailable
 from manta.core.limits import JOB_PAGE_LINES
 from manta.sdk import Job, Store, connect
@@ -235,10 +235,13 @@ def tasks(
     state: Annotated[str | None, typer.Option(help="ready, running, committed, failed or cancelled.")] = None,
     json: Json = False,
 ) -> None:
-    """Print a job's tasks: number, state, node, how long it ran, input."""
+    """Print a job's tasks: number, state, node, how long it ran, input; its other attempts, their ends."""
     with connect() as store:
         for entry in store.job(job).tasks(state=state):
-            output.json_line(entry) if json else output.line(task_line(entry))
+            for line in () if json else task_lines(entry):
+                output.line(line)
+            if json:
+                output.json_line(entry)
 
 
 @app.command()

@@ -2,12 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from datetime import datetime
+from typing import Final
 
 from manta.cli.job_progress import plain
 from manta.cli.job_rows import duration
 from manta.sdk.jobs import Line
 
 _LINE_MAX_CHARS = 4096
+_LOST: Final = {
+    "NodeLost": "lost: node stopped answering",
+    "NodeStopped": "lost: node was stopped",
+    "Overtaken": "lost: another attempt finished first",
+    "JobCancelled": "cancelled",
+}
 
 
 def moment_s(text: object) -> float | None:
@@ -15,12 +22,36 @@ def moment_s(text: object) -> float | None:
     return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
 
 
-def task_line(task: Line) -> str:
-    """`     7  committed  n1  1.250s  0 books/moby.txt`: a line for people."""
+def task_lines(task: Line) -> Iterator[str]:
+    """`     7  committed  n1  1.250s  0 books/moby.txt`: for people. A line more for each of its other attempts."""
     source = task.get("input") or "reducer"
-    retried = f"  (attempt {task['attempt']})" if task["attempt"] > 1 else ""
-    words = f"{task['task']:>8}  {task['state']:<9}  {task['node'] or '-':<12}  {_ran(task):>9}  "
-    return plain(f"{words}{task['phase']} {source}{retried}")
+    numbered = task["attempt"] > 1 or bool(task["earlier"])
+    end = end_text(task.get("why"), task["state"])
+    notes = [f"attempt {task['attempt']}"] if numbered else []
+    notes += [end] if end not in (task["state"], "") else []
+    yield _line(str(task["task"]), task["state"], task, f"{task['phase']} {source}{_noted(notes)}")
+    for one in task["earlier"]:
+        yield _line("", "", one, _noted([f"attempt {one['attempt']}", end_text(one["why"], "running")]).strip())
+
+
+def _line(number: str, state: str, attempt: Line, words: str) -> str:
+    return plain(f"{number:>8}  {state:<9}  {attempt['node'] or '-':<12}  {_ran(attempt):>9}  {words}")
+
+
+def _noted(notes: list[str]) -> str:
+    return f"  ({': '.join(notes)})" if notes else ""
+
+
+def is_lost(why: str | None) -> bool:
+    """Whether that ended an attempt without any fault of its own."""
+    return why in _LOST
+
+
+def end_text(why: str | None, state: str) -> str:
+    """How an attempt ended, by the code of what ended it; by its task's state for none."""
+    if why is None:
+        return state
+    return _LOST.get(why, f"failed {why}")
 
 
 def _ran(task: Line) -> str:

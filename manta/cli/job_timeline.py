@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from manta.cli.job_rows import duration
-from manta.cli.job_tasks import moment_s
+from manta.cli.job_tasks import end_text, is_lost, moment_s
 from manta.sdk.jobs import Line
 
 BARS_MAX: Final = 2000
@@ -112,24 +112,27 @@ def _attempts(tasks: Iterable[Line], now_s: float) -> Iterator[tuple[Bar, int]]:
     """Every attempt that is known of, with the number of its phase."""
     for task in tasks:
         for earlier in task["earlier"]:
-            yield (
-                _bar(task, earlier, "lost" if earlier["why"] == "NodeLost" else "no", earlier["why"], now_s),
-                task["phase"],
-            )
+            yield _bar(task, earlier, "running", now_s), task["phase"]
         if task["node"] is not None:
-            yield _bar(task, task, _kind(task), task["state"], now_s), task["phase"]
+            yield _bar(task, task, task["state"], now_s), task["phase"]
 
 
-def _kind(task: Line) -> str:
-    good = f"p{task['phase'] % _COLORS}"
-    return {"committed": good, "running": f"{good} now", "failed": "no"}.get(task["state"], "lost")
+def _kind(phase: int, why: str | None, state: str) -> str:
+    good = f"p{phase % _COLORS}"
+    if why is not None:
+        return "lost" if is_lost(why) else "no"
+    return {"committed": good, "running": f"{good} now", "failed": "no"}.get(state, "lost")
 
 
-def _bar(task: Line, attempt: Line, kind: str, end: str, now_s: float) -> Bar:
+def _bar(task: Line, attempt: Line, state: str, now_s: float) -> Bar:
+    """`state`: of an attempt that nothing has ended but maybe a commit."""
+    why = attempt.get("why")
     began_s = moment_s(attempt["started"]) or moment_s(attempt.get("leased")) or now_s
     ended_s = max(moment_s(attempt["ended"]) or now_s, began_s)
-    words = f"task {task['task']}, attempt {attempt['attempt']}, {end}, {_short(ended_s - began_s)}"
-    return Bar(attempt["node"], began_s, ended_s, kind, f"{words}: {task['input'] or 'reducer'}")
+    words = f"task {task['task']}, attempt {attempt['attempt']}, {end_text(why, state)}, {_short(ended_s - began_s)}"
+    return Bar(
+        attempt["node"], began_s, ended_s, _kind(task["phase"], why, state), f"{words}: {task['input'] or 'reducer'}"
+    )
 
 
 def _cut(bar: Bar, began_s: float, ended_s: float) -> Bar:

@@ -213,8 +213,8 @@ EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
 TASK_WINDOW: Final = 10_000
 """Numbers of tasks that one read of the catalog looks through for those in a certain state."""
-EARLIER_ATTEMPTS_MAX: Final = 8
-"""Attempts before its last one that a task's row remembers, the latest ones."""
+EARLIER_ATTEMPTS_MAX: Final = 32
+"""Attempts without a commit that a task's row remembers, the latest ones, about 80 bytes each. They go with the row."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
 EVENT_STREAMS_ACCOUNT_MAX: Final = 64

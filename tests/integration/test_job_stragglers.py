@@ -28,3 +28,10 @@ def test_a_straggler_is_tried_on_another_copy_and_the_first_to_end_wins(tmp_path
         (output,) = job.outputs()
         data = store.read(f"s3://{output['bucket']}/{output['key']}")
         assert data == "".join(f"{number}\n" for number in range(OBJECTS)).encode(), "each input once"
+        (slow,) = [task for task in job.tasks() if task["earlier"]]
+        (loser,) = slow["earlier"]
+        assert (slow["attempt"], slow["state"], loser["attempt"], loser["why"]) == (2, "committed", 1, "Overtaken")
+        assert {slow["node"], loser["node"]} == set(running.children()) - {"gateway"}
+        assert loser["started"] < slow["started"], "the loser began long before"
+        assert b"(attempt 1: lost: another attempt finished first)" in running.manta("job", "tasks", job.id).stdout
+        assert b"attempt 1, lost: another attempt finished first" in running.manta("job", "share", job.id).stdout

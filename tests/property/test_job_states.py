@@ -177,16 +177,16 @@ def test_only_what_was_granted_before_and_is_not_held_counts_as_undelivered(
     last: set[int] = set()
     for held, granted in polls:
         running = [attempt(number) for number in held | last]
-        missing = {one.attempt for one in deliveries.begin("n1", "e", map(attempt, held), running, 1.0)}
+        missing = {one.attempt for one in deliveries.begin("n1", "e", map(attempt, held), running, 1.0)[0]}
         assert missing == last - held
         deliveries.granted("n1", map(attempt, granted))
         last = granted
-    assert deliveries.begin("n1", "e2", (), (), 1.0) == []
+    assert deliveries.begin("n1", "e2", (), (), 1.0) == ([], [])
 
 
 def test_what_another_gateway_granted_has_the_time_of_a_lease_to_arrive() -> None:
     deliveries = Deliveries()
     one, two = attempt(1), attempt(2)
-    assert deliveries.begin("n1", "e", (), [one, two], 5.0) == []
-    assert deliveries.begin("n1", "e", [two], [one, two], 5.0 + LEASE_S) == []
-    assert deliveries.begin("n1", "e", (), [one, two], 5.1 + LEASE_S) == [one]
+    assert deliveries.begin("n1", "e", (), [one, two], 5.0) == ([], [])
+    assert deliveries.begin("n1", "e", [two], [one, two], 5.0 + LEASE_S) == ([], [])
+    assert deliveries.begin("n1", "e", (), [one, two], 5.1 + LEASE_S) == ([], [one])

@@ -106,7 +106,7 @@ def test_attempts_lie_where_and_when_they_ran() -> None:
         ("p0", 0, 1, 96), ("p1", 96, 1, 96), ("p0", 384, 1, 96), ("p0 now", 672, 1, 288), ("no", 48, 10, 192)
     ]  # fmt: skip
     assert _bars(second) == [("lost", 0, 1, 192)]
-    assert "task 4, attempt 1, NodeLost, 20s: b/k" in second
+    assert "task 4, attempt 1, lost: node stopped answering, 20s: b/k" in second
 
 
 def test_a_nodes_clock_that_differs_draws_nothing_outside() -> None:

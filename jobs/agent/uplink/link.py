@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
-from jobs.agent.attempt import Attempt
+from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.ports import Gateway
 from jobs.agent.uplink.gateways import ANSWER_S, Gateways, backoff_s
@@ -72,10 +72,15 @@ class Link:
             group.create_task(self._reports.run())
             group.create_task(self._keep_house())
 
-    async def give_back(self, held: Sequence[AttemptRef]) -> None:
+    def begun(self) -> tuple[AttemptRef, ...]:
+        """Those of `held` that are more than leased."""
+        return tuple(attempt.ref for attempt in self._lanes.attempts() if attempt.stage is not Stage.WAITING)
+
+    async def give_back(self, held: Sequence[AttemptRef], begun: Sequence[AttemptRef]) -> None:
         """Report what is done, hand the rest of `held` back, and begin a new epoch."""
-        returned = tuple(held)[:HELD_MAX]
-        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0, returned=returned)
+        request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0,
+            started=tuple(begun)[:HELD_MAX], returned=tuple(held)[:HELD_MAX],
+        )  # fmt: skip
         with contextlib.suppress(MantaError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
                 if await self._reports.flush():

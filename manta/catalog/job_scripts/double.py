@@ -8,6 +8,7 @@ alone. So a second attempt never counts as a failure.
 from jobs.model.states import TaskState, double, second_attempts_max
 from jobs.model.wire import AttemptRef
 from manta.catalog.job_records import Elder, Granted, Leaves, TaskRow
+from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.rights import denied_inputs
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
@@ -67,6 +68,15 @@ def end_one_of_two(unit: Unit, task: TaskRow, one: TaskRow, earlier: str) -> Tas
     if not elder.node_id:
         return None
     return unit.change(task, node_id="", epoch="", slot=None, earlier=earlier)
+
+
+def with_other(unit: Unit, task: TaskRow, last: TaskRow, why: str) -> str:
+    """What the task remembers once `last` is its last attempt: of two, the other one ends with it, by `why`."""
+    elder = unit.elders.get(task.task_id)
+    if elder is None:
+        return task.earlier
+    other = elder.seen_as(task) if last.attempt == task.attempt else task
+    return with_attempt(other, None, unit.now_ms, why) if other.node_id else task.earlier
 
 
 def seen_by(unit: Unit, task: TaskRow, node_id: str, attempt: int) -> TaskRow:

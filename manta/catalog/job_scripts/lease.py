@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from itertools import groupby
 
-from jobs.model.states import Again, Claim, Fail, JobState, Stale, TaskState, grant, lose, offer_to, share
+from jobs.model.states import NODE_LOST, Again, Claim, Fail, JobState, Stale, TaskState, grant, lose, offer_to, share
 from jobs.model.wire import AttemptRef, Failure, TaskKind
 from manta.catalog.job_records import ANY_NODE, Granted, Leaves, Stirred, TaskRow
-from manta.catalog.job_scripts.attempts import with_attempt
-from manta.catalog.job_scripts.double import end_one_of_two, seen_by
+from manta.catalog.job_scripts.attempts import CANCELLED, with_attempt
+from manta.catalog.job_scripts.double import end_one_of_two, seen_by, with_other
 from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.map_tasks import part
@@ -159,15 +159,16 @@ def set_slot(node_id: str, attempt: AttemptRef, slot: str, now_ms: int) -> Scrip
         yield from unit.flush()
 
 
-def release(node_id: str, attempts: Sequence[AttemptRef], now_ms: int, *, delivered: bool) -> Script[Stirred]:
+def release(node_id: str, attempts: Sequence[AttemptRef], now_ms: int, *, delivered: bool, why: str) -> Script[Stirred]:
     rows = yield Op("tasks_of_node", (node_id,))
     named = {(one.job_id, one.task_id, one.attempt) for one in attempts}
     mine = [TaskRow(*row) for row in rows]
     gone = [task for task in mine if (task.job_id, task.task_id, task.attempt) in named]
-    return (yield from lose_all(gone, now_ms, delivered=delivered))
+    return (yield from lose_all(gone, now_ms, delivered=delivered, why=why))
 
 
-def lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[Stirred]:
+def lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool, why: str = NODE_LOST) -> Script[Stirred]:
+    """Offer them again. Their ends are remembered, but for those of which nobody knows `why`: they never ran."""
     results: list[Stirred] = []
     alive = yield Op("agents_alive", (now_ms,))
     living = [row[0] for row in alive]
@@ -179,11 +180,11 @@ def lose_all(tasks: list[TaskRow], now_ms: int, *, delivered: bool) -> Script[St
             outcome = lose(one.progress, node_id, attempt, delivered=delivered)
             if isinstance(outcome, Stale):
                 continue
-            earlier = _with_lost(unit, one) if delivered else task.earlier
+            earlier = with_attempt(one, None, unit.now_ms, why) if why else task.earlier
             if end_one_of_two(unit, task, one, earlier) is not None:
                 continue
             if isinstance(outcome, Fail):
-                fail_task(unit, task, outcome.failure)
+                fail_task(unit, one, outcome.failure, earlier)
             elif isinstance(outcome, Again):
                 put_back(unit, task, outcome, living, earlier)
         yield from move_on(unit)
@@ -203,27 +204,41 @@ def locked(names: Sequence[tuple[str, int]], now_ms: int) -> Script[list[tuple[U
     return found
 
 
-def fail_task(unit: Unit, task: TaskRow, failure: Failure) -> None:
-    """The task ends; where the first phase reduces, its inputs end with it (J3). A batch falls apart."""
+def fail_task(unit: Unit, task: TaskRow, failure: Failure, earlier: str | None = None) -> None:
+    """The task ends; where the first phase reduces, its inputs end with it (J3). A batch falls apart.
+
+    `earlier`: what it remembers of its attempts then, if that is more than before.
+    """
     if task.members is not None:
         for one in part(unit, task, {one.task_id for one in task.inputs})[1]:
-            fail_task(unit, one, failure)
+            fail_task(unit, one, failure, earlier)
         return
     if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
         reducer_ended(unit, task.reducer, TaskState.FAILED)
-    unit.change(task, state=int(TaskState.FAILED), slot=None, **_ended_now(unit, task))
+    kept = task.earlier if earlier is None else earlier
+    unit.change(task, state=int(TaskState.FAILED), slot=None, earlier=kept, **_ended_now(unit, task))
     unit.error(task, failure)
 
 
-def cancel_task(unit: Unit, task: TaskRow) -> TaskRow:
-    """An unfinished task ends with the job; the node that runs it is told at its next poll."""
+def cancel_task(unit: Unit, task: TaskRow, earlier: str | None = None) -> TaskRow:
+    """An unfinished task ends with the job; the nodes that run it are told at their next poll.
+
+    `earlier`: what it remembers of its attempts, when the last of them has just ended by itself.
+    """
+    elder = unit.elders.get(task.task_id)
     if task.state == TaskState.RUNNING:
-        unit.lost.add(task.node_id)
+        if task.node_id:
+            unit.lost.add(task.node_id)
+        if elder is not None:
+            last = elder.seen_as(task) if not task.node_id else task
+            earlier = with_other(unit, task, last, CANCELLED) if earlier is None else earlier
+            task = last
     if task.state == TaskState.READY:
         unit.withdraw(task)
     for one in task.inputs:
-        unit.error(one, Failure("JobCancelled", unit.job.cancel_reason or "The job was cancelled."))
-    return unit.change(task, state=int(TaskState.CANCELLED), slot=None, **_ended_now(unit, task))
+        unit.error(one, Failure(CANCELLED, unit.job.cancel_reason or "The job was cancelled."))
+    kept = task.earlier if earlier is None else earlier
+    return unit.change(task, state=int(TaskState.CANCELLED), slot=None, earlier=kept, **_ended_now(unit, task))
 
 
 def _ended_now(unit: Unit, task: TaskRow) -> dict[str, int]:
@@ -233,17 +248,13 @@ def _ended_now(unit: Unit, task: TaskRow) -> dict[str, int]:
     return {"started_ms": task.leased_ms, "ended_ms": max(task.leased_ms, unit.now_ms)}
 
 
-def _with_lost(unit: Unit, task: TaskRow) -> str:
-    return with_attempt(task, None, max(task.leased_ms, unit.now_ms), "NodeLost")
-
-
 def put_back(unit: Unit, task: TaskRow, outcome: Again, alive: Sequence[str], earlier: str) -> TaskRow:
     """Ready again, with another holder before the one that failed; nothing is run again once the job is cancelled.
 
     `earlier`: the attempts that the task has behind it now.
     """
     if unit.stopped:
-        return cancel_task(unit, task)
+        return cancel_task(unit, task, earlier)
     progress = outcome.progress
     changed = unit.change(
         task,

@@ -9,8 +9,8 @@ from msgspec import structs
 from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat, Stale, TaskState, settle
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
-from manta.catalog.job_scripts.attempts import with_attempt
-from manta.catalog.job_scripts.double import end_one_of_two, seen_by
+from manta.catalog.job_scripts.attempts import OVERTAKEN, with_attempt
+from manta.catalog.job_scripts.double import end_one_of_two, seen_by, with_other
 from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import merge, put_back
@@ -191,8 +191,7 @@ class _Apply:
         """`current` is the task, `task` the same as the attempt that ended knows it."""
         unit, usage = self.unit, result.usage
         if not isinstance(outcome, Commit):
-            code = result.failure.code if result.failure is not None else ""
-            earlier = with_attempt(task, usage, unit.now_ms, code)
+            earlier = with_attempt(task, usage, unit.now_ms, _code(outcome))
             users = isinstance(outcome, Fail) and not outcome.failure.retryable
             if not (users and task is not current):
                 other = end_one_of_two(unit, current, task, earlier)
@@ -202,15 +201,17 @@ class _Apply:
                 return put_back(unit, current, outcome, unit.alive, earlier)
         if task is not current:
             unit.lost.add(current.node_id)
-        state = TaskState.FAILED
-        if isinstance(outcome, Commit):
-            state = TaskState.COMMITTED
-            self._add_outputs(task, result)
-        elif isinstance(outcome, Fail):
+        state, earlier = TaskState.COMMITTED, with_other(unit, current, task, OVERTAKEN)
+        if isinstance(outcome, Fail):
+            state = TaskState.FAILED
+            earlier = with_attempt(task._replace(earlier=earlier), usage, unit.now_ms, outcome.failure.code)
             unit.error(task, outcome.failure, usage, result.stderr)
+        else:
+            self._add_outputs(task, result)
         if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
             reducer_ended(unit, task.reducer, state)
-        return unit.change(task, state=int(state), slot=None, started_ms=usage.started_ms, ended_ms=usage.ended_ms)
+        times = {"started_ms": usage.started_ms, "ended_ms": usage.ended_ms}
+        return unit.change(task, state=int(state), slot=None, earlier=earlier, **times)
 
     def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:
         retries = self.unit.plan.phases[task.phase].retries
@@ -237,6 +238,13 @@ class _Apply:
             else:
                 _add_output(self.unit, task, output, place, self.new_id, str(self.target))
                 place += 1
+
+
+def _code(outcome: Outcome) -> str:
+    """Of what ended the attempt."""
+    if isinstance(outcome, Fail):
+        return outcome.failure.code
+    return outcome.why if isinstance(outcome, Again) else ""
 
 
 def _is_last(unit: Unit, phase: int) -> bool:

@@ -11,7 +11,7 @@ from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import ANY_NODE, Stirred, TaskRow
-from manta.catalog.job_scripts.attempts import with_attempt
+from manta.catalog.job_scripts.attempts import last_end, with_attempt
 from manta.catalog.job_scripts.resolve import as_written
 from manta.catalog.job_scripts.unit import Unit, get_unit
 from manta.catalog.ops import Many, Op, Script
@@ -126,7 +126,7 @@ def _run_again(unit: Unit, task: TaskRow) -> None:
 
 
 def _with_failed(task: TaskRow) -> str:
-    if task.started_ms is None or task.ended_ms is None:
+    if task.started_ms is None or task.ended_ms is None or last_end(task):
         return task.earlier
     return with_attempt(task, Usage(task.started_ms, task.ended_ms, 0.0), task.ended_ms, "Failed")
 

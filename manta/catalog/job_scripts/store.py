@@ -6,7 +6,7 @@ from typing import TypeVar
 
 from jobs.model.document import JobPlan
 from jobs.model.inputs import InputSpec
-from jobs.model.states import TaskState
+from jobs.model.states import NODE_LOST, TaskState
 from jobs.model.wire import AttemptRef, TaskResult
 from manta.catalog.job_records import (
     ANY_NODE,
@@ -129,8 +129,11 @@ class ScriptedJobs(ABC):
     async def report(self, node_id: str, results: Sequence[TaskResult]) -> Stirred:
         return await self.write(lambda: report.report(node_id, results, self._now(), self._new_id))
 
-    async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
-        return await self.write(lambda: lease.release(node_id, attempts, self._now(), delivered=delivered))
+    async def release(
+        self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool, why: str | None = None
+    ) -> Stirred:
+        code = (NODE_LOST if delivered else "") if why is None else why
+        return await self.write(lambda: lease.release(node_id, attempts, self._now(), delivered=delivered, why=code))
 
     async def agents(self) -> list[tuple[str, str, int]]:
         return await self.read(expire.known_agents)

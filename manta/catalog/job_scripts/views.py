@@ -171,7 +171,8 @@ def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> 
     found = yield Op("tasks_window", (job_id, after, last, wanted, limit))
     tasks = tuple(TaskRow(*row) for row in found)
     reached = tasks[-1].task_id if len(tasks) == limit else last
-    return TaskPage(tasks, reached if reached < end else None)
+    elders = (yield Op("elders", (job_id,))) if job.doubled and not job.ended else []
+    return TaskPage(tasks, reached if reached < end else None, tuple(Elder(*row) for row in elders))
 
 
 def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:

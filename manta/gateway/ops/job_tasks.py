@@ -3,8 +3,8 @@
 import asyncio
 
 from jobs.model.states import TaskState
-from manta.catalog.job_records import AttemptTimes, TaskRow
-from manta.catalog.job_scripts.attempts import earlier_attempts
+from manta.catalog.job_records import AttemptTimes, Elder, TaskRow
+from manta.catalog.job_scripts.attempts import CANCELLED, earlier_attempts, last_end
 from manta.core.errors import InvalidArgument
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
@@ -21,7 +21,8 @@ async def job_tasks(context: Context, request: Request) -> Response:
     start: int | None = after
     while start is not None and len(found) < limit:
         page = await context.catalog.jobs.tasks(view.job_id, start, limit - len(found), state)
-        found += [shown_task(task) for task in page.tasks]
+        elders = {one.task_id: one for one in page.elders}
+        found += [shown_task(task, elders.get(task.task_id)) for task in page.tasks]
         start = page.reached
         await asyncio.sleep(0)
     return ndjson(found)
@@ -37,8 +38,12 @@ def _state(name: str) -> TaskState | None:
         raise InvalidArgument(f"`state` is one of {known}, not {name[:40]!r}.") from None
 
 
-def shown_task(task: TaskRow) -> dict[str, object]:
-    """The task as JSON values. `leased`: when its last attempt was given to its node, by the gateway's clock."""
+def shown_task(task: TaskRow, elder: Elder | None = None) -> dict[str, object]:
+    """The task as JSON values, with its last attempt; its others are `earlier`, `elder` among them if it has two now.
+
+    `leased`: when the attempt was given to its node, by the gateway's clock. `why`: the code of what ended it, null for
+    none and for a commit.
+    """
     return {
         "seq": task.task_id,
         "task": task.task_id,
@@ -53,8 +58,13 @@ def shown_task(task: TaskRow) -> dict[str, object]:
         "leased": _time(task.leased_ms if task.node_id else None),
         "started": _time(task.started_ms),
         "ended": _time(task.ended_ms),
-        "earlier": [_shown_attempt(one) for one in earlier_attempts(task)],
+        "why": _end(task) or None,
+        "earlier": [_shown_attempt(one) for one in earlier_attempts(task, elder)],
     }
+
+
+def _end(task: TaskRow) -> str:
+    return last_end(task) or (CANCELLED if task.state == TaskState.CANCELLED and task.node_id else "")
 
 
 def _shown_attempt(attempt: AttemptTimes) -> dict[str, object]:
@@ -63,7 +73,7 @@ def _shown_attempt(attempt: AttemptTimes) -> dict[str, object]:
         "node": attempt.node_id,
         "started": _time(attempt.started_ms),
         "ended": _time(attempt.ended_ms),
-        "why": attempt.why,
+        "why": attempt.why or None,
     }
 
 
