@@ -17,10 +17,10 @@ from manta.core.names import new_id
 from manta.gateway.ops.job_tasks import shown_task
 from manta.sdk import Store
 from manta.sdk.jobs import Job
-from tests.integration.test_serve import await_condition
 from tests.support.job_inputs import InputRig, rig
 from tests.support.jobs import MAP, failure, ref
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 __all__ = ["rig"]
 

@@ -763,7 +763,7 @@ async def test_each_attempt_of_a_task_is_remembered_with_its_node_and_its_times(
 
 async def test_a_task_remembers_its_latest_attempts_only(catalog: Catalog, clock: StandingClock) -> None:
     await put(catalog, clock, "a")
-    job = await begin(catalog, clock, [{**MAP, "retries": 10}], "s3://books/a")
+    job = await begin(catalog, clock, [{**MAP, "retries": 100}], "s3://books/a")
     for _ in range(EARLIER_ATTEMPTS_MAX + 2):
         (granted,) = await lease(catalog, clock)
         await catalog.jobs.report("n1", [failure(ref(granted.task))])
