@@ -13,6 +13,7 @@ from jobs.agent.furnishing.image_cache import ImageCache
 from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.login.sessions import Sessions
+from jobs.agent.output_limit import output_share
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.resources import Resources, machine_capacity
 from jobs.agent.stderr.store import StderrStore
@@ -66,7 +67,7 @@ class Agent:
         self._gateways = gateways
         self._peers = peers
         caller = Gateways(gateways)
-        self._outputs = Outputs(node_id, store, peers, caller)
+        self._outputs = Outputs(node_id, store, peers, caller, output_share(lanes))
         inputs = ReduceInputs(node_id, store, peers, caller)
         self._objects = ObjectCache(cache_folder / "objects", inputs)
         self._images = ImageCache(cache_folder / "images", sandbox, self._objects)

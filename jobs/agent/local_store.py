@@ -10,6 +10,7 @@ from manta.core.limits import BLOCK_BYTES, LEASE_BATCH_MAX
 from storage_nodes.api import BlobReader, BlobWriter, Stored
 from storage_nodes.disk.incoming import IncomingBlob
 from storage_nodes.disk.layout import blob_path
+from storage_nodes.disk.space import Space
 from storage_nodes.disk.volume import Volume
 from storage_nodes.server.daemon import StorageServer
 from storage_nodes.server.workers import Workers
@@ -95,6 +96,9 @@ class VolumeStore:
             await writer.abort()
             raise
         await writer.commit()
+
+    def space(self) -> Space:
+        return self._volume.space()
 
     async def delete(self, blob_ids: list[str]) -> None:
         await self._workers.run(lambda: self._volume.delete(blob_ids))

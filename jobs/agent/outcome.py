@@ -4,9 +4,10 @@ import logging
 import signal
 from typing import Final
 
+from jobs.agent.output_limit import Exceeded
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Overrun, TaskEnd
-from manta.core.limits import MIB, TASK_OUTPUT_MAX_BYTES, TASK_PIDS_MAX
+from manta.core.limits import MIB, TASK_PIDS_MAX
 
 _LOG = logging.getLogger("manta.agent")
 USER_TASK_ERROR: Final = "UserTaskError"
@@ -14,10 +15,10 @@ TASK_INIT_ERROR: Final = "TaskInitError"
 INTERNAL_ERROR: Final = "InternalError"
 
 
-def failure_of(end: TaskEnd, spec: PhaseSpec, *, output_exceeded: bool = False) -> Failure | None:
+def failure_of(end: TaskEnd, spec: PhaseSpec, exceeded: Exceeded | None = None) -> Failure | None:
     """None for success: exit status 0 of the first process, within every limit."""
-    if output_exceeded:
-        return _user_error(end, f"The task wrote more than {_size(TASK_OUTPUT_MAX_BYTES)} of output and was ended.")
+    if exceeded is not None:
+        return _user_error(end, _exceeded_message(exceeded), retryable=exceeded.by_disk)
     if end.overrun is not None:
         return _user_error(end, _overrun_message(end.overrun, spec))
     if end.signal is not None:
@@ -48,8 +49,16 @@ def unfit_failure(message: str) -> Failure:
     return Failure(code=TASK_INIT_ERROR, message=message, retryable=True)
 
 
-def _user_error(end: TaskEnd, message: str) -> Failure:
-    return Failure(code=USER_TASK_ERROR, message=message, exit_status=end.exit_status, signal=end.signal)
+def _user_error(end: TaskEnd, message: str, *, retryable: bool = False) -> Failure:
+    return Failure(USER_TASK_ERROR, message, end.exit_status, end.signal, retryable)
+
+
+def _exceeded_message(exceeded: Exceeded) -> str:
+    limit = f"The task wrote more than its output limit of {exceeded.limit_bytes} bytes"
+    if exceeded.by_disk:
+        share = "its share of what is free on the node's disk"
+        return f"{limit}, {share}, and was ended: write less in one task, or free space on the node."
+    return f"{limit} and was ended: write less in one task, for example by splitting its input."
 
 
 def _overrun_message(overrun: Overrun, spec: PhaseSpec) -> str:

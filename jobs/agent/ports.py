@@ -8,6 +8,7 @@ import msgspec
 from manta.core.checksums import Buffer
 from manta.core.peers import PeerSource
 from storage_nodes.api import BlobReader, BlobWriter, Stored
+from storage_nodes.disk.space import Space
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 
@@ -34,6 +35,10 @@ class LocalStore(Protocol):
         ...
 
     async def delete(self, blob_ids: list[str]) -> None: ...
+
+    def space(self) -> Space:
+        """What the volume's disk has now."""
+        ...
 
 
 class Peers(Protocol):

@@ -242,6 +242,10 @@ TASK_TIMEOUT_MAX_S: Final = 7 * 24 * 3600.0
 INIT_TIMEOUT_S: Final = 60.0
 TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
 TASK_OUTPUT_MAX_BYTES: Final = 64 * GIB
+"""Of all outputs of a task together."""
+TASK_OUTPUT_DISK_FRACTION: Final = 1 / 4
+"""They may also have at most this share of what their node's disk has left beside them, above its reserve; less where
+many tasks run side by side."""
 TASK_OUTPUTS_MAX: Final = 10_000
 TASK_COUNTER_MAX: Final = 1 << 50
 """What a node may report of one task (bytes read, seconds): beyond it a sum would not fit the catalog."""

@@ -6,12 +6,14 @@ import os
 
 import pytest
 
+from jobs.agent.output_limit import OutputMeter
 from jobs.agent.streams.capture import Stdout
 from jobs.agent.streams.pipes import WATCH_AFTER_S, InPipe, TailPipe
 from manta.core.checksums import Algorithm, new
 from manta.core.errors import InsufficientStorage, MantaError
-from manta.core.limits import KIB, SMALL_BLOB_BYTES
+from manta.core.limits import KIB, SMALL_BLOB_BYTES, TASK_OUTPUT_DISK_FRACTION, TASK_OUTPUT_MAX_BYTES
 from storage_nodes.api import Stored
+from storage_nodes.disk.space import Space
 
 
 class _Writer:
@@ -44,8 +46,15 @@ class _Store:
         return self.writers[-1]
 
 
-def _stdout(store: _Store, trouble: list[None], limit: int = 1 << 40) -> Stdout:
-    return Stdout(asyncio.get_running_loop(), store, "0" * 32, lambda: trouble.append(None), limit)  # type: ignore[arg-type]
+def _meter(limit: int = TASK_OUTPUT_MAX_BYTES) -> OutputMeter:
+    """Of a task on a disk that lets it write so many bytes."""
+    free = Space(0, int(limit / TASK_OUTPUT_DISK_FRACTION))
+    return OutputMeter(lambda: free, TASK_OUTPUT_DISK_FRACTION)
+
+
+def _stdout(store: _Store, trouble: list[None], meter: OutputMeter | None = None) -> Stdout:
+    loop, meter = asyncio.get_running_loop(), meter or _meter()
+    return Stdout(loop, store, "0" * 32, lambda: trouble.append(None), meter)  # type: ignore[arg-type]
 
 
 async def _say(stdout: Stdout, data: bytes) -> None:
@@ -85,7 +94,8 @@ async def test_what_is_written_is_captured_and_hashed(size: int) -> None:
 async def test_endless_output_is_stopped_at_the_limit() -> None:
     """S5: the task is ended, and nothing half-written stays."""
     store, trouble = _Store(), list[None]()
-    stdout = _stdout(store, trouble, limit=512 * KIB)
+    meter = _meter(512 * KIB)
+    stdout = _stdout(store, trouble, meter)
     saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
     await saying
     saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
@@ -94,7 +104,8 @@ async def test_endless_output_is_stopped_at_the_limit() -> None:
             await asyncio.sleep(0.01)
     await saying
     await stdout.finish()
-    assert stdout.exceeded
+    assert meter.exceeded is not None
+    assert meter.exceeded.limit_bytes == 512 * KIB
     assert [writer.state for writer in store.writers] == ["aborted"]
 
 

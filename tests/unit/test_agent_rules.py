@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.outcome import failure_of
+from jobs.agent.output_limit import Exceeded
 from jobs.agent.zones.environment import NAME_MAX_BYTES, input_name, task_environment, zone_environment
 from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
@@ -121,10 +122,15 @@ def test_the_message_names_the_cause(end: TaskEnd, says: str) -> None:
     assert (failure.exit_status, failure.signal) == (end.exit_status, end.signal)
 
 
-def test_too_much_output_is_named_before_the_signal_that_ended_it() -> None:
-    failure = failure_of(_end(None, 9, Overrun.KILLED), _spec(), output_exceeded=True)
+@pytest.mark.invariant("S5")
+@pytest.mark.parametrize("by_disk", [True, False])
+def test_too_much_output_is_named_before_the_signal_that_ended_it(by_disk: bool) -> None:
+    """S5: where the node's disk is the reason, another node may have more room."""
+    failure = failure_of(_end(None, 9, Overrun.KILLED), _spec(), Exceeded(12345, by_disk))
     assert failure is not None
-    assert "of output" in failure.message
+    assert (failure.code, failure.retryable) == ("UserTaskError", by_disk)
+    assert "output limit of 12345 bytes" in failure.message
+    assert ("the node's disk" in failure.message) is by_disk
 
 
 def test_idle_zones_are_bounded_in_number_and_time() -> None:

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import LocalStore
 from jobs.agent.streams.pipes import OutPipe, readable
 from manta.core.checksums import Algorithm, new, new_md5
 from manta.core.errors import MantaError
-from manta.core.limits import MIB, SMALL_BLOB_BYTES, TASK_OUTPUT_MAX_BYTES
+from manta.core.limits import MIB, SMALL_BLOB_BYTES
 from storage_nodes.api import BlobWriter
 
 _WIDE_PIPE_BYTES: Final = MIB
@@ -31,7 +32,7 @@ class Captured:
 
 
 class Stdout(OutPipe):
-    """`on_trouble` is called once when the output exceeds its limit or cannot be stored: the task is to be ended."""
+    """`on_trouble` is called when the task's outputs exceed their limit or this one cannot be stored: end it then."""
 
     def __init__(
         self,
@@ -39,25 +40,24 @@ class Stdout(OutPipe):
         store: LocalStore,
         blob_id: str,
         on_trouble: Callable[[], None],
-        limit: int = TASK_OUTPUT_MAX_BYTES,
+        meter: OutputMeter,
     ) -> None:
         super().__init__(loop)
         self._store = store
         self._blob_id = blob_id
         self._on_trouble = on_trouble
-        self._limit = limit
+        self._meter = meter
         self._kept: list[bytes] = []
         self._size = 0
         self._md5 = new_md5()
         self._crc = new(Algorithm.CRC64NVME)
         self._ended = asyncio.Event()
         self._spill: asyncio.Task[None] | None = None
-        self.exceeded = False
         self.failure: MantaError | None = None
 
     def take(self, data: bytes) -> None:
         self._kept.append(data)
-        self._size += len(data)
+        self._count(len(data))
         if self._size > SMALL_BLOB_BYTES and self._spill is None:
             self._unwatch()
             self._spill = self._loop.create_task(self._stream())
@@ -96,7 +96,7 @@ class Stdout(OutPipe):
         try:
             writer = await self._store.open_put(self._blob_id, None)
             await self._move_all(writer)
-            if not self.exceeded:
+            if self._meter.exceeded is None:
                 await writer.commit()
                 done = True
         except MantaError as error:
@@ -109,14 +109,13 @@ class Stdout(OutPipe):
     async def _move_all(self, writer: BlobWriter) -> None:
         head, self._kept = b"".join(self._kept), []
         await self._move(writer, head)
-        while not self.exceeded:
+        while self._meter.exceeded is None:
             data = self._next()
             if data is None:
                 await readable(self._loop, self._read_fd, self._ended)
             elif data:
-                self._size += len(data)
+                self._count(len(data))
                 await self._move(writer, data)
-                self._check_limit()
             else:
                 return
 
@@ -139,7 +138,7 @@ class Stdout(OutPipe):
         self._md5.update(data)
         self._crc.update(data)
 
-    def _check_limit(self) -> None:
-        if self._size > self._limit:
-            self.exceeded = True
+    def _count(self, size: int) -> None:
+        self._size += size
+        if not self._meter.take(size):
             self._on_trouble()

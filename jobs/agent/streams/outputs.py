@@ -4,11 +4,12 @@ import asyncio
 import contextlib
 from typing import Final
 
+from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.capture import Captured
 from jobs.model.wire import AttemptRef, Output, OutputSlot, SlotsReply, SlotsRequest
 from manta.core.errors import AccessDenied, MantaError, NotEnoughNodes
-from manta.core.limits import STREAM_CHUNK_BYTES
+from manta.core.limits import STREAM_CHUNK_BYTES, TASK_OUTPUT_DISK_FRACTION
 from manta.core.peers import PeerSource
 
 _PAUSES_S: Final = (0.0, 0.2, 1.0, 3.0)
@@ -16,13 +17,25 @@ _PAUSES_S: Final = (0.0, 0.2, 1.0, 3.0)
 
 
 class Outputs:
-    """Stores what tasks made. Errors are the store's own (retryable), never the user's."""
+    """Stores what tasks made, of each at most its `share` of the disk. Errors are the store's own (retryable)."""
 
-    def __init__(self, node_id: str, store: LocalStore, peers: Peers, caller: Caller) -> None:
+    def __init__(
+        self,
+        node_id: str,
+        store: LocalStore,
+        peers: Peers,
+        caller: Caller,
+        share: float = TASK_OUTPUT_DISK_FRACTION,
+    ) -> None:
         self._node_id = node_id
         self._store = store
         self._peers = peers
         self._caller = caller
+        self._share = share
+
+    def meter(self) -> OutputMeter:
+        """For what one attempt puts out, stdout and all others together."""
+        return OutputMeter(self._store.space, self._share)
 
     async def store(
         self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, *, further: bool = False

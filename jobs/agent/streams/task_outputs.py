@@ -3,13 +3,14 @@
 import asyncio
 from typing import Final
 
+from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.streams.intake import Intake
 from jobs.agent.streams.outputs import Outputs
 from jobs.model.wire import AttemptRef, NamedObject, Output, OutputSlot, SlotsReply, SlotsRequest
 from jobs.programs.protocol import OutputCall
 from manta.core.errors import InvalidArgument, NotEnoughNodes
-from manta.core.limits import PROGRAM_KEPT_BYTES, PROGRAM_SLOTS_MAX, TASK_OUTPUT_MAX_BYTES, TASK_OUTPUTS_MAX
+from manta.core.limits import PROGRAM_KEPT_BYTES, PROGRAM_SLOTS_MAX, TASK_OUTPUTS_MAX
 
 _SIDE_BY_SIDE: Final = 16
 _NO_DIGEST: Final = (bytes(16), bytes(8))
@@ -29,7 +30,7 @@ class TaskOutputs:
         store: LocalStore,
         outputs: Outputs,
         caller: Caller,
-        max_bytes: int = TASK_OUTPUT_MAX_BYTES,
+        meter: OutputMeter,
         max_count: int = TASK_OUTPUTS_MAX,
     ) -> None:
         self._node_id = node_id
@@ -37,7 +38,7 @@ class TaskOutputs:
         self._store = store
         self._outputs = outputs
         self._caller = caller
-        self._max_bytes = max_bytes
+        self._meter = meter
         self._max_count = max_count
         self._items: list[Intake | Output] = []
         self._names: set[tuple[str, str]] = set()
@@ -45,7 +46,6 @@ class TaskOutputs:
         self._used: list[str] = []
         self._asked = 0
         self._asking = asyncio.Lock()
-        self._bytes = 0
         self._kept = 0
         self.replaces_stdout = False
         """An output was begun or referred to: stdout is none then."""
@@ -86,9 +86,8 @@ class TaskOutputs:
 
     def take(self, size: int) -> None:
         """So many more bytes of outputs. TooMuch."""
-        self._bytes += size
-        if self._bytes > self._max_bytes:
-            raise TooMuch(f"The outputs of a task have at most {self._max_bytes} bytes together.")
+        if not self._meter.take(size):
+            raise TooMuch("The task has written more than its outputs may have together.")
 
     async def store(self) -> tuple[Output, ...]:
         """Every output, durable everywhere it has to be. Errors are the store's own."""

@@ -52,7 +52,6 @@ class ProgramCalls:
         on_trouble: Callable[[], None],
     ) -> None:
         self.outputs = outputs
-        self.exceeded = False
         self.trouble: MantaError | None = None
         """The store's own fault: the attempt is worth another try."""
         self._node_id = node_id
@@ -101,7 +100,6 @@ class ProgramCalls:
                 await intake.write(data)
             await intake.finish()
         except TooMuch:
-            self.exceeded = True
             self._on_trouble()
             raise
         except BadRequest:

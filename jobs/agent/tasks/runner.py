@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters, InputBytes
 from jobs.agent.outcome import failure_of, infrastructure_failure, own_fault
+from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.streams.capture import Stdout
@@ -38,6 +39,7 @@ class Ended:
 
     started_ms: int
     counted: InputBytes
+    meter: OutputMeter
     stdout: Stdout | None = None
     programs: ProgramCalls | None = None
     stderr: bytes = b""
@@ -79,9 +81,9 @@ class Runner:
         if len(blobs) > 1:
             spawn(self._errands, self._store.check_ahead(blobs))
 
-    def begin(self) -> tuple[int, InputBytes]:
-        """When an attempt begins, and what it has read."""
-        return self._now_ms(), InputBytes()
+    def begin(self) -> tuple[int, InputBytes, OutputMeter]:
+        """When an attempt begins, what it has read and what it has put out."""
+        return self._now_ms(), InputBytes(), self._outputs.meter()
 
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
         """The attempt in that zone, to the death of its last process. Raises `ZoneBroken`.
@@ -99,7 +101,7 @@ class Runner:
                 return ended
         if attempt.lost or (ended.lines is not None and ended.lines.size == 0):
             return ended
-        stdin, stdout, stderr = self._open_pipes(attempt)
+        stdin, stdout, stderr = self._open_pipes(attempt, ended.meter)
         self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
         task = TaskSpec(
             command=attempt.spec.exec,
@@ -157,13 +159,13 @@ class Runner:
             await ended.programs.outputs.discard()
         await self._outputs.discard(attempt.lease.slot.blob_id)
 
-    def _open_pipes(self, attempt: Attempt) -> tuple[InPipe | None, Stdout, TailPipe]:
+    def _open_pipes(self, attempt: Attempt, meter: OutputMeter) -> tuple[InPipe | None, Stdout, TailPipe]:
         """All of them or none: OSError when this process may open no more files."""
         with contextlib.ExitStack() as undo:
             stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
             if stdin is not None:
                 undo.callback(stdin.close)
-            stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt))
+            stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt), meter)
             undo.callback(stdout.close)
             stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
             undo.pop_all()
@@ -181,7 +183,7 @@ class Runner:
         ended.programs = ProgramCalls(
             self._node_id,
             attempt.ref,
-            TaskOutputs(self._node_id, attempt.ref, self._store, self._outputs, self._caller),
+            TaskOutputs(self._node_id, attempt.ref, self._store, self._outputs, self._caller, ended.meter),
             self._inputs,
             self._caller,
             lambda: self._kill(attempt),
@@ -275,7 +277,4 @@ def _failure(attempt: Attempt, ended: Ended) -> Failure | None:
         return infrastructure_failure(f"An output could not be stored: {ended.programs.trouble.message}")
     if ended.stdout is not None and ended.stdout.failure is not None:
         return infrastructure_failure(f"The output could not be stored: {ended.stdout.failure.message}")
-    exceeded = (ended.stdout is not None and ended.stdout.exceeded) or (
-        ended.programs is not None and ended.programs.exceeded
-    )
-    return failure_of(ended.end, attempt.spec, output_exceeded=exceeded)
+    return failure_of(ended.end, attempt.spec, ended.meter.exceeded)
