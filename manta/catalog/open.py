@@ -8,8 +8,7 @@ An opened catalog is one object. Its own methods are `store.Catalog`; the jobs p
                                 the same for SQLite and PostgreSQL, their SQL in each engine's sql/jobs.sql,
                                 their tables in each engine's migrations/0002_jobs.sql
 
-Scripts of jobs change objects and blobs with `yield from` what relational/objects.py (put_version, remove_object)
-and relational/blobs.py (add_blob, retain_blob, release_blob) offer, inside their own transaction.
+Scripts of jobs change objects and blobs by statements of their own, which relational/job_statements.py spells out.
 """
 
 from collections.abc import Callable

@@ -53,6 +53,10 @@ class Server:
         self.execute(f"CREATE SCHEMA {name}")
         return f"{self.url()}&search_path={name}"
 
+    def deadlocks(self) -> int:
+        """How often transactions waited in a circle until now, as its log says."""
+        return (self.folder / "log").read_text(errors="replace").count("deadlock detected")
+
     def execute(self, statement: str) -> None:
         """In a thread, since the caller may stand inside a running event loop."""
         with ThreadPoolExecutor(1) as thread:

@@ -1,7 +1,7 @@
 """Scripts of leases: what a node holds, gets, gives back and loses."""
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 from jobs.model.states import NODE_LOST, Again, Claim, Fail, JobState, Stale, TaskState, grant, lose, offer_to, share
@@ -40,6 +40,7 @@ def lease(
     if not (yield from _is_current(node_id, epoch)):
         return granted
     turns = yield from find_turns(node_id)
+    locks = _Locks()
     rest: dict[str, Claim] = {}
     while len(granted) < len(slots):
         rest = rest or (yield from turns.next_claims(len(slots) - len(granted), without))
@@ -48,7 +49,8 @@ def lease(
         shares = share(len(slots) - len(granted), list(rest.values()), turns.accounts)
         for job_id in sorted(shares):
             wanted = slots[len(granted) :][: shares[job_id]]
-            found = yield from _lease_of_job(job_id, node_id, epoch, wanted, now_ms, leaves)
+            unit = yield from locks.unit(job_id, now_ms)
+            found = yield from _lease_of_job(unit, node_id, epoch, wanted, leaves)
             granted.extend(found)
             turns.accounts[rest[job_id].owner_id] += len(found)
             rest[job_id] = replace(rest[job_id], running=rest[job_id].running + len(found))
@@ -64,10 +66,28 @@ def lease_idle(
     granted: list[Granted] = []
     if not (yield from _is_current(node_id, epoch)):
         return granted
+    locks = _Locks()
     for claim in (yield from idle_claims(node_id)):
         if len(granted) < len(slots) and claim.job_id not in without:
-            granted += yield from _lease_of_job(claim.job_id, node_id, epoch, slots[len(granted) :][:1], now_ms, leaves)
+            unit = yield from locks.unit(claim.job_id, now_ms)
+            granted += yield from _lease_of_job(unit, node_id, epoch, slots[len(granted) :][:1], leaves)
     return granted
+
+
+@dataclass(slots=True)
+class _Locks:
+    """Jobs locked in the order of their turns. `last`: the greatest id of them.
+
+    Everybody else locks jobs in the order of their ids. So only a later id is waited for; another job that is locked by
+    somebody else just now keeps its tasks until the next poll.
+    """
+
+    last: str = ""
+
+    def unit(self, job_id: str, now_ms: int) -> Script[Unit | None]:
+        unit = yield from find_unit(job_id, now_ms, wait=job_id > self.last)
+        self.last = max(self.last, job_id)
+        return unit
 
 
 def _is_current(node_id: str, epoch: str) -> Script[bool]:
@@ -76,16 +96,15 @@ def _is_current(node_id: str, epoch: str) -> Script[bool]:
 
 
 def _lease_of_job(
-    job_id: str, node_id: str, epoch: str, slots: Sequence[str], now_ms: int, leaves: Leaves
+    unit: Unit | None, node_id: str, epoch: str, slots: Sequence[str], leaves: Leaves
 ) -> Script[list[Granted]]:
-    unit = yield from find_unit(job_id, now_ms)
     if unit is None or unit.stopped:
         return []
     tasks: dict[int, TaskRow] = {}
     left: dict[int, TaskRow] = {}
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
-            rows = yield Op("ready_tasks", (queue, unit.job.owner_id, job_id, len(slots) - len(tasks)))
+            rows = yield Op("ready_tasks", (queue, unit.job.owner_id, unit.job.job_id, len(slots) - len(tasks)))
             for task in (TaskRow(*row) for row in rows):
                 (left if leaves(unit.plan.phases[task.phase], _holders(task)) else tasks)[task.task_id] = task
     yield from _offer_to_holders(unit, left.values())
@@ -102,7 +121,7 @@ def _lease_of_job(
             attempt=leased.attempt,
             node_id=node_id,
             epoch=epoch,
-            leased_ms=now_ms,
+            leased_ms=unit.now_ms,
             started_ms=None,
             ended_ms=None,
             slot=slot,

@@ -310,9 +310,9 @@ def _many(name: str, rows: Sequence[tuple[Any, ...]]) -> Script[None]:
         yield Many(name, rows)
 
 
-def find_unit(job_id: str, now_ms: int) -> Script[Unit | None]:
-    """The job, locked; None when there is none."""
-    rows = yield Op("job_lock", (job_id,))
+def find_unit(job_id: str, now_ms: int, *, wait: bool = True) -> Script[Unit | None]:
+    """The job, locked; None when there is none, or, without `wait`, when another transaction has it."""
+    rows = yield Op("job_lock" if wait else "job_try_lock", (job_id,))
     if not rows:
         return None
     job = JobRow(*rows[0])

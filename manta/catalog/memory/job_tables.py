@@ -90,7 +90,7 @@ class MemoryJobTables:
     def job_get(self, job_id: str) -> list[tuple[Any, ...]]:
         return [_astuple(self.jobs[job_id])] if job_id in self.jobs else []
 
-    job_lock = job_get
+    job_lock = job_try_lock = job_get
 
     def job_save(self, *values: Any) -> None:
         job = self.jobs[values[-1]]

@@ -14,7 +14,7 @@ from manta.catalog.records import (
     ObjectVersion,
     WriteCondition,
 )
-from manta.catalog.relational.blobs import add_new_blob, release_packed, retain_blob
+from manta.catalog.relational.blobs import References, add_new_blob, release_packed
 from manta.catalog.relational.buckets import bucket_for_change, no_bucket
 from manta.catalog.relational.shared import Part, Shared
 from manta.catalog.rules import check_condition, check_delete_condition
@@ -68,12 +68,21 @@ def put_version(
     fresh, old = yield from set_current(bucket_id, version, condition)
     if not fresh:
         return
-    if version.blob is not None and new_blob:
+    if version.blob is not None and not new_blob:
+        yield from _refer_instead(shared, version.blob, old)
+        return
+    if version.blob is not None:
         yield from add_new_blob(shared, version.blob)
-    elif version.blob is not None:
-        yield from retain_blob(version.blob.blob_id)
     if old is not None:
         yield from release_packed(old, shared.now_ms())
+
+
+def _refer_instead(shared: Shared, blob: Blob, old: bytes | None) -> Script[None]:
+    references = References()
+    references.gain(pack_id(blob.blob_id))
+    if old is not None:
+        references.lose(old)
+    yield from references.settle(shared)
 
 
 def set_current(
@@ -97,16 +106,22 @@ def set_current(
 
 
 def remove_object(shared: Shared, bucket_id: int, key: str, condition: WriteCondition | None = None) -> Script[bool]:
-    """Whether there was one, for use inside other scripts."""
+    """Whether there was one."""
+    found, old = yield from remove_row(bucket_id, key, condition)
+    if old is not None:
+        yield from release_packed(old, shared.now_ms())
+    return found
+
+
+def remove_row(bucket_id: int, key: str, condition: WriteCondition | None = None) -> Script[tuple[bool, bytes | None]]:
+    """The key's row alone, for use inside other scripts: whether there was one, and its blob's id."""
     at = bucket_id, key.encode()
     found = yield Op("current_object", at)
     check_delete_condition(condition, found[0][1] if found else None)
     if not found:
-        return False
+        return False, None
     yield Op("delete_object", at)
-    if found[0][2] is not None:
-        yield from release_packed(found[0][2], shared.now_ms())
-    return True
+    return True, found[0][2]
 
 
 def object_row(bucket_id: int, version: ObjectVersion) -> tuple[object, ...]:
@@ -159,8 +174,12 @@ def _delete_object(shared: Shared, bucket: str, key: str, condition: WriteCondit
 
 def _delete_objects(shared: Shared, bucket: str, keys: Sequence[str], wanted: int | None) -> Script[None]:
     bucket_id = yield from bucket_for_change(bucket, wanted)
+    references = References()
     for key in sorted(keys):  # in one order everywhere, so that two such deletes never wait for each other
-        yield from remove_object(shared, bucket_id, key)
+        _, old = yield from remove_row(bucket_id, key)
+        if old is not None:
+            references.lose(old)
+    yield from references.settle(shared)
 
 
 def _list_objects(bucket: str, listing: Listing) -> Script[ObjectPage]:

@@ -24,7 +24,7 @@ from manta.catalog.records import (
     Upload,
     WriteCondition,
 )
-from manta.catalog.relational.blobs import add_blob, add_new_blob, finish_blob, release_blob, release_packed
+from manta.catalog.relational.blobs import add_blob, add_new_blob, finish_blob, release_packed
 from manta.catalog.relational.buckets import bucket_for_change, no_bucket
 from manta.catalog.relational.objects import set_current
 from manta.catalog.relational.shared import Part as CatalogPart
@@ -228,7 +228,7 @@ def _take_blob(shared: Shared, growing: str, version: ObjectVersion) -> Script[N
         return
     if version.blob is not None:
         yield from add_new_blob(shared, version.blob)
-    yield from release_blob(growing, shared.now_ms())
+    yield from release_packed(pack_id(growing), shared.now_ms())
 
 
 def _abort(shared: Shared, bucket: str, key: str, upload_id: str) -> Script[None]:

@@ -13,8 +13,15 @@ SELECT size, refs, nodes FROM blobs WHERE blob_id = $1 FOR UPDATE;
 -- name: finish_blob
 UPDATE blobs SET size = $2, nodes = $3 WHERE blob_id = $1;
 
--- name: retain_blob
-UPDATE blobs SET refs = refs + 1 WHERE blob_id = $1 RETURNING refs;
+-- name: refer_to_blobs
+-- How many references each gains, or loses. The rows are locked in the order of their ids before any is changed.
+WITH wanted AS (
+    SELECT decode(key, 'hex') AS blob_id, value::bigint AS many FROM jsonb_each_text($1::jsonb)
+), held AS (
+    SELECT b.blob_id, w.many FROM wanted w JOIN blobs b ON b.blob_id = w.blob_id ORDER BY b.blob_id FOR UPDATE OF b
+)
+UPDATE blobs SET refs = refs + held.many FROM held WHERE blobs.blob_id = held.blob_id
+RETURNING blobs.blob_id, blobs.refs, blobs.nodes;
 
 -- name: release_blob
 UPDATE blobs SET refs = refs - 1 WHERE blob_id = $1 RETURNING refs, nodes;

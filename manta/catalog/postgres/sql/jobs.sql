@@ -18,6 +18,13 @@ SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, c
        byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs WHERE job_id = $1 FOR UPDATE;
 
+-- name: job_try_lock
+-- Nothing when another transaction has it.
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds, doubled, clone_of, clone_after, ending
+FROM jobs WHERE job_id = $1 FOR UPDATE SKIP LOCKED;
+
 -- name: job_save
 UPDATE jobs SET state = $1, ended_ms = $2, input_ended = $3, cancel_reason = $4, cursor = $5, next_task = $6,
                 inputs = $7, outputs = $8, errors = $9, running = $10, in_place = $11, moved = $12, shuffled = $13,
@@ -348,13 +355,3 @@ INSERT INTO blobs (blob_id, size, refs, nodes) VALUES ($1, $2, 1, $3);
 -- name: taken_blobs
 SELECT b.blob_id FROM jsonb_array_elements_text($1::jsonb) i JOIN blobs b ON b.blob_id = decode(i, 'hex')
 UNION ALL SELECT g.blob_id FROM jsonb_array_elements_text($1::jsonb) i JOIN garbage g ON g.blob_id = decode(i, 'hex');
-
--- name: retain_blobs
-UPDATE blobs SET refs = refs + n.many
-FROM (SELECT decode(i, 'hex') AS blob_id, count(*) AS many FROM jsonb_array_elements_text($1::jsonb) i GROUP BY i) n
-WHERE blobs.blob_id = n.blob_id RETURNING blobs.blob_id;
-
--- name: release_blobs
-UPDATE blobs SET refs = refs - n.many
-FROM (SELECT decode(i, 'hex') AS blob_id, count(*) AS many FROM jsonb_array_elements_text($1::jsonb) i GROUP BY i) n
-WHERE blobs.blob_id = n.blob_id RETURNING blobs.blob_id, blobs.refs, blobs.nodes;

@@ -13,8 +13,11 @@ SELECT size, refs, nodes FROM blobs WHERE blob_id = ?;
 -- name: finish_blob
 UPDATE blobs SET size = ?2, nodes = ?3 WHERE blob_id = ?1;
 
--- name: retain_blob
-UPDATE blobs SET refs = refs + 1 WHERE blob_id = ? RETURNING refs;
+-- name: refer_to_blobs
+-- How many references each gains, or loses.
+UPDATE blobs SET refs = refs + w.many
+FROM (SELECT unhex(i.key) AS blob_id, i.value AS many FROM json_each(?1) i) w
+WHERE blobs.blob_id = w.blob_id RETURNING blob_id, refs, nodes;
 
 -- name: release_blob
 UPDATE blobs SET refs = refs - 1 WHERE blob_id = ? RETURNING refs, nodes;
