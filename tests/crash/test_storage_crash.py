@@ -3,44 +3,18 @@
 import asyncio
 import random
 import signal
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from manta.core.errors import AlreadyExists, MantaError, NodeUnavailable, NoSuchBlob
+from manta.core.errors import MantaError, NodeUnavailable, NoSuchBlob
 from manta.core.limits import MIB
 from storage_nodes.client.node_client import NodeClient
 from storage_nodes.disk.durable import STEPS
-from tests.support.storage import NewNode, blob_id, get, new_nodes, put_stream, write_all
+from tests.support.node_writes import SMALL, Write, put_large, put_parts, put_small
+from tests.support.storage import NewNode, blob_id, get, put_stream, storage_node
 
-LARGE = bytes(range(256)) * (12 * 1024)
-SMALL = b"small blob" * 400
-
-Write = Callable[[NodeClient, str], Awaitable[bytes]]
-
-
-async def put_small(client: NodeClient, name: str) -> bytes:
-    await client.put(name, SMALL)
-    return SMALL
-
-
-async def put_large(client: NodeClient, name: str) -> bytes:
-    await put_stream(client, name, LARGE)
-    return LARGE
-
-
-async def put_parts(client: NodeClient, name: str) -> bytes:
-    with suppress(AlreadyExists):
-        for offset in (0, 2 * MIB):
-            size = MIB if offset else 2 * MIB
-            writer = await client.open_slot(name, offset, size)
-            await write_all(writer, LARGE[offset : offset + size])
-            await writer.commit()
-    await client.finish(name, 3 * MIB)
-    return LARGE[: 3 * MIB]
-
+__all__ = ["storage_node"]
 
 STREAM = ("temporary-opened", "temporary-written", "temporary-synced", "blob-linked", "folder-synced", "before-reply")
 CASES = [
@@ -52,12 +26,6 @@ CASES = [
         for step in ("slot-written", "slot-synced", "slot-recorded", "finish-synced", "sums-linked", "finish-linked")
     ),
 ]
-
-
-@pytest.fixture
-def storage_node(tmp_path: Path) -> Iterator[NewNode]:
-    with new_nodes(tmp_path) as make:
-        yield make
 
 
 def test_every_step_has_a_case() -> None:

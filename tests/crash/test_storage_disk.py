@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,46 +14,21 @@ from manta.core.errors import InsufficientStorage, MantaError, NoSuchBlob, Volum
 from manta.core.limits import MIB
 from storage_nodes.client.node_client import NodeClient
 from tests.support.loop_disk import LoopDisk, loop_disk, why_not
-from tests.support.storage import NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, write_all
+from tests.support.node_writes import LARGE, SMALL, Write, put_large, put_parts, put_small
+from tests.support.storage import NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, storage_node
+
+__all__ = ["storage_node"]
 
 needs_disk = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a loop disk can be had")
 needs_strace = pytest.mark.skipif(
     shutil.which("strace") is None or os.geteuid() != 0, reason="failing system calls needs strace and root"
 )
-SMALL, LARGE, PARTS = b"small blob" * 400, bytes(range(256)) * (12 * 1024), bytes(range(256)) * (8 * 1024)
-
-Write = Callable[[NodeClient, str], Awaitable[bytes]]
-
-
-async def put_small(client: NodeClient, name: str) -> bytes:
-    await client.put(name, SMALL)
-    return SMALL
-
-
-async def put_large(client: NodeClient, name: str) -> bytes:
-    await put_stream(client, name, LARGE)
-    return LARGE
-
-
-async def put_parts(client: NodeClient, name: str) -> bytes:
-    for offset in (0, MIB):
-        writer = await client.open_slot(name, offset, MIB)
-        await write_all(writer, PARTS[offset : offset + MIB])
-        await writer.commit()
-    await client.finish(name, len(PARTS))
-    return PARTS
 
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[LoopDisk]:
     with loop_disk(tmp_path) as made:
         yield made
-
-
-@pytest.fixture
-def storage_node(tmp_path: Path) -> Iterator[NewNode]:
-    with new_nodes(tmp_path) as make:
-        yield make
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import os
 import signal
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -19,15 +18,12 @@ from manta.core.names import new_id
 from manta.core.peers import PeerSource
 from storage_nodes.disk.reader import OpenBlob
 from tests.support.agent import JOB, FakeGateway
-from tests.support.agent_rig import Rig, rig_on, storage_node
+from tests.support.agent_rig import Rig, rig, rig_on, storage_node
+from tests.support.waiting import eventually
+
+__all__ = ["rig"]
 
 OTHER_JOB = "0123456789ab00000002"
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig_on(tmp_path) as rig:
-        yield rig
 
 
 @pytest.mark.invariant("S4")
@@ -391,9 +387,7 @@ async def test_a_stale_result_takes_its_output_with_it(rig: Rig) -> None:
     lease = await rig.gateway.offer(rig.gateway.phase("echo out"), await rig.input(b"x"))
     rig.gateway.lost_unheard.add(_ref(lease))
     await rig.gateway.wait(lambda: rig.gateway.stale > 0)
-    async with asyncio.timeout(10):
-        while rig.node.holds(lease.slot.blob_id):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not rig.node.holds(lease.slot.blob_id))
     assert rig.gateway.results == []
 
 
@@ -483,9 +477,7 @@ async def test_the_zones_of_an_ended_job_are_closed(rig: Rig) -> None:
     await rig.gateway.wait_results(1)
     assert rig.sandbox.open_zones
     await rig.gateway.end_job(JOB)
-    async with asyncio.timeout(10):
-        while rig.sandbox.open_zones:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not rig.sandbox.open_zones)
 
 
 async def test_without_a_sandbox_tasks_are_refused_with_the_reason(tmp_path: Path) -> None:
@@ -517,9 +509,7 @@ async def test_two_gateways_are_both_asked(tmp_path: Path) -> None:
         async with rig_on(tmp_path, more_gateways=(second.address,)) as rig:
             await second.offer(second.phase("echo second", phase=1), await rig.input(b"x"), task=50)
             await rig.gateway.offer(rig.gateway.phase("echo first"), await rig.input(b"x"))
-            async with asyncio.timeout(20):
-                while len(rig.gateway.results) + len(second.results) < 2:
-                    await asyncio.sleep(0.01)
+            await eventually(lambda: len(rig.gateway.results) + len(second.results) >= 2)
     finally:
         await second.stop()
 
@@ -548,9 +538,7 @@ async def _said_pid(rig: Rig, lease: TaskLease) -> int:
 
 
 async def _ended(pid: int) -> None:
-    async with asyncio.timeout(20):
-        while Path(f"/proc/{pid}").exists():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not Path(f"/proc/{pid}").exists())
 
 
 async def test_tasks_that_wait_behind_long_ones_are_handed_back(rig: Rig) -> None:

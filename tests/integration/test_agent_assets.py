@@ -1,11 +1,9 @@
 """Assets on a node: fetched once, kept within bounds, let go when no zone has them; a lost attempt is no failure."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from jobs.agent.furnishing import object_cache
 from jobs.agent.furnishing.object_cache import ObjectCache
@@ -15,15 +13,11 @@ from jobs.agent.uplink.gateways import Gateways
 from jobs.model.wire import InputRef, NamedObject
 from manta.core.errors import InsufficientStorage, MantaError, ServiceUnavailable
 from storage_nodes.disk import space
-from tests.support.agent_rig import Node, Rig, rig_on, storage_node
+from tests.support.agent_rig import Node, Rig, rig, storage_node
+
+__all__ = ["rig"]
 
 TOOL = ("tools", "x.sh")
-
-
-@pytest_asyncio.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig_on(tmp_path) as rig:
-        yield rig
 
 
 async def _named(node: Node, data: bytes) -> NamedObject:

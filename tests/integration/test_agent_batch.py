@@ -1,21 +1,14 @@
 """A task that takes a batch, in the agent: each input is run and told as without one, all are reported together."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
-
-import pytest
 
 from jobs.model.wire import AttemptRef, InputRef, TaskLease
 from manta.core.limits import REPORT_BATCH_MAX
 from tests.support.agent import JOB
-from tests.support.agent_rig import Rig, rig_on
+from tests.support.agent_rig import Rig, rig
 
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig_on(tmp_path) as rig:
-        yield rig
+__all__ = ["rig"]
 
 
 async def inputs(rig: Rig, *texts: bytes) -> list[InputRef]:

@@ -4,7 +4,6 @@ import contextlib
 import errno
 import os
 import socket
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +13,10 @@ from jobs.agent.streams.inputs import ReduceInputs
 from jobs.model.wire import TaskKind
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InternalError, SandboxUnavailable
-from tests.support.agent_rig import Rig, rig_on
+from tests.support.agent_rig import Rig, rig
 from tests.support.sandbox import ZONE, Workshop, sandbox_state, workshop
 
-__all__ = ["sandbox_state", "workshop"]
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    async with rig_on(tmp_path) as rig:
-        yield rig
+__all__ = ["rig", "sandbox_state", "workshop"]
 
 
 def _pipes_and_sockets() -> int:

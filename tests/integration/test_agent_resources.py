@@ -1,7 +1,6 @@
 """A node starts no more tasks than its memory, scratch and cpus allow, and lets no task starve for it."""
 
-import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from jobs.model.resources import Capacity
 from jobs.model.wire import PhaseSpec
 from manta.core.limits import MIB, STARVED_S
 from tests.support.agent_rig import Rig, rig_on
+from tests.support.waiting import eventually
 
 JOBS = [f"0123456789ab0000000{number}" for number in range(4)]
 
@@ -33,12 +33,6 @@ def _started(tmp_path: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not condition():
-            await asyncio.sleep(0.01)
-
-
 @pytest.mark.parametrize(
     "needs",
     [{"memory_bytes": 256 * MIB}, {"scratch_bytes": 300 * MIB}, {"cpus": 0.7}],
@@ -48,7 +42,7 @@ async def test_two_fit_and_the_others_wait(rig: Rig, tmp_path: Path, needs: dict
     spec = _waiting(tmp_path, rig, "go", **{"memory_bytes": 8 * MIB, "scratch_bytes": MIB, **needs})
     for _ in range(4):
         await rig.gateway.offer(spec, await rig.input(b"x"))
-    await _until(lambda: len(_started(tmp_path)) == 2 and rig.agent.status()["waiting"] == 2)
+    await eventually(lambda: len(_started(tmp_path)) == 2 and rig.agent.status()["waiting"] == 2)
     assert rig.agent.status()["running"] == 2
     assert all(zone.cpus == needs.get("cpus") for zone in rig.sandbox.built)
     (tmp_path / "go").touch()
@@ -60,7 +54,7 @@ async def test_a_job_that_finds_no_room_is_named_and_others_run_beside_it(rig: R
     first = _waiting(tmp_path, rig, "first", job=JOBS[0], memory_bytes=500 * MIB, scratch_bytes=MIB)
     for _ in range(2):
         await rig.gateway.offer(first, await rig.input(b"x"))
-    await _until(lambda: _started(tmp_path) == ["first"])
+    await eventually(lambda: _started(tmp_path) == ["first"])
     await rig.gateway.offer(
         rig.gateway.phase("true", job=JOBS[1], memory_bytes=50 * MIB, scratch_bytes=MIB), await rig.input(b"y")
     )
@@ -76,15 +70,15 @@ async def test_a_large_task_is_not_kept_out_by_small_ones(rig: Rig, tmp_path: Pa
     large = _waiting(tmp_path, rig, "large", job=JOBS[1], memory_bytes=600 * MIB, scratch_bytes=MIB)
     later = _waiting(tmp_path, rig, "later", job=JOBS[2], memory_bytes=100 * MIB, scratch_bytes=MIB)
     await rig.gateway.offer(small, await rig.input(b"x"))
-    await _until(lambda: _started(tmp_path) == ["small"])
+    await eventually(lambda: _started(tmp_path) == ["small"])
     await rig.gateway.offer(large, await rig.input(b"y"))
-    await _until(lambda: rig.agent.status()["zones"] == 2 and len(rig.sandbox.open_zones) == 2)
+    await eventually(lambda: rig.agent.status()["zones"] == 2 and len(rig.sandbox.open_zones) == 2)
     rig.clock.ahead_s += STARVED_S + 0.1
     await rig.gateway.offer(later, await rig.input(b"z"))
-    await _until(lambda: len(rig.sandbox.open_zones) == 3 and rig.agent.status()["waiting"] == 2)
+    await eventually(lambda: len(rig.sandbox.open_zones) == 3 and rig.agent.status()["waiting"] == 2)
     for name in ("later", "small"):
         (tmp_path / name).touch()
-    await _until(lambda: len(_started(tmp_path)) == 2)
+    await eventually(lambda: len(_started(tmp_path)) == 2)
     assert _started(tmp_path) == ["small", "large"]
     (tmp_path / "large").touch()
     await rig.gateway.wait_results(3)

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -44,7 +43,7 @@ from manta.core.errors import (
 )
 from manta.core.limits import BLOCK_BYTES, COMPLETED_UPLOAD_KEEP_S, GARBAGE_DELAY_S, MIB, ORPHAN_GRACE_S
 from manta.core.names import new_id
-from tests.support.catalog import StandingClock, blob, completed, node, opened, part, sqlite_url, upload, version
+from tests.support.catalog import StandingClock, blob, completed, node, opened, part, upload, version
 
 GONE = int(GARBAGE_DELAY_S * 1000)
 CREATE = WriteCondition(if_none_match=("*",))
@@ -52,20 +51,8 @@ ALICE = Account("a1", "alice", "Alice", "alice@example.com", 1)
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return "memory:" if request.param == "memory" else sqlite_url(tmp_path)
-
-
-@pytest.fixture
-async def catalog(url: str, clock: StandingClock) -> AsyncIterator[Catalog]:
-    async with opened(url, clock) as catalog:
+async def catalog(catalog_url: str, clock: StandingClock) -> AsyncIterator[Catalog]:
+    async with opened(catalog_url, clock) as catalog:
         await catalog.create_bucket("books", "alice", 7)
         yield catalog
 

@@ -6,7 +6,6 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -14,27 +13,17 @@ from manta.catalog.records import CompletedPart, ObjectVersion, WriteCondition
 from manta.catalog.store import Catalog
 from manta.core.errors import BucketNotEmpty, InvalidPart, NoSuchBucket, NoSuchUpload, PreconditionFailed
 from manta.core.limits import GARBAGE_DELAY_S
-from tests.support.catalog import StandingClock, completed, opened, part, sqlite_url, upload, version
+from tests.support.catalog import StandingClock, completed, opened, part, upload, version
 
 GATEWAYS = 3
 RACERS = 24
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(tmp_path)
-
-
-@pytest.fixture
-async def gateways(url: str, clock: StandingClock) -> AsyncIterator[list[Catalog]]:
+async def gateways(shared_catalog_url: str, clock: StandingClock) -> AsyncIterator[list[Catalog]]:
     """Catalogs that share nothing but the database; on SQLite two processes overlap during a replacement."""
     async with AsyncExitStack() as stack:
-        catalogs = [await stack.enter_async_context(opened(url, clock)) for _ in range(GATEWAYS)]
+        catalogs = [await stack.enter_async_context(opened(shared_catalog_url, clock)) for _ in range(GATEWAYS)]
         await catalogs[0].create_bucket("books", "alice", 1)
         yield catalogs
 

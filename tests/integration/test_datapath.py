@@ -1,6 +1,5 @@
 """Blobs on real node processes: copies, direct reads, failover when a node is killed or a file damaged."""
 
-import asyncio
 import os
 import random
 import socket
@@ -18,10 +17,12 @@ from manta.gateway.datapath.blobs import ClusterBlobs
 from manta.gateway.datapath.cluster import Cluster
 from manta.gateway.datapath.compose import connect
 from manta.gateway.node_calls import replicate
-from storage_nodes.api import BlobReader, Stored
+from storage_nodes.api import Stored
 from storage_nodes.disk.reader import VolumeReader
 from tests.support.datapath import NodeList
 from tests.support.node_processes import MACHINE, NodeProcess
+from tests.support.storage import read_all
+from tests.support.waiting import eventually
 
 SMALL = random.Random(1).randbytes(5000)
 LARGE = random.Random(2).randbytes(9 * MIB + 12345)
@@ -64,16 +65,8 @@ async def put_large(blobs: ClusterBlobs, data: bytes = LARGE) -> Blob:
     return await writer.commit()
 
 
-async def drain(reader: BlobReader) -> bytes:
-    pieces = []
-    while piece := await reader.read():
-        pieces.append(piece)
-    await reader.close()
-    return b"".join(pieces)
-
-
 async def get(blobs: ClusterBlobs, blob: Blob) -> bytes:
-    return await drain(await blobs.open_get(blob, 0, blob.size))
+    return await read_all(await blobs.open_get(blob, 0, blob.size))
 
 
 async def test_put_and_get(nodes: dict[str, NodeProcess], blobs: ClusterBlobs) -> None:
@@ -145,7 +138,7 @@ async def test_node_killed_while_it_is_read(nodes: dict[str, NodeProcess], blobs
     first = await reader.read()
     serving = reader.node_id  # type: ignore[attr-defined]
     nodes[serving].kill()
-    assert first + await drain(reader) == LARGE[3:]
+    assert first + await read_all(reader) == LARGE[3:]
     assert not blobs.cluster.is_alive(serving)
 
 
@@ -178,9 +171,7 @@ async def test_damaged_copies_are_never_served(nodes: dict[str, NodeProcess], bl
     for _ in range(3):
         assert await get(blobs, blob) == LARGE
         assert await blobs.read_small(blob, 5 * MIB, 100) == LARGE[5 * MIB : 5 * MIB + 100]
-    async with asyncio.timeout(20):
-        while nodes[blob.nodes[0]].blob_files():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not nodes[blob.nodes[0]].blob_files())
     damage(nodes[blob.nodes[1]], 5 * MIB)
     with pytest.raises(InternalError):
         await get(blobs, blob)

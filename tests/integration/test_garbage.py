@@ -13,7 +13,9 @@ import pytest
 from manta.catalog.records import Gap, Garbage, NodeState
 from manta.core.limits import GARBAGE_DELAY_S, MIB, ORPHAN_GRACE_S, UPLOAD_EXPIRY_S
 from manta.core.names import new_id
-from tests.support.datapath_store import Store, threaded_store
+from tests.support.datapath_store import Store, s3, threaded_store
+
+__all__ = ["s3"]
 
 DATA = random.Random(5).randbytes(2 * MIB)
 
@@ -23,13 +25,6 @@ def store(tmp_path: Path) -> Iterator[Store]:
     with threaded_store(tmp_path, nodes=2) as running:
         running.gateway.boto3().create_bucket(Bucket="bucket")
         yield running
-
-
-@pytest.fixture
-def s3(store: Store) -> Iterator[Any]:
-    client = store.gateway.boto3()
-    yield client
-    client.close()
 
 
 def run_worker(store: Store, name: str, later_s: float) -> int:

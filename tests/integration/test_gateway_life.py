@@ -18,26 +18,17 @@ from tests.support.gateway import (
     MemoryBlobs,
     RunningGateway,
     Wire,
+    gateway,
+    line,
     running_gateway,
     signed_request,
     threaded_gateway,
     wire,
 )
 
+__all__ = ["gateway", "line"]
+
 HEALTH = b"GET /_manta/health HTTP/1.1\r\nHost: x\r\n\r\n"
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with running_gateway() as running:
-        await running.context.catalog.create_bucket("bkt", "root", 1)
-        yield running
-
-
-@pytest.fixture
-async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
-    async with wire(gateway) as connection:
-        yield connection
 
 
 async def call(

@@ -18,6 +18,7 @@ from botocore.exceptions import ClientError
 from manta.catalog.records import BucketKind, ObjectPart
 from manta.core.limits import MIB
 from manta.core.names import new_id
+from tests.support.compat import refused
 from tests.support.gateway import (
     MemoryBlobs,
     RunningGateway,
@@ -40,14 +41,6 @@ def s3(gateway: RunningGateway) -> Iterator[Any]:
     client.create_bucket(Bucket="bkt")
     yield client
     client.close()
-
-
-def refused(call: Any, /, **arguments: Any) -> tuple[int, str]:
-    """Status and code of the error that the call ends with."""
-    with pytest.raises(ClientError) as caught:
-        call(**arguments)
-    response = caught.value.response
-    return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 
 
 def test_buckets(s3: Any) -> None:

@@ -9,7 +9,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from manta.gateway.http import server as http_server
-from tests.support.gateway import MemoryBlobs, RunningGateway, Wire, running_gateway, signed_request, wire
+from tests.support.gateway import RunningGateway, Wire, line, running_gateway, signed_request, stored, wire
+
+__all__ = ["line"]
 
 
 @pytest.fixture
@@ -19,17 +21,6 @@ async def gateway(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RunningGatew
     async with running_gateway() as running:
         await running.context.catalog.create_bucket("bkt", "root", 1)
         yield running
-
-
-@pytest.fixture
-async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
-    async with wire(gateway) as connection:
-        yield connection
-
-
-def stored(gateway: RunningGateway) -> list[bytes]:
-    assert isinstance(gateway.context.blobs, MemoryBlobs)
-    return list(gateway.context.blobs.data.values())
 
 
 async def test_gzip_body_is_stored_as_sent(gateway: RunningGateway, line: Wire) -> None:

@@ -7,30 +7,23 @@ import subprocess
 import sysconfig
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
 
 from manta.core.errors import AccessDenied, MantaError
 from manta.sdk import Job, Store, connect
+from tests.support.shared_store import shared_store, store
 from tests.support.sleepers import sleepers
-from tests.support.store import RunningStore, running_store
+from tests.support.store import RunningStore
+from tests.support.store_jobs import await_done, fill_bucket, map_phase, outputs_of, reduce_phase
 from tests.support.waiting import await_condition
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("jobs"), "--nodes", "3", "--copies", "2") as store:
-        yield store
+__all__ = ["store"]
 
 
-@pytest.fixture(scope="module")
-def store(running: RunningStore) -> Iterator[Store]:
-    with running.client() as client:
-        yield client
+running = shared_store("--nodes", "3", "--copies", "2")
 
 
 @pytest.fixture(scope="module")
@@ -45,34 +38,6 @@ def corpus(store: Store) -> dict[str, bytes]:
         store.write(f"s3://corpus/{key}", data)
     assert len(files) > 80
     return files
-
-
-def _map(command: str, **properties: object) -> dict[str, object]:
-    return {"type": "map", "exec": command, **properties}
-
-
-def _reduce(command: str, **properties: object) -> dict[str, object]:
-    return {"type": "reduce", "exec": command, **properties}
-
-
-def _outputs(store: Store, job: Job) -> list[bytes]:
-    return [store.read(f"s3://{line['bucket']}/{line['key']}") for line in job.outputs()]
-
-
-def _errors(job: Job) -> list[dict[str, Any]]:
-    return list(job.errors())
-
-
-def _done(job: Job) -> Job:
-    status = job.wait(timeout_s=100)
-    assert status.state == "done", status
-    return job
-
-
-def _bucket(store: Store, name: str, objects: dict[str, bytes]) -> None:
-    store.make_bucket(name)
-    for key, data in objects.items():
-        store.write(f"s3://{name}/{key}", data)
 
 
 def test_word_count_equals_wc(store: Store, corpus: dict[str, bytes]) -> None:
@@ -109,7 +74,7 @@ def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore
     assert len(result.stdout.splitlines()) == len(matching)
     (listed,) = store.jobs(limit=1)
     job = store.job(listed.id)
-    failures = _errors(job)
+    failures = list(job.errors())
     assert {failure["code"] for failure in failures} == {"UserTaskError"}
     assert sorted(failure["input"] for failure in failures) == sorted(
         f"corpus/{key}" for key in corpus if key not in matching
@@ -123,7 +88,7 @@ def test_line_count_by_extension(store: Store) -> None:
     """Acceptance case 3, small; test_job_source_tree.py has it large."""
     dice = random.Random(3)
     lines = {f"f{number}.{dice.choice(['a', 'b', 'c'])}": dice.randrange(50) for number in range(60)}
-    _bucket(store, "extensions", {key: b"x\n" * count for key, count in lines.items()})
+    fill_bucket(store, "extensions", {key: b"x\n" * count for key, count in lines.items()})
     answer = store.objects("s3://extensions/").sh(
         'echo "${MANTA_INPUT_OBJECT##*.} $(wc -l)"', reduce="awk '{n[$1]+=$2} END {for (e in n) print e, n[e]}' | sort"
     )
@@ -135,10 +100,14 @@ def test_line_count_by_extension(store: Store) -> None:
 
 def test_three_phases_and_several_reducers(store: Store, corpus: dict[str, bytes]) -> None:
     job = store.submit(
-        [_map("tr -cs A-Za-z '\\n'"), _map("grep -c ."), _reduce("awk '{n+=$1} END {print n+0}'", count=3)],
+        [
+            map_phase("tr -cs A-Za-z '\\n'"),
+            map_phase("grep -c ."),
+            reduce_phase("awk '{n+=$1} END {print n+0}'", count=3),
+        ],
         inputs=["s3://corpus/json/"],
     )
-    partial = _outputs(store, _done(job))
+    partial = outputs_of(store, await_done(job))
     words = sum(len(_words(data)) for key, data in corpus.items() if key.startswith("json/"))
     assert len(partial) == 3
     assert sum(map(int, partial)) == words
@@ -153,61 +122,64 @@ def test_awkward_names_and_contents_arrive_exactly(store: Store) -> None:
     """Spaces, %41, unicode, a newline, 1,024 bytes; empty and binary inputs, byte for byte through map and reduce."""
     keys = ["with space", "%41", "ünïcode/日本.txt", "new\nline", "k" * 1024, "quote'\"$(x)`y`", "-n", "empty"]
     contents = {key: os.urandom(1000 + number) for number, key in enumerate(keys)} | {"empty": b""}
-    _bucket(store, "awkward", contents)
-    names = store.submit([_map("printf '%s\\0' \"$MANTA_INPUT_OBJECT\"")], inputs=[{"bucket": "awkward", "prefix": ""}])
-    assert sorted(_outputs(store, _done(names))) == sorted(f"awkward/{key}\0".encode() for key in keys)
-    by_file = store.submit([_map('cat "$MANTA_INPUT_FILE"')], inputs=["s3://awkward/"])
-    assert sorted(_outputs(store, _done(by_file))) == sorted(contents.values())
-    assert _errors(by_file) == []
-    joined = _outputs(store, _done(store.submit([_map("cat"), _reduce("cat")], inputs=["s3://awkward/"])))
+    fill_bucket(store, "awkward", contents)
+    names = store.submit(
+        [map_phase("printf '%s\\0' \"$MANTA_INPUT_OBJECT\"")], inputs=[{"bucket": "awkward", "prefix": ""}]
+    )
+    assert sorted(outputs_of(store, await_done(names))) == sorted(f"awkward/{key}\0".encode() for key in keys)
+    by_file = store.submit([map_phase('cat "$MANTA_INPUT_FILE"')], inputs=["s3://awkward/"])
+    assert sorted(outputs_of(store, await_done(by_file))) == sorted(contents.values())
+    assert list(by_file.errors()) == []
+    joined = outputs_of(
+        store, await_done(store.submit([map_phase("cat"), reduce_phase("cat")], inputs=["s3://awkward/"]))
+    )
     assert len(joined) == 1
     assert len(joined[0]) == sum(map(len, contents.values()))
     assert all(data in joined[0] for data in contents.values())
 
 
 def test_an_input_named_twice_is_run_twice_and_zero_inputs_end_well(store: Store) -> None:
-    _bucket(store, "twice", {"a": b"1\n"})
-    phases = [_map("cat"), _reduce("awk '{n+=$1} END {print n+0}'")]
-    twice = _done(store.submit(phases, inputs=["s3://twice/a", "s3://twice/a"]))
-    assert _outputs(store, twice) == [b"2\n"]
-    nothing = _done(store.submit(phases, inputs=["s3://twice/none/"]))
-    assert _outputs(store, nothing) == [b"0\n"]
-    only_map = _done(store.submit([_map("cat")], inputs=[]))
-    assert _outputs(store, only_map) == []
+    fill_bucket(store, "twice", {"a": b"1\n"})
+    phases = [map_phase("cat"), reduce_phase("awk '{n+=$1} END {print n+0}'")]
+    twice = await_done(store.submit(phases, inputs=["s3://twice/a", "s3://twice/a"]))
+    assert outputs_of(store, twice) == [b"2\n"]
+    nothing = await_done(store.submit(phases, inputs=["s3://twice/none/"]))
+    assert outputs_of(store, nothing) == [b"0\n"]
+    only_map = await_done(store.submit([map_phase("cat")], inputs=[]))
+    assert outputs_of(store, only_map) == []
 
 
 def test_inputs_that_cannot_be_read_are_errors_of_their_own(store: Store, running: RunningStore) -> None:
-    _bucket(store, "mixed", {"good": b"fine"})
-    made = store.api("POST", "/accounts", body={"name": "mallory"})
-    with connect(running.url, made["access_key"], made["secret_key"]) as mallory:
-        job = mallory.submit([_map("cat")], inputs=["s3://mixed/good"])
-        assert [failure["code"] for failure in _errors(_done(job))] == ["AccessDenied"]
-        assert _outputs(mallory, job) == []
+    fill_bucket(store, "mixed", {"good": b"fine"})
+    with running.new_account("mallory") as mallory:
+        job = mallory.submit([map_phase("cat")], inputs=["s3://mixed/good"])
+        assert [failure["code"] for failure in list(await_done(job).errors())] == ["AccessDenied"]
+        assert outputs_of(mallory, job) == []
         with pytest.raises(MantaError):
-            mallory.job(store.submit([_map("cat")], inputs=["s3://mixed/good"]).id).status()
-    job = store.submit([_map("cat")], inputs=["s3://mixed/good", "s3://mixed/missing", "s3://nowhere-at-all/x"])
-    codes = sorted((failure["code"], failure["input"]) for failure in _errors(_done(job)))
+            mallory.job(store.submit([map_phase("cat")], inputs=["s3://mixed/good"]).id).status()
+    job = store.submit([map_phase("cat")], inputs=["s3://mixed/good", "s3://mixed/missing", "s3://nowhere-at-all/x"])
+    codes = sorted((failure["code"], failure["input"]) for failure in list(await_done(job).errors()))
     assert codes == [("ResourceNotFound", "mixed/missing"), ("ResourceNotFound", "nowhere-at-all/x")]
-    assert _outputs(store, job) == [b"fine"]
+    assert outputs_of(store, job) == [b"fine"]
 
 
 def test_a_failure_says_what_happened_with_its_stderr(store: Store) -> None:
-    _bucket(store, "failing", {"a": b"x"})
-    (failure,) = _errors(_done(store.submit([_map("echo why >&2; exit 7")], inputs=["s3://failing/a"])))
+    fill_bucket(store, "failing", {"a": b"x"})
+    (failure,) = list(await_done(store.submit([map_phase("echo why >&2; exit 7")], inputs=["s3://failing/a"])).errors())
     assert (failure["code"], failure["exit_status"], failure["input"]) == ("UserTaskError", 7, "failing/a")
     assert failure["stderr"] == "why\n"
-    (killed,) = _errors(_done(store.submit([_map("kill -9 $$")], inputs=["s3://failing/a"])))
+    (killed,) = list(await_done(store.submit([map_phase("kill -9 $$")], inputs=["s3://failing/a"])).errors())
     assert killed["signal"] == 9
-    (slow,) = _errors(_done(store.submit([_map("sleep 60", timeout="1s")], inputs=["s3://failing/a"])))
+    (slow,) = list(await_done(store.submit([map_phase("sleep 60", timeout="1s")], inputs=["s3://failing/a"])).errors())
     assert "1 s" in slow["message"]
-    (init,) = _errors(_done(store.submit([_map("cat", init="exit 3")], inputs=["s3://failing/a"])))
+    (init,) = list(await_done(store.submit([map_phase("cat", init="exit 3")], inputs=["s3://failing/a"])).errors())
     assert init["code"] == "TaskInitError"
 
 
 @pytest.mark.invariant("J6")
 def test_cancel_ends_every_process_and_names_every_input(store: Store, running: RunningStore) -> None:
-    _bucket(store, "sleepy", {f"{number:02d}": b"" for number in range(20)})
-    job = store.submit([_map("sleep 3600")], inputs=["s3://sleepy/"])
+    fill_bucket(store, "sleepy", {f"{number:02d}": b"" for number in range(20)})
+    job = store.submit([map_phase("sleep 3600")], inputs=["s3://sleepy/"])
     await_condition(lambda: job.status().phases[0].tasks.running >= 2, "tasks to run")
     await_condition(lambda: len(sleepers(running, 3600)) >= 2, "processes to run")
     started = time.monotonic()
@@ -216,13 +188,13 @@ def test_cancel_ends_every_process_and_names_every_input(store: Store, running: 
     assert time.monotonic() - started < 5
     status = job.wait(timeout_s=20)
     assert status.state == "cancelled"
-    failures = _errors(job)
+    failures = list(job.errors())
     assert [failure["code"] for failure in failures] == ["JobCancelled"] * 20
     assert status.phases[0].tasks.cancelled == 20
 
 
 def test_the_steps_one_by_one(running: RunningStore, store: Store) -> None:
-    _bucket(store, "steps", {"a": b"one\n", "b": b"two\n"})
+    fill_bucket(store, "steps", {"a": b"one\n", "b": b"two\n"})
 
     def manta(*arguments: str, stdin: bytes | None = None) -> str:
         result = running.manta(*arguments, stdin=stdin)
@@ -247,9 +219,9 @@ def test_the_steps_one_by_one(running: RunningStore, store: Store) -> None:
 
 
 def test_outputs_go_where_the_document_says(store: Store) -> None:
-    _bucket(store, "wanted", {"a": b"1", "b": b"2"})
-    job = store.submit([_map("cat")], inputs=["s3://wanted/*"], properties={"output": "s3://wanted/results/"})
-    assert sorted(_outputs(store, _done(job))) == [b"1", b"2"]
+    fill_bucket(store, "wanted", {"a": b"1", "b": b"2"})
+    job = store.submit([map_phase("cat")], inputs=["s3://wanted/*"], properties={"output": "s3://wanted/results/"})
+    assert sorted(outputs_of(store, await_done(job))) == [b"1", b"2"]
     assert all(line["bucket"] == "wanted" and line["key"].startswith("results/") for line in job.outputs())
     kept = {entry.key for entry in store.list_objects("s3://wanted/results/")}
     job.delete()
@@ -258,27 +230,26 @@ def test_outputs_go_where_the_document_says(store: Store) -> None:
 
 def test_a_document_is_refused_whole_with_the_nearest_name(store: Store) -> None:
     with pytest.raises(MantaError, match="memory"):
-        store.submit([_map("cat", memroy="1M")])
+        store.submit([map_phase("cat", memroy="1M")])
     with pytest.raises(MantaError):
         store.submit([])
 
 
 def test_job_outputs_belong_to_their_owner(store: Store, running: RunningStore) -> None:
-    _bucket(store, "private", {"a": b"secret"})
-    job = _done(store.submit([_map("cat")], inputs=["s3://private/a"]))
+    fill_bucket(store, "private", {"a": b"secret"})
+    job = await_done(store.submit([map_phase("cat")], inputs=["s3://private/a"]))
     (line,) = job.outputs()
     assert line["bucket"] == f"job-{job.id}"
     assert line["bucket"] not in store.buckets()
     with pytest.raises(AccessDenied):
         store.write(f"s3://{line['bucket']}/mine", b"x")
-    made = store.api("POST", "/accounts", body={"name": "eve"})
-    with connect(running.url, made["access_key"], made["secret_key"]) as eve, pytest.raises(AccessDenied):
+    with running.new_account("eve") as eve, pytest.raises(AccessDenied):
         eve.read(f"s3://{line['bucket']}/{line['key']}")
 
 
 @pytest.mark.invariant("S4")
 def test_a_task_cannot_change_its_input_or_see_the_node(store: Store) -> None:
-    _bucket(store, "guarded", {"a": b"untouched"})
+    fill_bucket(store, "guarded", {"a": b"untouched"})
     attacks = "; ".join(
         [
             'echo x > "$MANTA_INPUT_FILE"',
@@ -292,8 +263,8 @@ def test_a_task_cannot_change_its_input_or_see_the_node(store: Store) -> None:
             "env | grep -i -e key -e secret",
         ]
     )
-    job = store.submit([_map(f"({attacks}) 2>&1; true")], inputs=["s3://guarded/a"])
-    said = b"".join(_outputs(store, _done(job)))
+    job = store.submit([map_phase(f"({attacks}) 2>&1; true")], inputs=["s3://guarded/a"])
+    said = b"".join(outputs_of(store, await_done(job)))
     assert store.read("s3://guarded/a") == b"untouched"
     assert b"root:" not in said
     assert b"catalog.db" not in said
@@ -305,9 +276,9 @@ LINES = b"".join(b"line %d %s\n" % (number, b"x" * (number % 97)) for number in 
 def _split_totals(store: Store, uri: str, data: bytes, split: str) -> Job:
     """Line totals exact, no line cut, each byte read once."""
     store.write(uri, data)
-    job = store.submit([_map("wc -lc; printf '%s ' $MANTA_INPUT_RANGE", split=split)], inputs=[uri])
-    _done(job)
-    found = sorted((line.split() for line in _outputs(store, job)), key=lambda words: int(words[2].split(b"-")[0]))
+    job = store.submit([map_phase("wc -lc; printf '%s ' $MANTA_INPUT_RANGE", split=split)], inputs=[uri])
+    await_done(job)
+    found = sorted((line.split() for line in outputs_of(store, job)), key=lambda words: int(words[2].split(b"-")[0]))
     assert sum(int(words[0]) for words in found) == data.count(b"\n")
     assert sum(int(words[1]) for words in found) == len(data)
     position = 0
@@ -329,8 +300,8 @@ def test_a_large_object_is_split_at_line_ends(store: Store) -> None:
     tasks = -(-len(LINES) // (128 << 10))
     assert [line.get("range", "").split("-")[0] for line in job.inputs()] == [str(n << 17) for n in range(tasks)]
     assert len(list(job.outputs())) == tasks
-    whole = store.submit([_map("cat", split="64K"), _reduce("sort -k2n")], inputs=["s3://large/lines.txt"])
-    assert _outputs(store, _done(whole)) == [LINES]
+    whole = store.submit([map_phase("cat", split="64K"), reduce_phase("sort -k2n")], inputs=["s3://large/lines.txt"])
+    assert outputs_of(store, await_done(whole)) == [LINES]
 
 
 def test_an_object_without_newlines_is_read_by_one_task(store: Store) -> None:
@@ -345,13 +316,13 @@ def test_batches_change_nothing_but_the_number_of_tasks(store: Store, corpus: di
     command = 'grep -c "^import" > count && mpipe -f count; echo "${MANTA_INPUT_OBJECT##*.}"; test -s count'
     found = []
     for batch in (1, 16):
-        phase = _map(command, batch=batch)
-        job = _done(store.submit([phase], inputs=["s3://corpus/"]))
-        errors = sorted((line["input"], line["message"]) for line in _errors(job))
+        phase = map_phase(command, batch=batch)
+        job = await_done(store.submit([phase], inputs=["s3://corpus/"]))
+        errors = sorted((line["input"], line["message"]) for line in list(job.errors()))
         status = job.status()
         assert status.inputs == len(corpus) == sum(line["state"] in ("committed", "failed") for line in job.inputs())
         assert status.input_bytes_in_place == sum(map(len, corpus.values()))
-        found.append((sorted(_outputs(store, job)), errors, status.outputs, status.phases[0].tasks))
+        found.append((sorted(outputs_of(store, job)), errors, status.outputs, status.phases[0].tasks))
     assert found[0] == found[1]
     batched = sum(1 for task in job.tasks() if task["inputs"] > 1)
     assert batched >= 3
@@ -360,7 +331,7 @@ def test_batches_change_nothing_but_the_number_of_tasks(store: Store, corpus: di
 @pytest.mark.invariant("S1", "J5")
 def test_a_shared_bucket_is_computed_on_where_it_lies(store: Store, running: RunningStore) -> None:
     """By whoever its policy names, with job, S3 and programs alike; not a byte is copied; not after it is withdrawn."""
-    _bucket(store, "commons", {"open/a": b"shared\n", "shut/b": b"private\n"})
+    fill_bucket(store, "commons", {"open/a": b"shared\n", "shut/b": b"private\n"})
     made = store.api("POST", "/accounts", body={"name": "wendy"})
     resources = ["arn:aws:s3:::commons", "arn:aws:s3:::commons/open/*"]
     actions = ["s3:GetObject", "s3:ListBucket"]
@@ -383,14 +354,14 @@ def test_a_shared_bucket_is_computed_on_where_it_lies(store: Store, running: Run
             with pytest.raises((AccessDenied, ClientError), match=r"[dD]enied"):
                 refused()
         command = "cat; mget commons/open/a; mls commons; ! mget commons/shut/b"
-        job = _done(wendy.submit([_map(command)], inputs=["s3://commons/open/a", "s3://commons/shut/b"]))
-        assert _outputs(wendy, job) == [b"shared\nshared\ncommons/open/a\ncommons/shut/b\n"]
-        assert [(line["code"], line["input"]) for line in _errors(job)] == [("AccessDenied", "commons/shut/b")]
+        job = await_done(wendy.submit([map_phase(command)], inputs=["s3://commons/open/a", "s3://commons/shut/b"]))
+        assert outputs_of(wendy, job) == [b"shared\nshared\ncommons/open/a\ncommons/shut/b\n"]
+        assert [(line["code"], line["input"]) for line in list(job.errors())] == [("AccessDenied", "commons/shut/b")]
         assert (job.status().input_bytes_in_place, job.status().input_bytes_moved) == (7, 0)
         store.s3.delete_bucket_policy(Bucket="commons")
         with pytest.raises(AccessDenied):
             wendy.read("s3://commons/open/a")
-        (error,) = _errors(_done(wendy.submit([_map("cat")], inputs=["s3://commons/open/a"])))
+        (error,) = list(await_done(wendy.submit([map_phase("cat")], inputs=["s3://commons/open/a"])).errors())
         assert error["code"] == "AccessDenied"
     with pytest.raises(ClientError, match="NoSuchBucketPolicy"):
         store.s3.get_bucket_policy(Bucket="commons")

@@ -3,20 +3,18 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from manta.sdk import Job, Store, connect
-from tests.support.store import RunningStore, running_store
+from manta.sdk import Job, Store
+from tests.support.shared_store import shared_store
+from tests.support.store import RunningStore
+from tests.support.store_jobs import await_done, outputs_of
 
 SCRIPT = b'#!/bin/bash\nread -r first\necho "$1: $first"\n'
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("assets"), "--nodes", "3") as store:
-        yield store
+running = shared_store("--nodes", "3")
 
 
 @pytest.fixture(scope="module")
@@ -34,17 +32,7 @@ def _map(command: str, *assets: str, **properties: object) -> dict[str, object]:
 
 
 def _run(store: Store, *phases: dict[str, object]) -> Job:
-    job = store.submit(list(phases), inputs=["s3://words/"])
-    assert job.wait(timeout_s=100).state == "done"
-    return job
-
-
-def _outputs(store: Store, job: Job) -> list[bytes]:
-    return [store.read(f"s3://{line['bucket']}/{line['key']}") for line in job.outputs()]
-
-
-def _errors(job: Job) -> list[dict[str, Any]]:
-    return list(job.errors())
+    return await_done(store.submit(list(phases), inputs=["s3://words/"]))
 
 
 def test_a_script_and_a_binary_are_at_hand_in_every_task(store: Store, running: RunningStore) -> None:
@@ -65,23 +53,23 @@ def test_assets_are_read_only_and_of_their_phase_alone(store: Store) -> None:
     store.write("s3://tools/bin/first.sh", SCRIPT)
     attack = 'for f in "$F" /assets/new; do (echo x > $f; chmod 777 $f; rm $f) 2>/dev/null && echo done; done; cat "$F"'
     job = _run(store, _map(attack, "s3://tools/bin/first.sh", env={"F": "/assets/tools/bin/first.sh"}))
-    assert _outputs(store, job) == [SCRIPT] * 12
+    assert outputs_of(store, job) == [SCRIPT] * 12
     assert store.read("s3://tools/bin/first.sh") == SCRIPT
     job = _run(store, _map("cat", "s3://tools/bin/first.sh"), _map("find / -xdev -name first.sh; ls /assets"))
-    assert len(_errors(job)) == 12  # there is no /assets where a phase has none
+    assert len(list(job.errors())) == 12  # there is no /assets where a phase has none
 
 
 def test_a_replaced_asset_is_the_new_one_in_the_next_job(store: Store) -> None:
     for word in (b"one", b"two", b""):
         store.write("s3://tools/word", word)
         job = _run(store, _map("cat /assets/tools/word", "s3://tools/word"))
-        assert _outputs(store, job) == [word] * 12
+        assert outputs_of(store, job) == [word] * 12
 
 
 def test_a_missing_asset_fails_each_task_by_name(store: Store) -> None:
     store.write("s3://tools/here", b"here")
     job = _run(store, _map("true", "s3://tools/here", "s3://tools/nowhere.sh"))
-    errors = _errors(job)
+    errors = list(job.errors())
     assert [error["code"] for error in errors] == ["TaskInitError"] * 12
     assert all("s3://tools/nowhere.sh" in error["message"] for error in errors)
     plan = store.explain([_map("true", "s3://tools/here", "s3://tools/nowhere.sh", image="s3://none/x")], inputs=[])
@@ -92,15 +80,13 @@ def test_a_missing_asset_fails_each_task_by_name(store: Store) -> None:
 @pytest.mark.invariant("S4")
 def test_an_asset_is_read_with_the_rights_of_the_jobs_owner(store: Store, running: RunningStore) -> None:
     store.write("s3://tools/secret", b"of the root account")
-    made = running.manta("account", "create", "guest", "--access-key", "GUESTACCESSKEY", "--secret-key", "g" * 40)
-    assert made.returncode == 0, made.stderr
-    with connect(running.url, "GUESTACCESSKEY", "g" * 40) as guest:
+    with running.new_account("guest") as guest:
         guest.make_bucket("guests")
         guest.write("s3://guests/input", b"x")
         phase = _map("cat /assets/tools/secret", "s3://tools/secret")
         job = guest.submit([phase], inputs=["s3://guests/input"])
         assert job.wait(timeout_s=100).state == "done"
-        (error,) = _errors(job)
+        (error,) = list(job.errors())
     assert error["code"] == "TaskInitError"
     assert "s3://tools/secret" in error["message"]
 
@@ -109,6 +95,6 @@ def test_limits_that_no_node_can_satisfy_fail_each_task_with_the_figures(store: 
     done = running.manta("job", "run", "--cpus", "256", "--disk", "1M", "-m", "true", "s3://words/0*")
     assert done.returncode == 3
     (listed,) = store.jobs(limit=1)
-    errors = _errors(store.job(listed.id))
+    errors = list(store.job(listed.id).errors())
     assert [error["code"] for error in errors] == ["TaskInitError"] * 10
     assert all("256 of cpus, and the node has" in error["message"] for error in errors)

@@ -31,14 +31,10 @@ from manta.catalog.records import AccessKey, Account
 from manta.core import limits
 from manta.core.errors import ServiceUnavailable
 from tests.support.gateway import RunningGateway
-from tests.support.job_calls import KEY, Client, NodeSide, attempt, job_gateway
+from tests.support.job_calls import KEY, Client, NodeSide, attempt, gateway
 from tests.support.jobs import MAP, REDUCE, failure, stored, success
 
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with job_gateway() as gateway:
-        yield gateway
+__all__ = ["gateway"]
 
 
 @asynccontextmanager

@@ -1,7 +1,6 @@
 """A job's events over HTTP: what is told, in which order, and where a client that comes back goes on."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -10,16 +9,12 @@ import pytest
 from manta.core import limits
 from manta.gateway.ops.job_events import Streams
 from tests.support.gateway import RunningGateway, Wire, signed_request, wire
-from tests.support.job_calls import Client, NodeSide, attempt, job_gateway
+from tests.support.job_calls import Client, NodeSide, attempt, gateway
 from tests.support.jobs import MAP, failure, success
 
+__all__ = ["gateway"]
+
 Event = tuple[str, int, dict[str, Any]]
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with job_gateway() as gateway:
-        yield gateway
 
 
 class Stream:

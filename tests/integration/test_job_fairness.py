@@ -4,29 +4,21 @@ from collections.abc import Iterator
 
 import pytest
 
-from manta.sdk import Job, Store, connect
+from manta.sdk import Job, Store
+from tests.support.shared_store import shared_store
 from tests.support.sleepers import sleepers
-from tests.support.store import RunningStore, running_store
+from tests.support.store import RunningStore
 from tests.support.waiting import await_condition
 
-SECRETS = {"alice": "alice-secret-for-tests", "bobby": "bobby-secret-for-tests"}
-
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("fair"), "--nodes", "1") as store:
-        yield store
+running = shared_store("--nodes", "1")
 
 
 @pytest.fixture(scope="module")
 def clients(running: RunningStore) -> Iterator[dict[str, Store]]:
     """Two accounts, each with a bucket of 30 objects."""
     found: dict[str, Store] = {}
-    for name, secret in SECRETS.items():
-        key = f"{name.upper()}ACCESSKEY"
-        made = running.manta("account", "create", name, "--access-key", key, "--secret-key", secret)
-        assert made.returncode == 0, made.stderr
-        found[name] = connect(running.url, key, secret)
+    for name in ("alice", "bobby"):
+        found[name] = running.new_account(name)
         found[name].make_bucket(f"{name}-data")
         for number in range(30):
             found[name].write(f"s3://{name}-data/{number:02d}", b"x" * number)

@@ -4,7 +4,6 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,7 +15,7 @@ from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
 from manta.core.names import new_id
 from manta.gateway.bootstrap import ensure_named_root
-from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.catalog import StandingClock, opened
 from tests.support.jobs import MAP, REDUCE, NoPlacement, new_job, output, ref, stored, success
 
 OBJECTS = 60
@@ -113,25 +112,19 @@ async def test_gateways_of_a_new_cluster_may_begin_side_by_side(catalogs: list[C
     assert len(await catalogs[0].list_keys("root")) == 1
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(tmp_path)
-
-
 def reporting(results: list[TaskResult]) -> Callable[[JobStore], Awaitable[Any]]:
     return lambda jobs: jobs.report("n1", results)
 
 
 @pytest.mark.invariant("J4", "D1")
-async def test_a_job_goes_on_where_a_dead_gateway_left_it(url: str) -> None:
+async def test_a_job_goes_on_where_a_dead_gateway_left_it(shared_catalog_url: str, clock: StandingClock) -> None:
     """The gateway is gone after each step; what was acknowledged is there, and the next one ends the job."""
-    clock = StandingClock()
 
     async def step(work: Callable[[JobStore], Awaitable[Any]]) -> Any:
-        async with opened(url, clock) as catalog:
+        async with opened(shared_catalog_url, clock) as catalog:
             return await work(catalog.jobs)
 
-    async with opened(url, clock) as catalog:
+    async with opened(shared_catalog_url, clock) as catalog:
         await catalog.create_bucket("books", "alice", 1)
         for number in range(3):
             await catalog.put_object("books", stored(clock.now_ms(), f"k{number}"))

@@ -2,13 +2,14 @@
 
 import tarfile
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from manta.sdk import Job, Store
 from tests.support.oci import Image, entry, file, programs, tar
-from tests.support.store import RunningStore, running_store
+from tests.support.shared_store import shared_store
+from tests.support.store import RunningStore
+from tests.support.store_jobs import await_done
 
 TOOLS = tar(
     [
@@ -23,10 +24,7 @@ ENV = ["PATH=/opt/tools:/bin", "WHERE=the image", "MANTA_JOB_ID=stolen", "HOME=/
 GOOD = Image([TOOLS, tar([file(".wh.gone")])], {"Env": ENV, "WorkingDir": "/opt"})
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("images"), "--nodes", "3") as store:
-        yield store
+running = shared_store("--nodes", "3")
 
 
 @pytest.fixture(scope="module")
@@ -45,18 +43,12 @@ def _map(command: str, image: str = "s3://images/good.tar", **properties: object
 
 
 def _run(store: Store, *phases: dict[str, object], inputs: str = "s3://words/") -> Job:
-    job = store.submit(list(phases), inputs=[inputs])
-    assert job.wait(timeout_s=100).state == "done"
-    return job
+    return await_done(store.submit(list(phases), inputs=[inputs]))
 
 
 def _outputs(store: Store, job: Job) -> list[str]:
     assert list(job.errors()) == []
     return [store.read(f"s3://{line['bucket']}/{line['key']}").decode() for line in job.outputs()]
-
-
-def _errors(job: Job) -> list[dict[str, Any]]:
-    return list(job.errors())
 
 
 def test_tasks_run_in_the_image_by_the_command_line(store: Store, running: RunningStore) -> None:
@@ -138,12 +130,12 @@ def test_a_bad_archive_fails_each_task_with_the_reason(store: Store, name: str) 
     archive, said = BAD[name]
     uri = f"s3://images/{name}"
     store.write(uri, archive)
-    errors = _errors(_run(store, _map("true", uri)))
+    errors = list(_run(store, _map("true", uri)).errors())
     assert [error["code"] for error in errors] == ["TaskInitError"] * 12
     assert all(uri in error["message"] and said in error["message"] for error in errors), errors[0]
 
 
 def test_a_missing_image_fails_each_task_by_name(store: Store) -> None:
-    errors = _errors(_run(store, _map("true", "s3://images/none")))
+    errors = list(_run(store, _map("true", "s3://images/none")).errors())
     assert [error["code"] for error in errors] == ["TaskInitError"] * 12
     assert all("s3://images/none" in error["message"] for error in errors)

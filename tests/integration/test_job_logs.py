@@ -12,13 +12,10 @@ from manta.cli.job_tasks import prefixed
 from manta.core.errors import InvalidArgument, NoSuchJob
 from manta.gateway.ops.job_stderr import fresh
 from manta.sdk import Store
-from tests.support.store import RunningStore, running_store
+from tests.support.shared_store import shared_store
+from tests.support.store import RunningStore
 
-
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("logs"), "--nodes", "1") as store:
-        yield store
+running = shared_store("--nodes", "1")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,15 +12,8 @@ from manta.catalog.store import Catalog
 from manta.core.errors import BadRequest, StaleAttempt
 from manta.core.limits import LEASE_S
 from manta.core.names import job_bucket, new_id
-from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.catalog import StandingClock, opened
 from tests.support.jobs import MAP, failure, further_slot, new_job, output, ref, stored, success
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return "memory:" if request.param == "memory" else sqlite_url(tmp_path)
 
 
 @dataclass
@@ -70,16 +62,14 @@ async def begun(catalog: Catalog, clock: StandingClock, phases: int = 1) -> Job:
 
 
 @pytest.fixture
-async def job(url: str) -> AsyncIterator[Job]:
-    clock = StandingClock()
-    async with opened(url, clock) as catalog:
+async def job(catalog_url: str, clock: StandingClock) -> AsyncIterator[Job]:
+    async with opened(catalog_url, clock) as catalog:
         yield await begun(catalog, clock)
 
 
 @pytest.fixture
-async def inner(url: str) -> AsyncIterator[Job]:
-    clock = StandingClock()
-    async with opened(url, clock) as catalog:
+async def inner(catalog_url: str, clock: StandingClock) -> AsyncIterator[Job]:
+    async with opened(catalog_url, clock) as catalog:
         yield await begun(catalog, clock, phases=2)
 
 

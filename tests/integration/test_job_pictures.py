@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from manta.sdk import Store
-from tests.support.store import RunningStore, running_store
+from tests.support.shared_store import shared_store
+from tests.support.store import RunningStore
 
 Pixels = list[list[tuple[int, int, int]]]
 PROGRAM = Path(__file__).parents[1] / "support" / "thumbnail.py"
@@ -19,10 +20,7 @@ COMMAND = (
 )
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("pictures"), "--nodes", "3", "--copies", "2") as store:
-        yield store
+running = shared_store("--nodes", "3", "--copies", "2")
 
 
 @pytest.fixture(scope="module")

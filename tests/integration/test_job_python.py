@@ -15,10 +15,11 @@ import pytest
 
 from jobs.programs.python_runtime import python_runtime
 from manta.core.errors import InvalidArgument
-from manta.sdk import Job, JobFailedError, Objects, Store, connect
+from manta.sdk import Job, JobFailedError, Objects, Store
 from tests.support import word_helpers
 from tests.support.oci import Image, file, programs, python, tar
-from tests.support.store import RunningStore, running_store
+from tests.support.shared_store import shared_store
+from tests.support.store import RunningStore
 
 TEXTS = {
     "s3://books/moby.txt": "Call me Ishmael\nsome years ago\n",
@@ -32,10 +33,7 @@ ALL = " ".join(TEXTS.values())
 OTHER = b"#!/bin/sh\necho the function was packed by another Python, and the image has Python 3.99 >&2\nexit 1\n"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("python"), "--nodes", "2", "--copies", "2") as store:
-        yield store
+running = shared_store("--nodes", "2", "--copies", "2")
 
 
 @pytest.fixture(scope="module")
@@ -195,8 +193,7 @@ def test_pickles_are_read_only_where_they_are_wanted(books: Objects) -> None:
 
 def test_pickles_of_others_are_not_unpickled_unless_told(running: RunningStore, store: Store) -> None:
     """The root account sees every job: whose tasks it looks at must not run anything at its side."""
-    made = store.api("POST", "/accounts", body={"name": "mallory"})
-    with connect(running.url, made["access_key"], made["secret_key"]) as mallory:
+    with running.new_account("mallory") as mallory:
         mallory.make_bucket("mallorys")
         mallory.write("s3://mallorys/x", b"x")
         job = mallory.objects("s3://mallorys/x").map(lambda o: (o.key, o.size)).run()

@@ -1,38 +1,24 @@
 """A finished job opened again for its failed inputs, on every engine: counts, answers and what is kept for it."""
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncIterator
 
 import pytest
 
 from manta.catalog.job_records import Granted, JobView
-from manta.catalog.store import Catalog
 from manta.core.errors import JobNotRetried, NoSuchJob
 from manta.core.limits import LEASE_S
 from manta.core.names import job_bucket, new_id
-from tests.support.catalog import StandingClock, opened, sqlite_url
-from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
+from tests.support.catalog import StandingClock, opened
+from tests.support.job_inputs import InputRig
+from tests.support.jobs import MAP, REDUCE, failure, output, ref, stored, success
 
 
-class Rig:
-    """A catalog, its clock, and a node n1 that fails what it is told to."""
+class RetryRig(InputRig):
+    """Its node n1 fails what it is told to."""
 
-    def __init__(self, catalog: Catalog, clock: StandingClock) -> None:
-        self.catalog, self.clock, self.jobs = catalog, clock, catalog.jobs
-
-    async def put(self, *keys: str) -> None:
+    async def put_all(self, *keys: str) -> None:
         for key in keys:
-            await self.catalog.put_object("books", stored(self.clock.now_ms(), key, ("n1",)))
-
-    async def begin(self, phases: Sequence[dict[str, Any]], *inputs: object, **more: Any) -> str:
-        job = (await self.jobs.create_job(new_job(self.clock.now_ms(), phases, inputs, **more))).job_id
-        await self.tend(job)
-        return job
-
-    async def tend(self, job: str) -> None:
-        while (await self.jobs.tend(job)).more:
-            pass
+            await self.put(key)
 
     async def run(self, job: str, *failing: tuple[int, str]) -> list[Granted]:
         """Until the job has nothing to lease: (phase, key of the first input) fail, all else succeeds."""
@@ -54,6 +40,7 @@ class Rig:
         await self.tend(job)
 
     async def view(self, job: str) -> JobView:
+        """Of reducers too, whose inputs are not tasks of theirs."""
         view = await self.jobs.get_job(job)
         lines = await self.jobs.inputs(job, 0, 10_000)
         ended = sum(line.fields["state"] in ("committed", "failed", "cancelled") for line in lines)
@@ -64,16 +51,12 @@ class Rig:
         return view
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Rig]:
-    url = "memory:" if request.param == "memory" else sqlite_url(tmp_path)
-    if request.param == "postgres":
-        url = str(request.getfixturevalue("postgres_url"))
-    clock = StandingClock()
-    async with opened(url, clock) as catalog:
+@pytest.fixture
+async def rig(catalog_url: str, clock: StandingClock) -> AsyncIterator[RetryRig]:
+    async with opened(catalog_url, clock) as catalog:
         await catalog.create_bucket("books", "alice", 7)
         await catalog.jobs.renew("n1", "e", clock.now_ms() + int(LEASE_S * 1000))
-        yield Rig(catalog, clock)
+        yield RetryRig(catalog, clock)
 
 
 def counts(view: JobView) -> list[dict[str, int]]:
@@ -81,13 +64,13 @@ def counts(view: JobView) -> list[dict[str, int]]:
 
 
 @pytest.mark.invariant("J3")
-async def test_only_failed_inputs_run_again(rig: Rig) -> None:
-    await rig.put("a", "b", "c")
-    job = await rig.begin([MAP], "s3://books/*", "s3://books/late", "nonsense")
+async def test_only_failed_inputs_run_again(rig: RetryRig) -> None:
+    await rig.put_all("a", "b", "c")
+    job = await rig.begin("s3://books/*", "s3://books/late", "nonsense", phases=[MAP])
     await rig.run(job, (0, "b"))
     view = await rig.view(job)
     assert (view.state, view.inputs, view.outputs, view.errors) == ("done", 5, 2, 3)
-    await rig.put("late")
+    await rig.put_all("late")
     await rig.retry(job)
     ran = await rig.run(job)
     assert [(grant.task.key, grant.task.attempt) for grant in ran] == [("b", 2), ("late", 1)]
@@ -98,20 +81,20 @@ async def test_only_failed_inputs_run_again(rig: Rig) -> None:
     assert [line.fields["code"] for line in await rig.jobs.errors(job, 0, 10)] == ["InvalidInput"]
 
 
-async def test_a_failed_input_is_retried_in_the_version_it_had(rig: Rig) -> None:
-    await rig.put("a")
-    job = await rig.begin([MAP], "s3://books/a")
+async def test_a_failed_input_is_retried_in_the_version_it_had(rig: RetryRig) -> None:
+    await rig.put_all("a")
+    job = await rig.begin("s3://books/a", phases=[MAP])
     (first,) = await rig.run(job, (0, "a"))
-    await rig.put("a")
+    await rig.put_all("a")
     await rig.retry(job)
     (again,) = await rig.run(job)
     assert (again.task.version_id, again.task.blob_id) == (first.task.version_id, first.task.blob_id)
 
 
 @pytest.mark.invariant("J3")
-async def test_reducers_behind_a_failed_input_run_again_on_everything(rig: Rig) -> None:
-    await rig.put("a", "b", "c")
-    job = await rig.begin([MAP, {**REDUCE, "count": 2}, MAP], "s3://books/*")
+async def test_reducers_behind_a_failed_input_run_again_on_everything(rig: RetryRig) -> None:
+    await rig.put_all("a", "b", "c")
+    job = await rig.begin("s3://books/*", phases=[MAP, {**REDUCE, "count": 2}, MAP])
     await rig.run(job, (0, "b"))
     assert counts(await rig.view(job)) == [{"committed": 2, "failed": 1}, {"committed": 2}, {"committed": 2}]
     await rig.retry(job)
@@ -134,13 +117,13 @@ async def test_reducers_behind_a_failed_input_run_again_on_everything(rig: Rig) 
 
 
 @pytest.mark.invariant("J3")
-async def test_a_reduce_of_objects_runs_again_with_all_of_them(rig: Rig) -> None:
-    await rig.put("a", "b")
-    job = await rig.begin([REDUCE], "s3://books/*", "s3://books/late")
+async def test_a_reduce_of_objects_runs_again_with_all_of_them(rig: RetryRig) -> None:
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", "s3://books/late", phases=[REDUCE])
     await rig.run(job, (0, ""))
     view = await rig.view(job)
     assert (view.inputs, view.errors, view.outputs) == (3, 2, 0)
-    await rig.put("late")
+    await rig.put_all("late")
     await rig.retry(job)
     (reducer,) = await rig.jobs.lease("n1", "e", [new_id(rig.clock.now_ms())])
     rows = await rig.jobs.reducer_inputs("n1", ref(reducer.task), 0, 10)
@@ -150,9 +133,9 @@ async def test_a_reduce_of_objects_runs_again_with_all_of_them(rig: Rig) -> None
     assert (view.state, view.inputs, view.errors, view.outputs) == ("done", 3, 0, 1)
 
 
-async def test_a_failed_later_map_runs_again_on_what_the_first_made(rig: Rig) -> None:
-    await rig.put("a", "b")
-    job = await rig.begin([MAP, MAP], "s3://books/*")
+async def test_a_failed_later_map_runs_again_on_what_the_first_made(rig: RetryRig) -> None:
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", phases=[MAP, MAP])
     await rig.run(job, (1, "a"))
     await rig.retry(job)
     ran = await rig.run(job)
@@ -160,8 +143,10 @@ async def test_a_failed_later_map_runs_again_on_what_the_first_made(rig: Rig) ->
     assert counts(await rig.view(job)) == [{"committed": 2}, {"committed": 2}]
 
 
-async def test_a_prefix_that_was_refused_is_listed_again(rig: Rig) -> None:
-    job = await rig.begin([MAP], {"bucket": "later", "prefix": "x/", "glob": "*.txt"}, {"bucket": "later", "key": "*"})
+async def test_a_prefix_that_was_refused_is_listed_again(rig: RetryRig) -> None:
+    job = await rig.begin(
+        {"bucket": "later", "prefix": "x/", "glob": "*.txt"}, {"bucket": "later", "key": "*"}, phases=[MAP]
+    )
     assert (await rig.view(job)).errors == 2
     await rig.catalog.create_bucket("later", "alice", 7)
     for key in ("x/1.txt", "x/2.txt", "x/3.bin", "*"):
@@ -172,9 +157,9 @@ async def test_a_prefix_that_was_refused_is_listed_again(rig: Rig) -> None:
     assert (await rig.view(job)).inputs == 3
 
 
-async def test_a_retry_that_is_cancelled_ends_each_input(rig: Rig) -> None:
-    await rig.put("a", "b")
-    job = await rig.begin([MAP, REDUCE], "s3://books/*")
+async def test_a_retry_that_is_cancelled_ends_each_input(rig: RetryRig) -> None:
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", phases=[MAP, REDUCE])
     await rig.run(job, (0, "a"))
     await rig.jobs.retry_job(job)
     await rig.jobs.cancel_job(job, "Enough.")
@@ -185,9 +170,9 @@ async def test_a_retry_that_is_cancelled_ends_each_input(rig: Rig) -> None:
         await rig.jobs.retry_job(job)
 
 
-async def test_what_is_kept_for_a_retry_goes_with_the_job(rig: Rig) -> None:
-    await rig.put("a", "b")
-    job = await rig.begin([MAP, REDUCE], "s3://books/*")
+async def test_what_is_kept_for_a_retry_goes_with_the_job(rig: RetryRig) -> None:
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", phases=[MAP, REDUCE])
     (failed, *_) = await rig.run(job, (0, "a"))
     await rig.catalog.delete_objects("books", ["a", "b"])
     held = [blob.blob_id for blob in await rig.catalog.blobs_of_node("n1")]
@@ -200,9 +185,9 @@ async def test_what_is_kept_for_a_retry_goes_with_the_job(rig: Rig) -> None:
     assert await rig.catalog.blobs_of_node("n1") == []
 
 
-async def test_what_cannot_be_retried_says_so(rig: Rig) -> None:
-    await rig.put("a")
-    job = await rig.begin([MAP], "s3://books/a")
+async def test_what_cannot_be_retried_says_so(rig: RetryRig) -> None:
+    await rig.put_all("a")
+    job = await rig.begin("s3://books/a", phases=[MAP])
     with pytest.raises(JobNotRetried, match="not ended"):
         await rig.jobs.retry_job(job)
     await rig.run(job)

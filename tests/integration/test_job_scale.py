@@ -7,10 +7,11 @@ from collections.abc import Iterator
 import pytest
 
 from manta.catalog.sqlite.schema import CACHE_KIB
-from manta.sdk import Job, Store, connect
+from manta.sdk import Job, Store
 from tests.support.resident import resident_peaks
+from tests.support.shared_store import shared_store
 from tests.support.sleepers import sleepers
-from tests.support.store import RunningStore, running_store
+from tests.support.store import RunningStore
 from tests.support.waiting import await_condition
 
 OBJECTS = 50
@@ -18,10 +19,7 @@ MIB = 1024 * 1024
 SLACK_BYTES = 10 * MIB
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("scale"), "--nodes", "1") as store:
-        yield store
+running = shared_store("--nodes", "1")
 
 
 @pytest.fixture(scope="module")
@@ -29,10 +27,7 @@ def clients(running: RunningStore) -> Iterator[dict[str, Store]]:
     """Two accounts, each with a bucket of tiny objects, which jobs name again and again."""
     found: dict[str, Store] = {}
     for name in ("alice", "bobby"):
-        key, secret = f"{name.upper()}ACCESSKEY", f"{name}-secret-for-tests"
-        made = running.manta("account", "create", name, "--access-key", key, "--secret-key", secret)
-        assert made.returncode == 0, made.stderr
-        found[name] = connect(running.url, key, secret)
+        found[name] = running.new_account(name)
         found[name].make_bucket(f"{name}-tiny")
         for number in range(OBJECTS):
             found[name].write(f"s3://{name}-tiny/{number:02d}", b"x\n")

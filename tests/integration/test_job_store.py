@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -27,25 +26,13 @@ from manta.core.limits import (
     REDUCER_PATIENCE_S,
 )
 from manta.core.names import job_bucket, new_id
-from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.catalog import StandingClock, opened
 from tests.support.jobs import MAP, REDUCE, failure, further_slot, new_job, output, ref, stored, success
 
 
 @pytest.fixture
-def clock() -> StandingClock:
-    return StandingClock()
-
-
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    if request.param == "postgres":
-        return str(request.getfixturevalue("postgres_url"))
-    return "memory:" if request.param == "memory" else sqlite_url(tmp_path)
-
-
-@pytest.fixture
-async def catalog(url: str, clock: StandingClock) -> AsyncIterator[Catalog]:
-    async with opened(url, clock) as catalog:
+async def catalog(catalog_url: str, clock: StandingClock) -> AsyncIterator[Catalog]:
+    async with opened(catalog_url, clock) as catalog:
         await catalog.create_bucket("books", "alice", 7)
         await catalog.create_bucket("secret", "bob", 7)
         await alive(catalog, clock, "n1", "n2")

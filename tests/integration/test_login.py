@@ -12,8 +12,9 @@ import pytest
 
 from manta.core.limits import LOGIN_ACCOUNT_SESSIONS_MAX
 from manta.sdk import Store
+from tests.support.shared_store import shared_store
 from tests.support.sleepers import in_foreground, sleepers
-from tests.support.store import RunningStore, running_store
+from tests.support.store import RunningStore
 from tests.support.terminal import UserTerminal, at_prompt
 from tests.support.waiting import await_condition
 
@@ -21,10 +22,7 @@ MOBY = b"call me ishmael\nsome years ago\n"
 CITIES = b"it was the best of times\n"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("login"), "--nodes", "2", "--copies", "2") as store:
-        yield store
+running = shared_store("--nodes", "2", "--copies", "2")
 
 
 @pytest.fixture(scope="module")

@@ -22,6 +22,7 @@ from manta.core.errors import MantaError
 from manta.sdk import Store
 from tests.support.certificates import self_signed
 from tests.support.resident import resident_bytes
+from tests.support.shared_store import shared_store
 from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
@@ -30,10 +31,7 @@ from tests.support.waiting import await_condition
 OBJECT = "s3://books/moby.txt"
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("login")) as store:
-        yield store
+running = shared_store()
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from boto3.s3.transfer import TransferConfig
-from botocore.exceptions import ClientError
 
 from manta.core.limits import MIB, PART_MIN_BYTES
-from tests.support.datapath_store import Store, threaded_store
+from tests.support.compat import refused
+from tests.support.datapath_store import Store, s3, threaded_store
+
+__all__ = ["s3"]
 
 DATA = random.Random(3).randbytes(20 * MIB + 777)
 
@@ -23,13 +25,6 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     with threaded_store(folder, catalog_url=url) as running:
         running.gateway.boto3().create_bucket(Bucket="bucket")
         yield running
-
-
-@pytest.fixture
-def s3(store: Store) -> Iterator[Any]:
-    client = store.gateway.boto3()
-    yield client
-    client.close()
 
 
 def start(s3: Any, key: str, **options: Any) -> str:
@@ -52,13 +47,6 @@ def finish(s3: Any, key: str, upload_id: str, parts: list[dict[str, Any]], **opt
 def body(s3: Any, key: str) -> bytes:
     data: bytes = s3.get_object(Bucket="bucket", Key=key)["Body"].read()
     return data
-
-
-def refused(call: Any, *arguments: Any, **options: Any) -> tuple[str, int]:
-    with pytest.raises(ClientError) as caught:
-        call(*arguments, **options)
-    reply = caught.value.response
-    return reply["Error"]["Code"], reply["ResponseMetadata"]["HTTPStatusCode"]
 
 
 def growing_inodes(store: Store) -> set[int]:
@@ -121,7 +109,7 @@ def test_completion_repeated_gets_the_same_answer(s3: Any) -> None:
     assert (first["ETag"], first["Location"]) == (second["ETag"], second["Location"])
     assert body(s3, "twice") == b"tiny"
     other = [{"PartNumber": 1, "ETag": '"' + "0" * 32 + '"'}]
-    assert refused(finish, s3, "twice", upload_id, other) == ("NoSuchUpload", 404)
+    assert refused(finish, s3, "twice", upload_id, other) == (404, "NoSuchUpload")
 
 
 @pytest.mark.invariant("C5")
@@ -129,9 +117,9 @@ def test_abort_leaves_nothing(store: Store, s3: Any) -> None:
     upload_id = start(s3, "aborted")
     put_part(s3, "aborted", upload_id, 1, b"x" * MIB)
     s3.abort_multipart_upload(Bucket="bucket", Key="aborted", UploadId=upload_id)
-    assert refused(put_part, s3, "aborted", upload_id, 1, b"x") == ("NoSuchUpload", 404)
-    assert refused(finish, s3, "aborted", upload_id, [{"PartNumber": 1, "ETag": "0" * 32}]) == ("NoSuchUpload", 404)
-    assert refused(s3.head_object, Bucket="bucket", Key="aborted")[1] == 404
+    assert refused(put_part, s3, "aborted", upload_id, 1, b"x") == (404, "NoSuchUpload")
+    assert refused(finish, s3, "aborted", upload_id, [{"PartNumber": 1, "ETag": "0" * 32}]) == (404, "NoSuchUpload")
+    assert refused(s3.head_object, Bucket="bucket", Key="aborted")[0] == 404
 
 
 def test_completion_is_refused_for_wrong_parts(s3: Any) -> None:
@@ -139,12 +127,12 @@ def test_completion_is_refused_for_wrong_parts(s3: Any) -> None:
     small = put_part(s3, "wrong", upload_id, 1, b"small")
     last = put_part(s3, "wrong", upload_id, 2, b"last")
     unknown = {"PartNumber": 3, "ETag": last["ETag"]}
-    assert refused(finish, s3, "wrong", upload_id, [small, last]) == ("EntityTooSmall", 400)
-    assert refused(finish, s3, "wrong", upload_id, [last, small]) == ("InvalidPartOrder", 400)
-    assert refused(finish, s3, "wrong", upload_id, [unknown]) == ("InvalidPart", 400)
-    assert refused(finish, s3, "wrong", upload_id, [{"PartNumber": 1, "ETag": last["ETag"]}]) == ("InvalidPart", 400)
-    assert refused(finish, s3, "wrong", upload_id, []) == ("MalformedXML", 400)
-    assert refused(finish, s3, "wrong", upload_id, [last], MpuObjectSize=5) == ("InvalidRequest", 400)
+    assert refused(finish, s3, "wrong", upload_id, [small, last]) == (400, "EntityTooSmall")
+    assert refused(finish, s3, "wrong", upload_id, [last, small]) == (400, "InvalidPartOrder")
+    assert refused(finish, s3, "wrong", upload_id, [unknown]) == (400, "InvalidPart")
+    assert refused(finish, s3, "wrong", upload_id, [{"PartNumber": 1, "ETag": last["ETag"]}]) == (400, "InvalidPart")
+    assert refused(finish, s3, "wrong", upload_id, []) == (400, "MalformedXML")
+    assert refused(finish, s3, "wrong", upload_id, [last], MpuObjectSize=5) == (400, "InvalidRequest")
     finish(s3, "wrong", upload_id, [last], MpuObjectSize=4)
     assert body(s3, "wrong") == b"last"
 
@@ -154,7 +142,7 @@ def test_conditional_completion(s3: Any) -> None:
     s3.put_object(Bucket="bucket", Key="there", Body=b"old")
     upload_id = start(s3, "there")
     parts = [put_part(s3, "there", upload_id, 1, DATA[: 5 * MIB])]
-    assert refused(finish, s3, "there", upload_id, parts, IfNoneMatch="*") == ("PreconditionFailed", 412)
+    assert refused(finish, s3, "there", upload_id, parts, IfNoneMatch="*") == (412, "PreconditionFailed")
     assert body(s3, "there") == b"old"
     etag = s3.head_object(Bucket="bucket", Key="there")["ETag"]
     finish(s3, "there", upload_id, parts, IfMatch=etag)
@@ -190,7 +178,7 @@ def test_checksums_of_parts_make_the_objects(store: Store, s3: Any, algorithm: s
         member = f"Checksum{algorithm}"
         parts.append({"PartNumber": number, "ETag": reply["ETag"], member: reply[member]})
     wrong = [parts[0], {**parts[1], member: parts[0][member]}]
-    assert refused(finish, s3, key, upload_id, wrong) == ("InvalidPart", 400)
+    assert refused(finish, s3, key, upload_id, wrong) == (400, "InvalidPart")
     done = finish(s3, key, upload_id, parts, ChecksumType=kind)
     head = s3.head_object(Bucket="bucket", Key=key, ChecksumMode="ENABLED")
     assert head[member] == done[member]
@@ -204,16 +192,16 @@ def test_checksums_of_parts_make_the_objects(store: Store, s3: Any, algorithm: s
 
 def test_part_with_another_algorithm_or_a_wrong_checksum_is_refused(s3: Any) -> None:
     upload_id = start(s3, "mixed", ChecksumAlgorithm="SHA256")
-    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", ChecksumAlgorithm="CRC32C") == ("InvalidRequest", 400)
-    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", ChecksumSHA256="A" * 43 + "=") == ("BadDigest", 400)
+    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", ChecksumAlgorithm="CRC32C") == (400, "InvalidRequest")
+    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", ChecksumSHA256="A" * 43 + "=") == (400, "BadDigest")
     wrong = {"ContentMD5": "A" * 22 + "==", "ChecksumAlgorithm": "SHA256"}
-    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", **wrong) == ("BadDigest", 400)
+    assert refused(put_part, s3, "mixed", upload_id, 1, b"x", **wrong) == (400, "BadDigest")
     assert "Parts" not in s3.list_parts(Bucket="bucket", Key="mixed", UploadId=upload_id)
 
 
 def test_impossible_checksum_types_are_refused(s3: Any) -> None:
     for algorithm, kind in (("SHA256", "FULL_OBJECT"), ("CRC64NVME", "COMPOSITE")):
-        assert refused(start, s3, "no", ChecksumAlgorithm=algorithm, ChecksumType=kind) == ("InvalidRequest", 400)
+        assert refused(start, s3, "no", ChecksumAlgorithm=algorithm, ChecksumType=kind) == (400, "InvalidRequest")
 
 
 def test_listings_page(s3: Any) -> None:
@@ -264,10 +252,10 @@ def test_part_copy_refuses_what_it_may_not_have(s3: Any) -> None:
     common = {"Bucket": "bucket", "Key": "copied", "UploadId": start(s3, "copied"), "PartNumber": 1}
     source = {"Bucket": "bucket", "Key": "source"}
     copy = s3.upload_part_copy
-    assert refused(copy, **common, CopySource=source, CopySourceRange="bytes=5-10") == ("InvalidRange", 416)
-    assert refused(copy, **common, CopySource=source, CopySourceRange="bytes=5-") == ("InvalidArgument", 400)
-    assert refused(copy, **common, CopySource=source, CopySourceIfMatch="x") == ("PreconditionFailed", 412)
-    assert refused(copy, **common, CopySource={**source, "Key": "no"}) == ("NoSuchKey", 404)
+    assert refused(copy, **common, CopySource=source, CopySourceRange="bytes=5-10") == (416, "InvalidRange")
+    assert refused(copy, **common, CopySource=source, CopySourceRange="bytes=5-") == (400, "InvalidArgument")
+    assert refused(copy, **common, CopySource=source, CopySourceIfMatch="x") == (412, "PreconditionFailed")
+    assert refused(copy, **common, CopySource={**source, "Key": "no"}) == (404, "NoSuchKey")
 
 
 def test_streamed_parts_of_many_threads(s3: Any) -> None:

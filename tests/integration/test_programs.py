@@ -4,50 +4,24 @@ import hashlib
 import os
 import random
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from manta.core.errors import AccessDenied, MantaError
-from manta.sdk import Job, Store, connect
-from tests.support.store import RunningStore, running_store
+from manta.sdk import Job, Store
+from tests.support.shared_store import shared_store, store
+from tests.support.store import RunningStore
+from tests.support.store_jobs import await_done, fill_bucket, map_phase, reduce_phase
+
+__all__ = ["store"]
 
 
-@pytest.fixture(scope="module")
-def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningStore]:
-    with running_store(tmp_path_factory.mktemp("programs"), "--nodes", "3", "--copies", "2") as store:
-        yield store
-
-
-@pytest.fixture(scope="module")
-def store(running: RunningStore) -> Iterator[Store]:
-    with running.client() as client:
-        yield client
-
-
-def _map(command: str, **properties: object) -> dict[str, object]:
-    return {"type": "map", "exec": command, **properties}
-
-
-def _reduce(command: str, **properties: object) -> dict[str, object]:
-    return {"type": "reduce", "exec": command, **properties}
-
-
-def _bucket(store: Store, name: str, objects: dict[str, bytes]) -> None:
-    store.make_bucket(name)
-    for key, data in objects.items():
-        store.write(f"s3://{name}/{key}", data)
-
-
-def _done(job: Job) -> Job:
-    status = job.wait(timeout_s=100)
-    assert status.state == "done", status
-    return job
+running = shared_store("--nodes", "3", "--copies", "2")
 
 
 def _clean(job: Job) -> Job:
-    assert list(_done(job).errors()) == []
+    assert list(await_done(job).errors()) == []
     return job
 
 
@@ -60,7 +34,7 @@ def _outputs(store: Store, job: Job) -> list[bytes]:
 
 
 def _error(job: Job) -> dict[str, Any]:
-    (error,) = list(_done(job).errors())
+    (error,) = list(await_done(job).errors())
     return error
 
 
@@ -71,13 +45,13 @@ def _keys(store: Store, bucket: str) -> list[str]:
 def test_named_outputs_lie_beside_their_inputs(store: Store) -> None:
     """Case 5: conversion with named outputs and their content type; stdout is no output then."""
     pictures = {f"album/{number}.ppm": os.urandom(2000 + number) for number in range(8)}
-    _bucket(store, "pictures", pictures)
+    fill_bucket(store, "pictures", pictures)
     command = (
         "echo chatter; name=${MANTA_INPUT_OBJECT%.ppm}; "
         "od -An -v -tx1 | mpipe -p -H 'content-type: text/x-hex' -H 'x-amz-meta-from: ppm' \"$name.hex\" && "
         'sha256sum < "$MANTA_INPUT_FILE" | mpipe "/$name.sum"'
     )
-    job = _clean(store.submit([_map(command)], inputs=["s3://pictures/album/*.ppm"]))
+    job = _clean(store.submit([map_phase(command)], inputs=["s3://pictures/album/*.ppm"]))
     assert sorted(_names(job)) == sorted(f"pictures/{key[:-4]}.{kind}" for key in pictures for kind in ("hex", "sum"))
     for key, data in pictures.items():
         shown = store.read(f"s3://pictures/{key[:-4]}.hex")
@@ -92,12 +66,12 @@ def test_msplit_into_four_reducers_equals_the_unsplit_answer(store: Store) -> No
     dice = random.Random(6)
     words = [f"word{dice.randrange(400)}" for _ in range(20_000)]
     parts = {f"part{number}": "\n".join(words[number::7]).encode() for number in range(7)}
-    _bucket(store, "split", parts)
+    fill_bucket(store, "split", parts)
     job = store.submit(
         [
-            _map("msplit -n 4"),
-            _reduce("sort | uniq -c | awk '{print $2, $1}' | mtee ${MANTA_OUTPUT_BASE}part", count=4),
-            _reduce("sort"),
+            map_phase("msplit -n 4"),
+            reduce_phase("sort | uniq -c | awk '{print $2, $1}' | mtee ${MANTA_OUTPUT_BASE}part", count=4),
+            reduce_phase("sort"),
         ],
         inputs=["s3://split/"],
     )
@@ -114,12 +88,12 @@ def test_msplit_into_four_reducers_equals_the_unsplit_answer(store: Store) -> No
 def test_a_manifest_by_reference(store: Store) -> None:
     """Case 7: `xargs mcat` names objects; the next phase reads each where it lies, and nothing was copied."""
     contents = {f"data/{number:04d}": os.urandom(300) for number in range(1200)}
-    _bucket(store, "manifest", {**contents, "list": "\n".join(f"manifest/{key}" for key in contents).encode()})
+    fill_bucket(store, "manifest", {**contents, "list": "\n".join(f"manifest/{key}" for key in contents).encode()})
     job = store.submit(
         [
-            _map("xargs mcat"),
-            _map('echo "$MANTA_INPUT_OBJECT $(sha256sum < "$MANTA_INPUT_FILE")"'),
-            _reduce("sort"),
+            map_phase("xargs mcat"),
+            map_phase('echo "$MANTA_INPUT_OBJECT $(sha256sum < "$MANTA_INPUT_FILE")"'),
+            reduce_phase("sort"),
         ],
         inputs=["s3://manifest/list"],
     )
@@ -133,48 +107,48 @@ def test_a_manifest_by_reference(store: Store) -> None:
 
 
 def test_references_are_the_outputs_of_a_last_phase(store: Store) -> None:
-    _bucket(store, "refer", {"a": b"A", "b": b"", "in": b"x"})
-    job = _clean(store.submit([_map("mcat refer/a s3://refer/b /refer/a")], inputs=["s3://refer/in"]))
+    fill_bucket(store, "refer", {"a": b"A", "b": b"", "in": b"x"})
+    job = _clean(store.submit([map_phase("mcat refer/a s3://refer/b /refer/a")], inputs=["s3://refer/in"]))
     assert _names(job) == ["refer/a", "refer/b", "refer/a"]
 
 
 def test_an_intermediate_input_by_reference(store: Store) -> None:
     """What has no name outside the job is passed on by reference too, but not out of the job."""
-    _bucket(store, "between", {"in": b"x"})
-    again = _map('mcat "$MANTA_INPUT_OBJECT" "$MANTA_INPUT_OBJECT"')
-    job = _clean(store.submit([_map("echo hi"), again, _reduce("cat")], inputs=["s3://between/in"]))
+    fill_bucket(store, "between", {"in": b"x"})
+    again = map_phase('mcat "$MANTA_INPUT_OBJECT" "$MANTA_INPUT_OBJECT"')
+    job = _clean(store.submit([map_phase("echo hi"), again, reduce_phase("cat")], inputs=["s3://between/in"]))
     assert _outputs(store, job) == [b"hi\nhi\n"]
-    error = _error(store.submit([_map("echo hi"), again], inputs=["s3://between/in"]))
+    error = _error(store.submit([map_phase("echo hi"), again], inputs=["s3://between/in"]))
     assert error["code"] == "ResourceNotFound"
     assert "mpipe" in error["message"]
 
 
 def test_a_retry_meets_nothing_of_the_try_before(store: Store) -> None:
     """J1: the first attempt put out the same name, and failed."""
-    _bucket(store, "retried", {"in": b"x"})
+    fill_bucket(store, "retried", {"in": b"x"})
     command = 'echo "attempt $MANTA_ATTEMPT" | mpipe retried/out && test "$MANTA_ATTEMPT" = 2'
-    job = _clean(store.submit([_map(command, retries=1)], inputs=["s3://retried/in"]))
+    job = _clean(store.submit([map_phase(command, retries=1)], inputs=["s3://retried/in"]))
     assert _names(job) == ["retried/out"]
     assert store.read("s3://retried/out") == b"attempt 2\n"
 
 
 def test_processes_left_behind_put_nothing_out(store: Store) -> None:
     """What is still being sent when the task's first process ends did not come whole."""
-    _bucket(store, "behind", {"in": b"x"})
+    fill_bucket(store, "behind", {"in": b"x"})
     command = "(echo late; sleep 60) | mpipe behind/late & echo now | mpipe behind/now"
-    job = _clean(store.submit([_map(command)], inputs=["s3://behind/in"]))
+    job = _clean(store.submit([map_phase(command)], inputs=["s3://behind/in"]))
     assert _names(job) == ["behind/now"]
     assert _keys(store, "behind") == ["in", "now"]
 
 
 def test_unnamed_outputs_and_large_ones(store: Store) -> None:
     """Several outputs of one task, more than fits in memory; all of it arrives, in every copy's own words."""
-    _bucket(store, "many", {"in": b"x"})
+    fill_bucket(store, "many", {"in": b"x"})
     command = (
         "for n in 1 2 3; do head -c 3000000 /dev/zero | tr '\\0' $n | mpipe; done; "
         "for n in $(seq 30); do head -c 200000 /dev/zero | tr '\\0' x | mpipe; done; : | mpipe"
     )
-    job = _clean(store.submit([_map(command)], inputs=["s3://many/in"]))
+    job = _clean(store.submit([map_phase(command)], inputs=["s3://many/in"]))
     found = Counter(hashlib.sha256(data).hexdigest() for data in _outputs(store, job))
     expected = Counter(hashlib.sha256(str(n).encode() * 3_000_000).hexdigest() for n in (1, 2, 3))
     expected[hashlib.sha256(b"x" * 200_000).hexdigest()] = 30
@@ -184,12 +158,12 @@ def test_unnamed_outputs_and_large_ones(store: Store) -> None:
 
 def test_mget_mls_and_mput(store: Store) -> None:
     big = os.urandom(3_000_000)
-    _bucket(store, "tools", {"in": b"x", "big": big, "with space": b"s", "dir/new\nline": b"n"})
+    fill_bucket(store, "tools", {"in": b"x", "big": big, "with space": b"s", "dir/new\nline": b"n"})
     command = (
         "mget tools/big | sha256sum | cut -d' ' -f1; mget -o got 'tools/with space'; cat got; echo; "
         "mls -0 tools | tr '\\0' '|'; mls -l tools/dir/ | wc -l; echo kept | mput tools/put"
     )
-    (answer,) = _outputs(store, _clean(store.submit([_map(command)], inputs=["s3://tools/in"])))
+    (answer,) = _outputs(store, _clean(store.submit([map_phase(command)], inputs=["s3://tools/in"])))
     lines = answer.decode().splitlines()
     assert lines[0] == hashlib.sha256(big).hexdigest()
     assert lines[1] == "s"
@@ -198,19 +172,19 @@ def test_mget_mls_and_mput(store: Store) -> None:
 
 
 def test_maggr(store: Store) -> None:
-    _bucket(store, "aggregates", {"in": b"a 1 2.5\nb 4 1\na 3 0\n"})
+    fill_bucket(store, "aggregates", {"in": b"a 1 2.5\nb 4 1\na 3 0\n"})
     command = "maggr -k 1 -c 2 sum -c 2 count -c 3 max -c 3 min -c 2 mean; maggr -c 2 sum < $MANTA_INPUT_FILE"
-    (answer,) = _outputs(store, _clean(store.submit([_map(command)], inputs=["s3://aggregates/in"])))
+    (answer,) = _outputs(store, _clean(store.submit([map_phase(command)], inputs=["s3://aggregates/in"])))
     assert answer == b"a 4 2 2.5 0 2\nb 4 1 1 1 4\n8\n"
 
 
 def test_named_outputs_of_an_inner_phase_are_objects_and_inputs(store: Store) -> None:
-    _bucket(store, "inner", {"in": b"x"})
+    fill_bucket(store, "inner", {"in": b"x"})
     job = store.submit(
         [
-            _map("echo hello | mpipe inner/out.txt; echo base | mpipe ${MANTA_OUTPUT_BASE}b"),
-            _map("cat"),
-            _reduce("sort"),
+            map_phase("echo hello | mpipe inner/out.txt; echo base | mpipe ${MANTA_OUTPUT_BASE}b"),
+            map_phase("cat"),
+            reduce_phase("sort"),
         ],
         inputs=["s3://inner/in"],
     )
@@ -221,9 +195,9 @@ def test_named_outputs_of_an_inner_phase_are_objects_and_inputs(store: Store) ->
 @pytest.mark.invariant("J1")
 def test_nothing_of_a_failed_task_appears(store: Store) -> None:
     """J1: what a task put out, by whatever program, is visible only with its committed attempt."""
-    _bucket(store, "failing", {"in": b"x"})
+    fill_bucket(store, "failing", {"in": b"x"})
     command = "echo 1 | mpipe failing/piped; echo 2 | mput failing/put; echo 3 | mtee failing/teed; exit 7"
-    job = store.submit([_map(command)], inputs=["s3://failing/in"])
+    job = store.submit([map_phase(command)], inputs=["s3://failing/in"])
     assert _error(job)["exit_status"] == 7
     assert _keys(store, "failing") == ["in"]
     assert _names(job) == []
@@ -241,7 +215,7 @@ def test_nothing_of_a_failed_task_appears(store: Store) -> None:
 )
 def test_names_that_cannot_be_outputs(store: Store, name: str, code: str) -> None:
     _ensure(store, "rights", {"in": b"x"})
-    job = store.submit([_map(f"echo x | mpipe {name}")], inputs=["s3://rights/in"])
+    job = store.submit([map_phase(f"echo x | mpipe {name}")], inputs=["s3://rights/in"])
     error = _error(job)
     assert code in error["stderr"]
     assert _names(job) == []
@@ -251,14 +225,14 @@ def test_names_that_look_like_paths_are_keys(store: Store) -> None:
     """S2: `..` and a newline are characters of a key; nothing is written anywhere else."""
     _ensure(store, "rights", {"in": b"x"})
     command = "echo 1 | mpipe rights/../../etc/passwd; echo 2 | mpipe \"rights/new$(printf '\\nline')\""
-    job = _clean(store.submit([_map(command)], inputs=["s3://rights/in"]))
+    job = _clean(store.submit([map_phase(command)], inputs=["s3://rights/in"]))
     assert sorted(_names(job)) == ["rights/../../etc/passwd", "rights/new\nline"]
     assert "../../etc/passwd" in _keys(store, "rights")
 
 
 def _ensure(store: Store, bucket: str, objects: dict[str, bytes]) -> None:
     try:
-        _bucket(store, bucket, objects)
+        fill_bucket(store, bucket, objects)
     except MantaError:
         for key, data in objects.items():
             store.write(f"s3://{bucket}/{key}", data)
@@ -267,15 +241,14 @@ def _ensure(store: Store, bucket: str, objects: dict[str, bytes]) -> None:
 @pytest.mark.invariant("S4")
 def test_another_tenants_objects_are_out_of_reach(store: Store, running: RunningStore) -> None:
     """S4: every program acts with the rights of the job's owner."""
-    running.manta("account", "create", "mallory", "--access-key", "MALLORYACCESSKEY", "--secret-key", "m" * 40)
-    _bucket(store, "private", {"secret": b"the secret"})
-    with connect(running.url, access_key="MALLORYACCESSKEY", secret_key="m" * 40) as mallory:
-        _bucket(mallory, "mallory", {"in": b"x"})
+    fill_bucket(store, "private", {"secret": b"the secret"})
+    with running.new_account("mallory") as mallory:
+        fill_bucket(mallory, "mallory", {"in": b"x"})
         command = (
             "mget private/secret; mls private; mcat private/secret; echo x | mpipe private/planted; "
             "echo x | mput private/planted; echo x | mtee private/planted; exit 9"
         )
-        error = _error(mallory.submit([_map(command)], inputs=["s3://mallory/in"]))
+        error = _error(mallory.submit([map_phase(command)], inputs=["s3://mallory/in"]))
         assert error["exit_status"] == 9
         assert error["stderr"].count(": AccessDenied: ") == 6
         assert "unix:" not in error["stderr"]
@@ -287,11 +260,11 @@ def test_another_tenants_objects_are_out_of_reach(store: Store, running: Running
 @pytest.mark.invariant("S4")
 def test_the_agent_is_all_that_a_task_reaches(store: Store, running: RunningStore) -> None:
     """S4: one socket leads out of the zone; no port of the store, and no other zone's socket."""
-    _bucket(store, "sockets", {"in": b"x"})
+    fill_bucket(store, "sockets", {"in": b"x"})
     port = running.url.rpartition(":")[2]
     command = (
         f"(exec 3<>/dev/tcp/127.0.0.1/{port}) 2>/dev/null && echo reached; "
         "test -S /run/manta.sock && ls -A /run; grep -c / /proc/net/unix; cat /proc/self/mountinfo | grep -c run/manta"
     )
-    (answer,) = _outputs(store, _clean(store.submit([_map(command)], inputs=["s3://sockets/in"])))
+    (answer,) = _outputs(store, _clean(store.submit([map_phase(command)], inputs=["s3://sockets/in"])))
     assert answer.decode().split() == ["manta.sock", "0", "1"]

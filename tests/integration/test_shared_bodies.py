@@ -1,6 +1,5 @@
 """Bodies in memory shared with a node: what it takes, what it refuses, and what a dead node leaves behind."""
 
-import asyncio
 import mmap
 import os
 import signal
@@ -23,6 +22,7 @@ from storage_nodes.disk import durable
 from storage_nodes.ring import Ring, make
 from storage_nodes.server.shared_body import FRAME, HEADER, NEW_RING
 from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, write_all
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -216,9 +216,7 @@ async def test_d3_a_sender_that_goes_away_leaves_nothing(nodes: NewNode) -> None
     with_ring((0, BLOCK_BYTES))(connection)
     assert (await connection.read_head()).status == 102
     transport.give_back(connection, reusable=False)
-    async with asyncio.timeout(20):
-        while any((node.data / "tmp").iterdir()):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not any((node.data / "tmp").iterdir()))
     client = node.client()
     with pytest.raises(NoSuchBlob):
         await client.stat(name)

@@ -30,7 +30,20 @@ from storage_nodes.client.node_client import NodeClient, PeerClient
 from storage_nodes.client.transport import Transport
 from storage_nodes.disk.layout import Layout
 from storage_nodes.disk.reader import VolumeReader
-from tests.support.storage import KEY, NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, read_all, write_all
+from tests.support.storage import (
+    KEY,
+    NewNode,
+    NodeProcess,
+    blob_id,
+    get,
+    put_stream,
+    read_all,
+    storage_node,
+    write_all,
+)
+from tests.support.waiting import eventually
+
+__all__ = ["storage_node"]
 
 PATTERN = bytes(range(256)) * 4096
 
@@ -46,12 +59,6 @@ def node(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     process.start()
     yield process
     process.stop()
-
-
-@pytest.fixture
-def storage_node(tmp_path: Path) -> Iterator[NewNode]:
-    with new_nodes(tmp_path) as make:
-        yield make
 
 
 @pytest.fixture
@@ -134,9 +141,7 @@ async def test_d3_an_abandoned_stream_leaves_nothing(client: NodeClient, node: N
     writer = await client.open_put(name, 8 * MIB if sized else None)
     await writer.write(bytes_of(3 * MIB))
     await writer.abort()
-    async with asyncio.timeout(20):
-        while any((node.data / "tmp").iterdir()):
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not any((node.data / "tmp").iterdir()))
     with pytest.raises(NoSuchBlob):
         await client.stat(name)
     short = await client.open_put(name, 100)

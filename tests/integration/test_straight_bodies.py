@@ -13,7 +13,19 @@ from manta.core.limits import MIB, RING_BYTES, RING_MIN_BYTES
 from manta.gateway.http import straight
 from storage_nodes.ring import Rings
 from storage_nodes.server import raw_body
-from tests.support.gateway import MemoryBlobs, MemorySink, RunningGateway, Wire, running_gateway, signed_request, wire
+from tests.support.gateway import (
+    MemoryBlobs,
+    MemorySink,
+    RunningGateway,
+    Wire,
+    line,
+    running_gateway,
+    signed_request,
+    stored,
+    wire,
+)
+
+__all__ = ["line"]
 
 LARGE = os.urandom(2 * RING_BYTES + 12_345)
 
@@ -31,17 +43,6 @@ async def gateway(rings: Rings) -> AsyncIterator[RunningGateway]:
     async with running_gateway() as running:
         await running.context.catalog.create_bucket("bkt", "root", 1)
         yield running
-
-
-@pytest.fixture
-async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
-    async with wire(gateway) as connection:
-        yield connection
-
-
-def stored(gateway: RunningGateway) -> list[bytes]:
-    assert isinstance(gateway.context.blobs, MemoryBlobs)
-    return list(gateway.context.blobs.data.values())
 
 
 async def check_in_order(gateway: RunningGateway, line: Wire) -> None:

@@ -91,9 +91,7 @@ async def test_what_a_child_says_in_pieces_is_kept_as_it_was_said(tmp_path: Path
 async def test_a_start_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
     slow = Program("slow", ("-c", SAYS_ITS_PID + "import time; time.sleep(600)"))
     starting = asyncio.create_task(start(slow, tmp_path))
-    async with asyncio.timeout(20):
-        while not pids(tmp_path / "slow.log"):
-            await asyncio.sleep(0.02)
+    await eventually(lambda: pids(tmp_path / "slow.log"))
     starting.cancel()
     await asyncio.gather(starting, return_exceptions=True)
     (pid,) = pids(tmp_path / "slow.log")
@@ -114,9 +112,7 @@ async def test_a_death_is_noticed_although_a_grandchild_holds_the_log(tmp_path: 
     keeper = Keeper(program, tmp_path, tell)
     await keeper.start()
     try:
-        async with asyncio.timeout(20):
-            while not pids(tmp_path / "parent.log"):
-                await asyncio.sleep(0.02)
+        await eventually(lambda: pids(tmp_path / "parent.log"))
         assert keeper.child is not None
         os.kill(keeper.child.pid, 9)
         await until(died)

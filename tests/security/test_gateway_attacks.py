@@ -1,7 +1,6 @@
 """Requests that once took the gateway down, blinded it or made it say 500, and such as it must go on to refuse."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,24 +14,22 @@ from manta.gateway.http import server as http_server
 from manta.gateway.http import xml
 from manta.gateway.http.request import host_bucket
 from manta.gateway.ops.jobs import read_inputs
-from tests.support.gateway import RunningGateway, Wire, presigned_request, running_gateway, signed_request, wire
+from tests.support.gateway import (
+    RunningGateway,
+    Wire,
+    gateway,
+    line,
+    presigned_request,
+    running_gateway,
+    signed_request,
+    wire,
+)
 from tests.support.job_calls import Client, job_gateway
+
+__all__ = ["gateway", "line"]
 
 HEALTH = b"GET /_manta/health HTTP/1.1\r\nHost: x\r\n\r\n"
 JOB = b'{"phases": [{"type": "map", "exec": "cat"}]}'
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with running_gateway() as running:
-        await running.context.catalog.create_bucket("bkt", "root", 1)
-        yield running
-
-
-@pytest.fixture
-async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
-    async with wire(gateway) as connection:
-        yield connection
 
 
 @pytest.mark.invariant("S3")

@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
@@ -30,16 +29,12 @@ from manta.gateway.datapath import cluster
 from storage_nodes.client.connection import connect, parse_url
 from storage_nodes.client.node_client import NodeClient
 from tests.support.gateway import RunningGateway
-from tests.support.job_calls import Client, NodeSide, attempt, job_gateway, make_cluster
+from tests.support.job_calls import Client, NodeSide, attempt, gateway, make_cluster
 from tests.support.jobs import MAP, output, success
 
+__all__ = ["gateway"]
+
 change = msgspec.structs.replace
-
-
-@pytest.fixture
-async def gateway() -> AsyncIterator[RunningGateway]:
-    async with job_gateway() as gateway:
-        yield gateway
 
 
 @pytest.fixture

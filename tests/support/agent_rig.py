@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
+
 from jobs.agent.agent import Agent
 from jobs.agent.local_store import VolumeStore
 from jobs.agent.peer_store import PeerStore
@@ -128,3 +130,9 @@ async def rig_on(
         finally:
             await agent.close()
             assert not sandbox.open_zones
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with rig_on(tmp_path) as rig:
+        yield rig

@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import count
 from pathlib import Path
 
+import pytest
+
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Attributes, Blob, Checksum, Node, NodeState, ObjectVersion, Part, Upload
 from manta.catalog.store import Catalog
@@ -109,3 +111,24 @@ async def opened(url: str, clock: Clock) -> AsyncIterator[Catalog]:
 
 def sqlite_url(folder: Path) -> str:
     return f"sqlite:{folder}/catalog.db"
+
+
+@pytest.fixture
+def clock() -> StandingClock:
+    return StandingClock()
+
+
+@pytest.fixture(params=["memory", "sqlite", "postgres"])
+def catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """An empty catalog on each engine."""
+    return "memory:" if request.param == "memory" else _url_of(request, tmp_path)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def shared_catalog_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """On each engine that several processes may open."""
+    return _url_of(request, tmp_path)
+
+
+def _url_of(request: pytest.FixtureRequest, folder: Path) -> str:
+    return str(request.getfixturevalue("postgres_url")) if request.param == "postgres" else sqlite_url(folder)

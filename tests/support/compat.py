@@ -110,10 +110,10 @@ def names_lead_home(patch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def refused(call: Any, /, **arguments: Any) -> tuple[int, str]:
+def refused(call: Any, /, *arguments: Any, **options: Any) -> tuple[int, str]:
     """Status and code of the error that the call ends with."""
     with pytest.raises(ClientError) as caught:
-        call(**arguments)
+        call(*arguments, **options)
     response = caught.value.response
     return response["ResponseMetadata"]["HTTPStatusCode"], response["Error"]["Code"]
 

@@ -1,6 +1,9 @@
 """Storage nodes in memory that fail on demand, and a cluster of them."""
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+
+import pytest
 
 from manta.catalog.records import Node, NodeState
 from manta.core.checksums import Buffer, crc32c
@@ -199,6 +202,13 @@ def fake_nodes(count: int) -> dict[str, FakeNode]:
     for node in nodes.values():
         node.peers = nodes
     return nodes
+
+
+@pytest.fixture
+async def cluster(nodes: dict[str, FakeNode]) -> AsyncIterator[Cluster]:
+    started = await fake_cluster(nodes)
+    yield started
+    await started.close()
 
 
 async def fake_cluster(nodes: dict[str, FakeNode], machine_id: str = "") -> Cluster:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from manta.catalog.open import open_catalog
 from manta.catalog.store import Catalog
 from manta.core.clock import SystemClock
@@ -79,3 +81,10 @@ def threaded_store(
     finally:
         for process in processes.values():
             process.kill()
+
+
+@pytest.fixture
+def s3(store: Store) -> Iterator[Any]:
+    client = store.gateway.boto3()
+    yield client
+    client.close()

@@ -10,6 +10,7 @@ from typing import Any
 
 import boto3
 import msgspec
+import pytest
 from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
@@ -240,3 +241,23 @@ async def wire(gateway: RunningGateway) -> AsyncIterator[Wire]:
         yield connection
     finally:
         await connection.close()
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[RunningGateway]:
+    """With a bucket `bkt`."""
+    async with running_gateway() as running:
+        await running.context.catalog.create_bucket("bkt", "root", 1)
+        yield running
+
+
+@pytest.fixture
+async def line(gateway: RunningGateway) -> AsyncIterator[Wire]:
+    async with wire(gateway) as connection:
+        yield connection
+
+
+def stored(gateway: RunningGateway) -> list[bytes]:
+    """The bytes of every blob."""
+    assert isinstance(gateway.context.blobs, MemoryBlobs)
+    return list(gateway.context.blobs.data.values())

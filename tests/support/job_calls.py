@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
+import pytest
 
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportReply, ReportRequest, pack, unpack
 from manta.gateway.datapath.cluster import Cluster
@@ -106,3 +107,9 @@ async def job_gateway() -> AsyncIterator[RunningGateway]:
 
 def make_cluster(gateway: RunningGateway) -> Cluster:
     return Cluster(gateway.context.catalog, gateway.context.clock, connect)
+
+
+@pytest.fixture
+async def gateway() -> AsyncIterator[RunningGateway]:
+    async with job_gateway() as gateway:
+        yield gateway

@@ -1,7 +1,6 @@
 """A job store with a node n1 and a bucket of alice's, on each engine: for tests of how inputs become tasks."""
 
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from jobs.model.wire import TaskResult
 from manta.catalog.job_records import Granted, JobView, Line
 from manta.catalog.store import Catalog
 from manta.core.names import new_id
-from tests.support.catalog import StandingClock, opened, sqlite_url
+from tests.support.catalog import StandingClock, opened
 from tests.support.jobs import new_job, output, ref, stored, success
 
 
@@ -63,12 +62,9 @@ class InputRig:
         return success(ref(grant.task), [output(grant.task.slot, ("n1",))])
 
 
-@pytest.fixture(params=["memory", "sqlite", "postgres"])
-async def rig(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[InputRig]:
-    urls = {"memory": "memory:", "sqlite": sqlite_url(tmp_path)}
-    url = urls.get(request.param) or str(request.getfixturevalue("postgres_url"))
-    clock = StandingClock()
-    async with opened(url, clock) as catalog:
+@pytest.fixture
+async def rig(catalog_url: str, clock: StandingClock) -> AsyncIterator[InputRig]:
+    async with opened(catalog_url, clock) as catalog:
         await catalog.create_bucket("books", "alice", 7)
         await catalog.jobs.renew("n1", "e", clock.now_ms() + 10_000_000)
         yield InputRig(catalog, clock)

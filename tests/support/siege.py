@@ -21,7 +21,7 @@ import pytest
 
 from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.filters.syscall_numbers import MACHINES
-from manta.sdk import Job, Store, connect
+from manta.sdk import Job, Store
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks import harness as _harness
 from tests.security.attacks.on_host import OWN_SETTINGS
@@ -205,7 +205,7 @@ def besieged(user: int | None, *options: str) -> Iterator[Siege]:
         folder.chmod(0o755)
         running = stack.enter_context(running_store(folder / "s", *options, user=user))
         root = stack.enter_context(running.client())
-        eve, alice = (stack.enter_context(_account(running, root, name)) for name in ("eve", "alice"))
+        eve, alice = (stack.enter_context(running.new_account(name)) for name in ("eve", "alice"))
         for store, bucket in ((eve, "eve"), (alice, "alice"), (alice, "good"), (alice, "good-answers")):
             store.make_bucket(bucket)
         eve.write("s3://eve/in", OBJECT)
@@ -239,11 +239,6 @@ def besieged(user: int | None, *options: str) -> Iterator[Siege]:
         }
         environment = {"FACTS": json.dumps(facts), "LEFT": name + "-left", "AFTERWARDS": _LEAVER}
         yield Siege(running, root, eve, alice, facts, environment, sockets)
-
-
-def _account(running: RunningStore, root: Store, name: str) -> contextlib.AbstractContextManager[Store]:
-    made = root.api("POST", "/accounts", body={"name": name})
-    return connect(running.url, made["access_key"], made["secret_key"])
 
 
 def _victim(name: str, secret: str) -> dict[str, object]:

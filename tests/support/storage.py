@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 from manta.core.config import NodeConfig, save
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress
@@ -147,3 +149,9 @@ async def put_stream(client: NodeClient, blob: str, data: bytes, *, sized: bool 
     writer = await client.open_put(blob, len(data) if sized else None)
     await write_all(writer, data)
     await writer.commit()
+
+
+@pytest.fixture
+def storage_node(tmp_path: Path) -> Iterator[NewNode]:
+    with new_nodes(tmp_path) as make:
+        yield make

@@ -55,6 +55,12 @@ class RunningStore:
             cwd=self.data.parent,
         )
 
+    def new_account(self, name: str) -> Store:
+        """A client of an account that is made for it; the caller closes it."""
+        with self.client() as root:
+            made = root.api("POST", "/accounts", body={"name": name})
+        return connect(self.url, made["access_key"], made["secret_key"])
+
     def children(self) -> dict[str, int]:
         """Process ids of the gateway and the nodes, by name."""
         found: dict[str, int] = {}

@@ -14,7 +14,7 @@ def await_condition(condition: Callable[[], bool], what: str, timeout_s: float =
         time.sleep(_PAUSE_S)
 
 
-async def eventually(condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+async def eventually(condition: Callable[[], object], timeout_s: float = 30.0) -> None:
     """The same on the event loop."""
     async with asyncio.timeout(timeout_s):
         while not condition():

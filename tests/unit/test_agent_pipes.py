@@ -14,6 +14,7 @@ from manta.core.errors import InsufficientStorage, MantaError
 from manta.core.limits import KIB, SMALL_BLOB_BYTES, TASK_OUTPUT_DISK_FRACTION, TASK_OUTPUT_MAX_BYTES
 from storage_nodes.api import Stored
 from storage_nodes.disk.space import Space
+from tests.support.waiting import eventually
 
 
 class _Writer:
@@ -99,9 +100,7 @@ async def test_endless_output_is_stopped_at_the_limit() -> None:
     saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
     await saying
     saying = asyncio.create_task(_say(stdout, bytes(400 * KIB)))
-    async with asyncio.timeout(10):
-        while not trouble:
-            await asyncio.sleep(0.01)
+    await eventually(lambda: trouble)
     await saying
     await stdout.finish()
     assert meter.exceeded is not None

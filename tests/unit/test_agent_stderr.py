@@ -1,6 +1,5 @@
 """What the node keeps of its tasks' stderr is bounded and expires (O2)."""
 
-import asyncio
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from jobs.agent.stderr.store import StderrStore
 from manta.core.errors import InvalidArgument, SlowDown
 from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEEDS_MAX, JOB_EXPIRY_S
 from manta.core.names import new_job_id
+from tests.support.waiting import eventually
 
 
 class _Clock:
@@ -104,9 +104,7 @@ async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
     store.keep(job, 1, b"old")
     clock.now_s += JOB_EXPIRY_S + 1
     store.expire()
-    async with asyncio.timeout(10):
-        while (tmp_path / "stderr" / job).exists():
-            await asyncio.sleep(0.01)
+    await eventually(lambda: not (tmp_path / "stderr" / job).exists())
 
 
 def test_a_running_task_is_read_live(tmp_path: Path) -> None:

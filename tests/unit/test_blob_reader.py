@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import threading
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -15,10 +14,13 @@ from manta.core.names import new_id
 from manta.gateway.datapath.blob_reader import LocalReader, open_local
 from manta.gateway.datapath.blobs import ClusterBlobs
 from manta.gateway.datapath.cluster import Cluster
-from storage_nodes.api import BlobReader
 from storage_nodes.disk.reader import OpenBlob, VolumeReader
 from storage_nodes.disk.volume import open_volume
-from tests.support.datapath import CHUNK, FakeNode, fake_cluster, fake_nodes
+from tests.support.datapath import CHUNK, FakeNode, cluster, fake_cluster, fake_nodes
+from tests.support.storage import read_all
+from tests.support.waiting import eventually
+
+__all__ = ["cluster"]
 
 DATA = bytes(range(256)) * 40
 
@@ -26,13 +28,6 @@ DATA = bytes(range(256)) * 40
 @pytest.fixture
 def nodes() -> dict[str, FakeNode]:
     return fake_nodes(3)
-
-
-@pytest.fixture
-async def cluster(nodes: dict[str, FakeNode]) -> AsyncIterator[Cluster]:
-    started = await fake_cluster(nodes)
-    yield started
-    await started.close()
 
 
 @pytest.fixture
@@ -45,17 +40,9 @@ async def blob(blobs: ClusterBlobs) -> Blob:
     return await blobs.put_small(DATA)
 
 
-async def drain(reader: BlobReader) -> bytes:
-    pieces = []
-    while piece := await reader.read():
-        pieces.append(piece)
-    await reader.close()
-    return b"".join(pieces)
-
-
 @pytest.mark.parametrize(("start", "length"), [(0, len(DATA)), (5, 3000), (len(DATA) - 1, 1)])
 async def test_reads_exactly_the_range(blobs: ClusterBlobs, blob: Blob, start: int, length: int) -> None:
-    assert await drain(await blobs.open_get(blob, start, length)) == DATA[start : start + length]
+    assert await read_all(await blobs.open_get(blob, start, length)) == DATA[start : start + length]
     assert await blobs.read_small(blob, start, length) == DATA[start : start + length]
 
 
@@ -70,7 +57,7 @@ async def test_d3_a_local_file_that_is_deleted_in_mid_stream_is_read_to_its_end(
         reader = LocalReader(volume.reader, blob_id, 0, len(data))
         first = await reader.read()
         volume.delete([blob_id])
-        assert first + await drain(reader) == data
+        assert first + await read_all(reader) == data
         with pytest.raises(NoSuchBlob):
             await LocalReader(volume.reader, blob_id, 0, len(data)).read()
     finally:
@@ -103,9 +90,7 @@ async def test_a_file_opened_for_a_caller_that_has_gone_is_closed(
         opening.cancel()
         await asyncio.gather(opening, return_exceptions=True)
         go_on.set()
-        async with asyncio.timeout(10):
-            while any(blob.blob_id in name for name in open_files()):
-                await asyncio.sleep(0.01)
+        await eventually(lambda: not any(blob.blob_id in name for name in open_files()))
     finally:
         await cluster.close()
         volume.close()
@@ -132,7 +117,7 @@ async def test_node_that_dies_in_mid_stream_is_replaced_without_a_seam(
     reader = await blobs.open_get(blob, 7, len(DATA) - 7)
     serving = next(node for node in nodes.values() if "read" in node.calls)
     serving.dies_after = after
-    assert await drain(reader) == DATA[7:]
+    assert await read_all(reader) == DATA[7:]
     assert serving.dead
 
 
@@ -169,5 +154,5 @@ async def test_failed_copies_in_mid_stream_end_in_an_error_not_in_silence(
     for node_id in blob.nodes:
         nodes[node_id].dies_after = 2 * CHUNK
     with pytest.raises(ServiceUnavailable):
-        await drain(reader)
+        await read_all(reader)
     await reader.close()

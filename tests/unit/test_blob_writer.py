@@ -1,7 +1,6 @@
 """Writing copies: failed nodes are replaced, at the start, in mid-stream and at the end, or nothing stays."""
 
 import asyncio
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -9,19 +8,14 @@ from manta.catalog.records import Blob
 from manta.core.errors import NotEnoughNodes, SlowDown
 from manta.gateway.datapath.blobs import ClusterBlobs
 from manta.gateway.datapath.cluster import Cluster
-from tests.support.datapath import FakeNode, fake_cluster, fake_nodes
+from tests.support.datapath import FakeNode, cluster, fake_nodes
+
+__all__ = ["cluster"]
 
 
 @pytest.fixture
 def nodes() -> dict[str, FakeNode]:
     return fake_nodes(4)
-
-
-@pytest.fixture
-async def cluster(nodes: dict[str, FakeNode]) -> AsyncIterator[Cluster]:
-    started = await fake_cluster(nodes)
-    yield started
-    await started.close()
 
 
 @pytest.fixture

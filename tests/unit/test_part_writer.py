@@ -1,7 +1,6 @@
 """A part goes into its slot on all nodes of its upload, or into a blob of its own on enough living ones."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
@@ -13,7 +12,9 @@ from manta.gateway.datapath import assembly
 from manta.gateway.datapath.cluster import Cluster
 from manta.gateway.datapath.multipart_plan import Plan, plan
 from manta.gateway.datapath.part_writer import PartPlace, PartTarget
-from tests.support.datapath import FakeNode, fake_cluster, fake_nodes
+from tests.support.datapath import FakeNode, cluster, fake_nodes
+
+__all__ = ["cluster"]
 
 UPLOAD = Upload(
     "bucket", "key", "0" * 32, f"{int(1e12):012x}" + "1" * 20, ("n1", "n2"), 6 * MIB, Attributes(), 0, "owner"
@@ -23,13 +24,6 @@ UPLOAD = Upload(
 @pytest.fixture
 def nodes() -> dict[str, FakeNode]:
     return fake_nodes(4)
-
-
-@pytest.fixture
-async def cluster(nodes: dict[str, FakeNode]) -> AsyncIterator[Cluster]:
-    started = await fake_cluster(nodes)
-    yield started
-    await started.close()
 
 
 async def write(cluster: Cluster, number: int, *pieces: bytes, kill: FakeNode | None = None) -> tuple[PartPlace, int]:
