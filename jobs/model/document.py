@@ -53,26 +53,6 @@ class Phase(msgspec.Struct, frozen=True):
         """The longest that a task takes: `timeout_s` is of each input of a batch."""
         return self.timeout_s * self.batch
 
-    def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
-        """What an agent is told of this phase."""
-        return PhaseSpec(
-            job_id=job_id,
-            phase=number,
-            tenant=tenant,
-            kind=self.kind,
-            exec=self.exec if self.program is None else PROGRAM_COMMAND,
-            init=self.init,
-            memory_bytes=self.memory_bytes,
-            scratch_bytes=self.scratch_bytes,
-            timeout_s=self.timeout_s,
-            env=self.env,
-            reducers=self.count,
-            assets=self.assets,
-            image=self.image,
-            cpus=self.cpus,
-            program=self.program,
-        )
-
 
 class JobPlan(msgspec.Struct, frozen=True):
     """What a job does with its inputs; they are kept apart. `output` is (bucket, key prefix) for final outputs."""
@@ -81,6 +61,33 @@ class JobPlan(msgspec.Struct, frozen=True):
     phases: tuple[Phase, ...]
     output: tuple[str, str] | None = None
     max_errors: int | None = None
+
+    def inline_bytes(self, number: int) -> int:
+        """Outputs of that phase up to this size go along in its reports: only reducers ever read them."""
+        behind = self.phases[number + 1 : number + 2]
+        return limits.INLINE_OUTPUT_BYTES if behind and behind[0].kind is TaskKind.REDUCE else 0
+
+    def spec(self, job_id: str, number: int, tenant: str) -> PhaseSpec:
+        """What an agent is told of that phase."""
+        phase = self.phases[number]
+        return PhaseSpec(
+            job_id=job_id,
+            phase=number,
+            tenant=tenant,
+            kind=phase.kind,
+            exec=phase.exec if phase.program is None else PROGRAM_COMMAND,
+            init=phase.init,
+            memory_bytes=phase.memory_bytes,
+            scratch_bytes=phase.scratch_bytes,
+            timeout_s=phase.timeout_s,
+            env=phase.env,
+            reducers=phase.count,
+            assets=phase.assets,
+            image=phase.image,
+            cpus=phase.cpus,
+            program=phase.program,
+            inline_bytes=self.inline_bytes(number),
+        )
 
 
 class JobDocument(msgspec.Struct, frozen=True):

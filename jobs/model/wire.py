@@ -53,12 +53,14 @@ class PhaseSpec(msgspec.Struct, frozen=True):
     image: tuple[str, str] | None = None
     cpus: float | None = None
     program: PackedProgram | None = None
+    inline_bytes: int = 0
+    """Outputs without a name and up to this size are reported whole, instead of being stored here."""
 
 
 class InputRef(msgspec.Struct, frozen=True):
     """One pinned object version. `blob_id` is None for zero bytes. `sources` are the nodes that hold a copy.
 
-    `range` is nominal (jobs.model.ranges): the task reads the lines that begin in it.
+    `range` is nominal (jobs.model.ranges): the task reads the lines that begin in it. `inline` is the whole input.
     """
 
     bucket: str
@@ -67,6 +69,7 @@ class InputRef(msgspec.Struct, frozen=True):
     blob_id: str | None
     sources: tuple[PeerSource, ...] = ()
     range: tuple[int, int] | None = None
+    inline: bytes | None = None
 
 
 class OutputSlot(msgspec.Struct, frozen=True):
@@ -146,6 +149,8 @@ class LeaseReply(msgspec.Struct, frozen=True):
 class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     """A durable output on `nodes`. `blob_id` is None for zero bytes; `md5` and `crc64nvme` are of the whole.
 
+    One with `inline` is on no node: that is the whole of it, durable with the report.
+
     A named output becomes the object `bucket`/`key`, with `headers`; a `side` one is stored without being an output of
     the task. With `version_id` it is that very version of an existing object, by reference: nothing was written.
     """
@@ -161,6 +166,7 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] = {}
     side: bool = False
     version_id: str | None = None
+    inline: bytes | None = None
 
 
 class Usage(msgspec.Struct, frozen=True):

@@ -104,7 +104,7 @@ class Places:
         sources: tuple[PeerSource, ...] = ()
         if row.blob_id is not None:
             sources = self._placement.sources(row.blob_id, row.holders.split(","), ttl_s)
-        return InputRef(row.bucket, row.key, row.size, row.blob_id, sources)
+        return InputRef(row.bucket, row.key, row.size, row.blob_id, sources, inline=row.inline)
 
 
 def _input_of(task: TaskRow) -> InputRef:

@@ -230,12 +230,12 @@ class Scheduler:
         leases: list[TaskLease] = []
         for grant, ref in zip(granted, refs, strict=True):
             task = grant.task
-            spec = grant.plan.phases[task.phase]
+            timeout_s = grant.plan.phases[task.phase].task_timeout_s
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
-                phases[at] = spec.spec(task.job_id, task.phase, grant.owner_id)
-            leases.append(self.places.lease_of(grant, request.node_id, spec.task_timeout_s))
-            self._attempts.granted(request.node_id, ref, task.phase, spec.task_timeout_s, self._clock.monotonic_s())
+                phases[at] = grant.plan.spec(task.job_id, task.phase, grant.owner_id)
+            leases.append(self.places.lease_of(grant, request.node_id, timeout_s))
+            self._attempts.granted(request.node_id, ref, task.phase, timeout_s, self._clock.monotonic_s())
         ended = await self.jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
         return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
 

@@ -188,7 +188,7 @@ class FoundObject(NamedTuple):
 
 
 class ShuffleRow(NamedTuple):
-    """One input of a reducer."""
+    """One input of a reducer. `inline` is the whole of one that is in no blob."""
 
     seq: int
     bucket: str
@@ -196,6 +196,7 @@ class ShuffleRow(NamedTuple):
     size: int
     blob_id: str | None
     holders: str
+    inline: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -247,6 +247,8 @@ TASK_OUTPUT_DISK_FRACTION: Final = 1 / 4
 """They may also have at most this share of what their node's disk has left beside them, above its reserve; less where
 many tasks run side by side."""
 TASK_OUTPUTS_MAX: Final = 10_000
+INLINE_OUTPUT_BYTES: Final = 512
+"""What goes to a reducer and is no larger than this is kept in the catalog: a blob's row and file would take more."""
 TASK_COUNTER_MAX: Final = 1 << 50
 """What a node may report of one task (bytes read, seconds): beyond it a sum would not fit the catalog."""
 BYTE_SECONDS_MAX: Final = 1 << 62

@@ -106,6 +106,29 @@ async def test_every_byte_of_a_binary_output_arrives(rig: Rig, size: int) -> Non
     assert result.outputs[0].md5 == hashlib.md5(data).digest()
 
 
+@pytest.mark.parametrize("size", [1, 100, 101])
+async def test_a_small_output_goes_along_in_the_report_where_the_phase_says_so(rig: Rig, size: int) -> None:
+    data = os.urandom(size)
+    lease = await rig.gateway.offer(rig.gateway.phase("cat", inline_bytes=100), await rig.input(data))
+    (result,) = await rig.gateway.wait_results(1)
+    (made,) = result.outputs
+    assert (made.inline, made.size, made.md5) == (data if size <= 100 else None, size, hashlib.md5(data).digest())
+    assert rig.node.holds(lease.slot.blob_id) == (size > 100) == (made.nodes == ("node-1",))
+
+
+async def test_a_reducer_reads_small_inputs_from_their_page_and_in_its_order(rig: Rig) -> None:
+    refs = [
+        InputRef("job", "0/0", 3, None, inline=b"one"),
+        await rig.input(b"two"),
+        InputRef("job", "0/2", 5, None, inline=b"three"),
+    ]
+    rig.gateway.inputs[5] = refs
+    await rig.gateway.offer(rig.gateway.phase("cat", kind=TaskKind.REDUCE), task=5)
+    (result,) = await rig.gateway.wait_results(1)
+    assert await rig.output() == b"onetwothree"
+    assert result.usage.shuffled_bytes == len("one" + "three"), "what lay here did not move"
+
+
 async def test_a_task_that_closes_its_stdin_early_is_no_error(
     rig: Rig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

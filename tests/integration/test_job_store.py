@@ -5,12 +5,12 @@ import hashlib
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
-import msgspec
 import pytest
+from msgspec.structs import replace
 
 from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
-from jobs.model.wire import AttemptRef, TaskResult
+from jobs.model.wire import AttemptRef, Output, TaskResult
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import Granted, JobView, NewJob, TaskRow, UsageDay
 from manta.catalog.job_scripts.attempts import earlier_attempts
@@ -21,6 +21,7 @@ from manta.core.limits import (
     FAIR_JOBS_MAX,
     GARBAGE_DELAY_S,
     HOLDER_WAIT_S,
+    INLINE_OUTPUT_BYTES,
     LEASE_S,
     LOST_LEASES_MAX,
     REDUCER_PATIENCE_S,
@@ -69,6 +70,10 @@ async def lease(catalog: Catalog, clock: StandingClock, node: str = "n1", lanes:
 
 def done(grants: Sequence[Granted], nodes: tuple[str, ...] = ("n1", "n2")) -> list[TaskResult]:
     return [success(ref(grant.task), [output(grant.task.slot, nodes)]) for grant in grants]
+
+
+def inline(data: bytes) -> Output:
+    return Output(None, len(data), hashlib.md5(data).digest(), bytes(8), inline=data)
 
 
 def counts(view: JobView, phase: int = 0) -> dict[str, int]:
@@ -144,6 +149,37 @@ async def test_phases_overlap_and_a_reducer_waits_for_all_of_its_input(catalog: 
     assert (await catalog.jobs.get_job(job)).state == "done"
     keys = [line.fields["key"] for line in await catalog.jobs.outputs(job, 0, 10)]
     assert sorted(keys) == ["reduce-2/00000000", "reduce-2/00000001"]
+
+
+@pytest.mark.invariant("J1", "D1")
+async def test_a_small_output_for_a_reducer_is_durable_with_its_report(catalog: Catalog, clock: StandingClock) -> None:
+    """No blob is made for it. In any other place an output that lies nowhere is refused."""
+    await put(catalog, clock, "a", "b")
+    job = await begin(catalog, clock, [MAP, MAP, REDUCE], "s3://books/")
+    made = inline(b"x" * INLINE_OUTPUT_BYTES)
+    grants = await lease(catalog, clock)
+    with pytest.raises(BadRequest, match="to be stored"):
+        await catalog.jobs.report("n1", [success(ref(grants[0].task), [made])])
+    await catalog.jobs.report("n1", done(grants))
+    grants = await lease(catalog, clock)
+    assert [grant.task.phase for grant in grants] == [1, 1]
+    for odd in (
+        inline(b"x" * (INLINE_OUTPUT_BYTES + 1)),
+        replace(made, nodes=("n1",)),
+        replace(made, size=3),
+        replace(made, blob_id=grants[0].task.slot),
+        replace(made, bucket="books", key="named"),
+    ):
+        with pytest.raises(BadRequest):
+            await catalog.jobs.report("n1", [success(ref(grants[0].task), [odd])])
+    await catalog.jobs.report("n1", [success(ref(grant.task), [made]) for grant in grants])
+    (reducer,) = await lease(catalog, clock)
+    rows = await catalog.jobs.reducer_inputs("n1", ref(reducer.task), 0, 10)
+    assert [(row.inline, row.blob_id, row.size) for row in rows] == [(made.inline, None, made.size)] * 2
+    with pytest.raises(BadRequest, match="to be stored"):
+        await catalog.jobs.report("n1", [success(ref(reducer.task), [made])])
+    await catalog.jobs.report("n1", done([reducer]))
+    assert (await catalog.jobs.get_job(job)).state == "done"
 
 
 async def test_a_map_of_nothing_ends_and_a_reducer_of_nothing_runs(catalog: Catalog, clock: StandingClock) -> None:
@@ -632,7 +668,7 @@ async def test_an_output_lies_in_a_blob_that_the_attempt_was_given(
     other = new_id(int(clock.now_ms() + born_s * 1000))
     for named in (False, True):
         made = output(other, ("n1",))
-        made = msgspec.structs.replace(made, bucket="books", key="named") if named else made
+        made = replace(made, bucket="books", key="named") if named else made
         with pytest.raises(Conflict, match="none of those"):
             await catalog.jobs.report("n1", [success(ref(grant.task), [made])])
     further = output(further_slot(clock.now_ms()), ("n1",))
@@ -659,7 +695,7 @@ async def test_a_report_that_no_agent_makes_changes_nothing(
     await put(catalog, clock, "a")
     job = await begin(catalog, clock, [MAP], "s3://books/a")
     grants = await lease(catalog, clock)
-    made = msgspec.structs.replace(output(grants[0].task.slot, ("n1",)), **odd)
+    made = replace(output(grants[0].task.slot, ("n1",)), **odd)
     with pytest.raises(BadRequest):
         await catalog.jobs.report("n1", [success(ref(grants[0].task), [made])])
     assert counts(await catalog.jobs.get_job(job)) == {"running": 1}

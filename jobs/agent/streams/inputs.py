@@ -144,8 +144,8 @@ class _Page:
         self._ahead: deque[asyncio.Task[tuple[bytes, bool] | None]] = deque()
 
     async def stream(self) -> None:
-        wanted = [(index, ref) for index, ref in enumerate(self._inputs) if ref.size > 0 and ref.blob_id is not None]
-        small = deque(ref for _, ref in wanted if ref.size <= SMALL_BLOB_BYTES)
+        wanted = [(index, ref) for index, ref in enumerate(self._inputs) if ref.blob_id or ref.inline]
+        small = deque(ref for _, ref in wanted if ref.blob_id and ref.size <= SMALL_BLOB_BYTES)
         try:
             for index, ref in wanted:
                 while small and len(self._ahead) < INPUTS_AHEAD:
@@ -155,6 +155,9 @@ class _Page:
             await _cancel(self._ahead)
 
     async def _one(self, index: int, ref: InputRef) -> None:
+        if ref.inline is not None:
+            await give(self._pipe, ref.inline, self._counted, local=False)
+            return
         if ref.size <= SMALL_BLOB_BYTES:
             fetched = await self._ahead.popleft()
             if fetched is not None:

@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from typing import Final
 
+from msgspec import structs
+
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.capture import Captured
@@ -38,15 +40,24 @@ class Outputs:
         return OutputMeter(self._store.space, self._share)
 
     async def store(
-        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, *, further: bool = False
+        self,
+        attempt: AttemptRef,
+        slot: OutputSlot,
+        captured: Captured,
+        *,
+        further: bool = False,
+        inline_bytes: int = 0,
     ) -> Output:
         """The durable output. A peer that does not take its copy is replaced by another, under a new blob id.
 
-        `further`: beside the one that the task's own slot is for.
+        `further`: beside the one that the task's own slot is for. Up to `inline_bytes` it becomes durable with the
+        task's report instead.
         """
         output = Output(blob_id=None, size=captured.size, md5=captured.md5, crc64nvme=captured.crc64nvme)
         if captured.size == 0:
             return output
+        if captured.data is not None and captured.size <= inline_bytes:
+            return structs.replace(output, inline=captured.data)
         if captured.data is not None:
             await self._store.put(slot.blob_id, captured.data)
         slot = await self._copy_everywhere(attempt, slot, captured, further=further)

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Final
 
+from msgspec import structs
+
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.streams.intake import Intake
@@ -32,6 +34,8 @@ class TaskOutputs:
         caller: Caller,
         meter: OutputMeter,
         max_count: int = TASK_OUTPUTS_MAX,
+        *,
+        inline_bytes: int = 0,
     ) -> None:
         self._node_id = node_id
         self._attempt = attempt
@@ -39,6 +43,7 @@ class TaskOutputs:
         self._outputs = outputs
         self._caller = caller
         self._meter = meter
+        self._inline_bytes = inline_bytes
         self._max_count = max_count
         self._items: list[Intake | Output] = []
         self._names: set[tuple[str, str]] = set()
@@ -103,12 +108,14 @@ class TaskOutputs:
             return item
         if item.captured is None:
             return None
-        stored = await self._outputs.store(self._attempt, item.slot, item.captured, further=True)
+        named = item.call.target is not None
+        stored = await self._outputs.store(
+            self._attempt, item.slot, item.captured, further=True, inline_bytes=0 if named else self._inline_bytes
+        )
         bucket, key = item.call.target or ("", "")
-        return Output(
-            stored.blob_id, stored.size, stored.md5, stored.crc64nvme, stored.nodes, item.call.reducer, bucket, key,
-            item.call.headers, item.call.side,
-        )  # fmt: skip
+        return structs.replace(
+            stored, reducer=item.call.reducer, bucket=bucket, key=key, headers=item.call.headers, side=item.call.side
+        )
 
     async def discard(self) -> None:
         """The attempt came to nothing: so do its outputs."""

@@ -183,7 +183,15 @@ class Runner:
         ended.programs = ProgramCalls(
             self._node_id,
             attempt.ref,
-            TaskOutputs(self._node_id, attempt.ref, self._store, self._outputs, self._caller, ended.meter),
+            TaskOutputs(
+                self._node_id,
+                attempt.ref,
+                self._store,
+                self._outputs,
+                self._caller,
+                ended.meter,
+                inline_bytes=attempt.spec.inline_bytes,
+            ),
             self._inputs,
             self._caller,
             lambda: self._kill(attempt),
@@ -235,7 +243,13 @@ class Runner:
             captured = await stdout.finish()
             if _failure(attempt, ended) is not None:
                 return ()
-            stored = await self._outputs.store(attempt.ref, attempt.lease.slot, captured, further=attempt.is_further)
+            stored = await self._outputs.store(
+                attempt.ref,
+                attempt.lease.slot,
+                captured,
+                further=attempt.is_further,
+                inline_bytes=attempt.spec.inline_bytes,
+            )
             outputs = (stored,)
         if ended.programs is not None:
             outputs += await ended.programs.outputs.store()

@@ -155,7 +155,7 @@ def add_input(unit: Unit, task: TaskRow, output: Output, found: FoundObject, buc
     """An input of the next phase; its blob's reference is the caller's."""
     following = unit.phases[task.phase + 1]
     if following.kind is TaskKind.REDUCE:
-        unit.add_shuffle(following.number, output.reducer, bucket, found)
+        unit.add_shuffle(following.number, output.reducer, bucket, found, output.inline)
         return
     add_map_input(unit, following.number, bucket, found, task.first_input)
 

@@ -69,7 +69,11 @@ def check_result(result: TaskResult) -> None:
     for output in result.outputs:
         nodes = output.nodes
         fits = 0 < output.size <= OBJECT_MAX_BYTES and bool(nodes)
-        whole = fits if output.blob_id is not None else output.size == 0 or output.version_id is not None
+        elsewhere = output.size == 0 or output.version_id is not None
+        whole = fits if output.blob_id is not None else elsewhere or output.inline is not None
+        if output.inline is not None:
+            alone = output.blob_id is None and output.version_id is None and not output.bucket and not nodes
+            whole = alone and 0 < len(output.inline) == output.size
         if not whole or len(set(nodes)) != len(nodes) or len(output.md5) != 16 or len(output.crc64nvme) != 8:
             raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd output.")
         for node_id in nodes:
@@ -254,6 +258,8 @@ def _is_last(unit: Unit, phase: int) -> bool:
 def _add_output(unit: Unit, task: TaskRow, output: Output, place: int, new_id: NewId, target: str) -> None:
     """A final output becomes an object; any other the input of the next phase, under the name it would have had."""
     key = output_key(unit.phases[task.phase], task, place)
+    if output.inline is not None and output.size > unit.plan.inline_bytes(task.phase):
+        raise BadRequest(f"Task {task.task_id} of job {task.job_id} reports an output whole that is to be stored.")
     if _is_last(unit, task.phase):
         prefix = unit.plan.output[1] if unit.plan.output is not None else ""
         _add_object(unit, task, output, prefix + key, new_id(), target)

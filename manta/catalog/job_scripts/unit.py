@@ -159,14 +159,16 @@ class Unit:
             self.phases[phase].move(None, state, task.weight)
         return task
 
-    def add_shuffle(self, phase: int, wanted: int | None, bucket: str, found: FoundObject) -> int:
+    def add_shuffle(
+        self, phase: int, wanted: int | None, bucket: str, found: FoundObject, inline: bytes | None = None
+    ) -> int:
         """One more input of that reduce phase; which reducer gets it. The caller sees to the blob's reference."""
         reducer = self.phases[phase].deal(wanted)
         self.job.next_task += 1
         self.shuffles.append(
             (
                 self.job.job_id, phase, reducer, self.job.next_task, bucket, found.key, found.size, found.blob_id,
-                found.holders,
+                found.holders, inline,
             )
         )  # fmt: skip
         return reducer

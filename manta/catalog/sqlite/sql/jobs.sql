@@ -257,15 +257,15 @@ WHERE p.kind = 'reduce' AND p.ready > 0 AND t.state = 1 AND t.bucket = '' AND t.
 LIMIT ?3;
 
 -- name: shuffle_insert
-INSERT INTO shuffle (job_id, phase, reducer, seq, bucket, key, size, blob_id, holders)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9);
+INSERT INTO shuffle (job_id, phase, reducer, seq, bucket, key, size, blob_id, holders, inline)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10);
 
 -- name: shuffle_weights
 SELECT reducer, holders, sum(size) FROM shuffle WHERE job_id = ?1 AND phase = ?2 AND holders <> ''
 GROUP BY reducer, holders;
 
 -- name: shuffle_page
-SELECT seq, bucket, key, size, blob_id, holders FROM shuffle
+SELECT seq, bucket, key, size, blob_id, holders, inline FROM shuffle
 WHERE job_id = ?1 AND phase = ?2 AND reducer = ?3 AND seq > ?4 ORDER BY seq LIMIT ?5;
 
 -- name: shuffle_take
