@@ -7,6 +7,7 @@ running to ready. The attempt number grows with each lease and fences every earl
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from heapq import heapify, heapreplace
 from statistics import median
 from typing import Final
 
@@ -258,14 +259,19 @@ def share(lanes: int, claims: Sequence[Claim], accounts: Mapping[str, int]) -> d
     Lane by lane to the account with the fewest running tasks, in it to the job with the fewest. The rest of what a job
     could not use is for a second round, so the ask may go beyond what it has ready.
     """
-    by_owner = dict(accounts)
-    running = {claim.job_id: claim.running for claim in claims}
+    jobs: dict[str, list[tuple[int, str]]] = {}
+    for claim in claims:
+        jobs.setdefault(claim.owner_id, []).append((claim.running, claim.job_id))
+    for queue in jobs.values():
+        heapify(queue)
+    turns = [(accounts[owner_id], *queue[0], owner_id) for owner_id, queue in jobs.items()]
+    heapify(turns)
     shares: dict[str, int] = {}
-    for _ in range(lanes if claims else 0):
-        claim = min(claims, key=lambda one: (by_owner[one.owner_id], running[one.job_id], one.job_id))
-        by_owner[claim.owner_id] += 1
-        running[claim.job_id] += 1
-        shares[claim.job_id] = shares.get(claim.job_id, 0) + 1
+    for _ in range(lanes if turns else 0):
+        busy, running, job_id, owner_id = turns[0]
+        shares[job_id] = shares.get(job_id, 0) + 1
+        heapreplace(jobs[owner_id], (running + 1, job_id))
+        heapreplace(turns, (busy + 1, *jobs[owner_id][0], owner_id))
     return shares
 
 

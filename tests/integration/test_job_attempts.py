@@ -171,15 +171,21 @@ async def test_a_task_that_is_committed_at_once_remembers_nothing(rig: InputRig)
 _WAITS = 'echo begun >&2\nif [ "$MANTA_ATTEMPT" = 1 ]; then sleep 600; fi\ncat'
 
 
-def running_node(job: Job, running: RunningStore) -> tuple[str, int]:
-    """Where the job's task says that it has begun: the node, and the number of its process."""
-    await_condition(lambda: any(task["node"] for task in job.tasks()), "leased")
-    (task,) = job.tasks()
-    for said in job.follow_stderr(task["task"]):
+def running_node(job: Job, running: RunningStore, number: int = 1) -> tuple[str, int]:
+    """Where that task of the job says that it has begun: the node, and the number of its process."""
+
+    def node() -> str | None:
+        return next((str(task["node"]) for task in job.tasks() if task["task"] == number and task["node"]), None)
+
+    await_condition(lambda: node() is not None, "the task to be leased")
+    said = b""
+    for piece in job.follow_stderr(number):
+        said += piece
         if b"begun" in said:
             break
-    (task,) = job.tasks()
-    return task["node"], running.children()[task["node"]]
+    found = node()
+    assert found is not None
+    return found, running.children()[found]
 
 
 def attempts_told(running: RunningStore, job: Job) -> tuple[str, str]:

@@ -108,6 +108,26 @@ def test_lanes_go_to_those_that_have_the_fewest(lanes: int, claims: list[Claim],
         assert all(after[owner] <= max(after[other], before[owner]) + 1 for other in after), "no account is overtaken"
 
 
+def _one_by_one(lanes: int, claims: list[Claim], accounts: Counter[str]) -> dict[str, int]:
+    """The rule as it is told: each lane to the least busy account, in it to the least busy job."""
+    busy, running = Counter(accounts), {claim.job_id: claim.running for claim in claims}
+    shares: dict[str, int] = {}
+    for _ in range(lanes if claims else 0):
+        claim = min(claims, key=lambda one: (busy[one.owner_id], running[one.job_id], one.job_id))
+        busy[claim.owner_id] += 1
+        running[claim.job_id] += 1
+        shares[claim.job_id] = shares.get(claim.job_id, 0) + 1
+    return shares
+
+
+@pytest.mark.invariant("J8")
+@given(st.integers(0, 64), CLAIMS, st.integers(0, 5))
+def test_lanes_are_shared_as_if_given_one_by_one(lanes: int, claims: list[Claim], elsewhere: int) -> None:
+    accounts = Counter({"a": elsewhere, "b": 0, "c": 1})
+    shares = share(lanes, claims, accounts)
+    assert list(shares.items()) == list(_one_by_one(lanes, claims, accounts).items()), "in the same order too"
+
+
 PHASES = st.lists(
     st.tuples(st.sampled_from(list(TaskKind)), st.integers(0, 2), st.integers(0, 2), st.integers(0, 2)),
     min_size=1,

@@ -1,0 +1,49 @@
+"""A job's tasks that a node holds ahead of its lanes are told as ready, to whoever asks or watches the bar."""
+
+from pathlib import Path
+
+import pytest
+
+from manta.core.limits import HAND_BACK_S
+from manta.sdk import Store
+from manta.sdk.jobs import Job
+from tests.support.store import running_store
+
+_TASKS = 30
+_TRIES = 5
+
+
+def leased(job: Job) -> int:
+    return sum(1 for _ in job.tasks(state="running"))
+
+
+def told_while_they_wait(store: Store) -> int | None:
+    """How many were told as ready beside the one that runs; None when they were handed back before that was told."""
+    job = store.submit([{"type": "map", "exec": "sleep 600"}], inputs=["s3://books/"])
+    try:
+        most = 0
+        while most < _TASKS or leased(job) == _TASKS:
+            most = max(most, leased(job))
+            counts = job.status().phases[0].tasks
+            if most == _TASKS and counts.running == 1 and leased(job) == _TASKS:
+                return counts.ready
+        return None
+    finally:
+        job.cancel()
+        job.wait(timeout_s=60)
+
+
+def test_what_waits_on_a_node_for_a_lane_is_not_told_as_running(tmp_path: Path) -> None:
+    """A node with one lane that has learnt that tasks are quick holds all of them, for HAND_BACK_S at most."""
+    with running_store(tmp_path, "--lanes", "1") as running, running.client() as store:
+        store.make_bucket("books")
+        for number in range(_TASKS):
+            store.write(f"s3://books/{number:02d}", b"")
+        for _ in range(_TRIES):
+            quick = store.submit([{"type": "map", "exec": "true"}], inputs=["s3://books/"])
+            assert quick.wait(timeout_s=60).errors == 0
+            told = told_while_they_wait(store)
+            if told is not None:
+                assert told == _TASKS - 1
+                return
+        pytest.fail(f"within {_TRIES} times {HAND_BACK_S} s nobody was told of the tasks that wait")
