@@ -20,6 +20,8 @@ _ROOMS: Final = (
     "jobs.programs.python.later",
     "jobs.model.values",
     "jobs.programs.python.task_input",
+    "jobs.programs.turns",
+    "jobs.programs.python.in_turns",
     "jobs.programs.python.main",
 )
 """Each after those it needs; cloudpickle comes after the first."""
@@ -42,7 +44,7 @@ for name, code in rooms:
         setattr(sys.modules[parent], last, room)
 room.main("{PROGRAM_FILE}", "{RAISED}")
 """
-_IMAGE_RUN: Final = f"#!/bin/sh\nexec python3 -I {_START_FILE}\n".encode()
+_IMAGE_RUN: Final = f'#!/bin/sh\nexec python3 -I {_START_FILE} "$@"\n'.encode()
 _IMAGE_CHECK: Final = (
     'python3 -I -c \'import sys; has = "%d.%d" % sys.version_info[:2]; '
     'sys.exit(has != "{0}" and f"the function was packed by Python {0}, and the image has Python {{has}}")\''

@@ -44,10 +44,24 @@ class ZoneSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class TaskInput:
+    """One of several inputs: its path below the volume's blobs folder, None for an empty one, and its name."""
+
+    blob: str | None
+    name: str
+
+
+def input_path(place: int, name: str) -> str:
+    """Where a task finds the input at that place, from 0, of several."""
+    return f"{INPUT_FOLDER}/{place}/{name}"
+
+
+@dataclass(frozen=True, slots=True)
 class TaskSpec:
     """One task. `blob` is the path below the volume's blobs folder of the input, mounted read-only as `input_name`.
 
     `input_name` without `blob` is an empty input: an empty file of that name, and stdin at its end.
+    `inputs` are several instead, at most BATCH_INPUTS_MAX, each at its `input_path`.
     stdin is `stdin_fd` (a pipe) if given, else opened inside from the mounted file of `blob`, else /dev/null. With
     `stdin_range` (start, end) it is a pipe that a process inside fills with those bytes of the file.
     With `terminal`, `stdin_fd` is one, and the task leads a session whose controlling terminal it is.
@@ -63,6 +77,7 @@ class TaskSpec:
     input_name: str | None = None
     stdin_fd: int | None = None
     stdin_range: tuple[int, int] | None = None
+    inputs: tuple[TaskInput, ...] = ()
     terminal: bool = False
 
 

@@ -6,13 +6,14 @@ import os
 import signal
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
-from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.api import Overrun, TaskEnd, TaskInput, TaskSpec, ZoneInitError, ZoneSpec
 from jobs.sandbox.building.launch import Launched
 from jobs.sandbox.cgroups import ZoneLease
 from jobs.sandbox.first_process import protocol
 from jobs.sandbox.first_process.protocol import Flag, Kind, Limits, Reply
+from jobs.sandbox.mounts.together import mounted
 from jobs.sandbox.plain_command import is_plain
 from manta.core.errors import SandboxUnavailable
 from manta.core.limits import KILL_GRACE_S, STDERR_IN_ERROR_BYTES
@@ -54,6 +55,7 @@ class ForkServerZone:
         self._busy = True
         self._broken: str | None = None
         self._overrun: Overrun | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._flags = Flag.SEES_ZONE if spec.init else Flag(0)
         self._loop.add_reader(self._channel.fileno(), self._on_message)
         if groups is not None:
@@ -73,7 +75,6 @@ class ForkServerZone:
             self._break("its fork server did not answer")
             raise SandboxUnavailable(self._sentence()) from None
         self._busy = False
-        self._timer: asyncio.TimerHandle | None = None
         if hello.kind is not Kind.HELLO or hello.status != protocol.VERSION:
             self._break("its fork server speaks another version")
             raise SandboxUnavailable(self._sentence())
@@ -130,12 +131,16 @@ class ForkServerZone:
     async def _run_alone(self, task: TaskSpec, flags: Flag) -> TaskEnd:
         descriptors = [task.stdout_fd, task.stderr_fd]
         mount = -1
+        if task.inputs:
+            await self._bring(task.inputs)
+            flags |= Flag.HAS_INPUTS
         if task.blob is not None:
             mount = await self._mount(task.blob)
             descriptors.append(mount)
             flags |= Flag.HAS_OBJECT
         try:
             if self._overrun is not None:
+                self._stop_timer()
                 return _KILLED_BEFORE_ITS_START
             if task.stdin_fd is not None:
                 descriptors.append(task.stdin_fd)
@@ -159,11 +164,21 @@ class ForkServerZone:
         try:
             reply = await self._reply
         finally:
-            self._timer.cancel()
+            self._stop_timer()
         if reply.kind is not Kind.ENDED:
             self._break(f"{reply.reason()} failed")
             raise SandboxUnavailable(self._sentence())
         return self._end(reply)
+
+    async def _bring(self, inputs: Sequence[TaskInput]) -> None:
+        """Page by page, so that only a page's mounts are open here; the fork server says when it has taken one."""
+        for page in protocol.pages(len(inputs)):
+            blobs = [one.blob for one in inputs[page] if one.blob is not None]
+            names = [(one.name, one.blob is not None) for one in inputs[page]]
+            async with mounted(self._mount, blobs) as mounts:
+                self._reply = self._loop.create_future()
+                self._send(protocol.encode_inputs(page.start, names), mounts)
+                await self._reply
 
     def _own_pipes(self, task: TaskSpec) -> None:
         """So that `> /dev/stdout`, which opens the pipe anew, is allowed. Whatever is no pipe keeps its owner."""
@@ -184,9 +199,12 @@ class ForkServerZone:
         self._overrun = reason
         if not self._reply.done():
             self._send(protocol.KILL, [])
-            if self._timer is not None:
-                self._timer.cancel()
+            self._stop_timer()
             self._timer = self._loop.call_later(KILL_GRACE_S, self._break, "it did not end its task")
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
 
     def _on_message(self) -> None:
         try:

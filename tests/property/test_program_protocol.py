@@ -18,6 +18,7 @@ from jobs.programs.protocol import (
     parse_output,
     split_fields,
 )
+from jobs.programs.turns import decode_turn, encode_turn
 from manta.core.errors import BadRequest, InvalidArgument
 
 FIELDS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=50)
@@ -30,6 +31,11 @@ def test_frames_come_back(kind: Kind, payload: bytes) -> None:
     frame = encode_frame(kind, payload)
     assert decode_head(frame[:FRAME_HEAD_BYTES]) == (kind, len(payload))
     assert frame[FRAME_HEAD_BYTES:] == payload
+
+
+@given(st.dictionaries(FIELDS.filter(lambda name: name and "=" not in name), FIELDS, min_size=1))
+def test_the_variables_of_a_turn_come_back(variables: dict[str, str]) -> None:
+    assert decode_turn(encode_turn(variables)) == variables
 
 
 @given(st.binary(min_size=FRAME_HEAD_BYTES, max_size=FRAME_HEAD_BYTES))

@@ -39,9 +39,22 @@ def test_the_fork_server_reads_what_the_agent_wrote(name: str, command: str, env
     assert (request.range_start, request.range_end) == (8, 9)
 
 
+@given(st.lists(st.tuples(FILE_NAMES, st.booleans()), max_size=200))
+def test_the_fork_server_takes_the_inputs_that_the_agent_brought(inputs: list[tuple[str, bool]]) -> None:
+    server = forkserver.ForkServer.__new__(forkserver.ForkServer)
+    server._inputs = [(b"of a task that never came", -1)] if inputs else []
+    mounts = iter(range(1000, 2000))
+    for page in protocol.pages(len(inputs)):
+        riding = [next(mounts) for _, has_mount in inputs[page] if has_mount]
+        server._bring(protocol.encode_inputs(page.start, inputs[page]), riding)
+    numbers = iter(range(1000, 2000))
+    assert server._inputs == [(name.encode(), next(numbers) if has_mount else -1) for name, has_mount in inputs]
+
+
 def test_agent_and_fork_server_agree_on_their_layout() -> None:
     assert protocol.REQUEST.format == forkserver.REQUEST.format
     assert protocol.REPLY.format == forkserver.REPLY.format
+    assert protocol.INPUTS.format == forkserver.INPUTS.format
     assert len(protocol.STEPS) == len(forkserver.STEPS)
     assert protocol.VERSION == forkserver.VERSION
 

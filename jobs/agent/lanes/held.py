@@ -6,7 +6,7 @@ from typing import Protocol
 
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.outcome import own_fault
-from jobs.agent.tasks.runner import Ended
+from jobs.agent.tasks.ended import Ended
 from jobs.model.wire import AttemptRef, Failure, TaskResult, Usage
 from jobs.sandbox.api import Zone
 from manta.core.clock import Clock

@@ -10,7 +10,8 @@ from jobs.agent.lanes.pace import Pace
 from jobs.agent.lanes.row import Row
 from jobs.agent.outcome import infrastructure_failure, own_fault
 from jobs.agent.resources import Resources
-from jobs.agent.tasks.runner import Ended, ZoneBroken
+from jobs.agent.tasks.ended import Ended
+from jobs.agent.tasks.runner import ZoneBroken
 from jobs.agent.zones.builder import ZoneBuilder
 from jobs.agent.zones.groups import Group, IdleZone
 from jobs.model.wire import AttemptRef

@@ -10,7 +10,7 @@ from typing import Final
 
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import LocalStore
-from jobs.agent.streams.pipes import OutPipe, readable
+from jobs.agent.streams.pipes import Ends, OutPipe, readable
 from manta.core.checksums import Algorithm, new, new_md5
 from manta.core.errors import MantaError
 from manta.core.limits import MIB, SMALL_BLOB_BYTES
@@ -41,8 +41,9 @@ class Stdout(OutPipe):
         blob_id: str,
         on_trouble: Callable[[], None],
         meter: OutputMeter,
+        shared: Ends | None = None,
     ) -> None:
-        super().__init__(loop)
+        super().__init__(loop, shared)
         self._store = store
         self._blob_id = blob_id
         self._on_trouble = on_trouble
@@ -62,17 +63,21 @@ class Stdout(OutPipe):
             self._unwatch()
             self._spill = self._loop.create_task(self._stream())
 
-    async def finish(self) -> Captured:
-        """What was written, once every writer is dead. Raises what kept it from being stored."""
+    async def end(self) -> None:
+        """Every writer is dead, or waits: take what is left in the pipe, and let go of it."""
         self.drain()
         if self._spill is not None:
             self._ended.set()
             await self._spill
-            self.close()
+        self.close()
+
+    async def finish(self) -> Captured:
+        """What was written, once every writer is dead. Raises what kept it from being stored."""
+        await self.end()
+        if self._spill is not None:
             if self.failure is not None:
                 raise self.failure
             return Captured(self._size, self._md5.digest(), self._crc.digest(), None)
-        self.close()
         data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
         self._hash(data)
         return Captured(len(data), self._md5.digest(), self._crc.digest(), data)

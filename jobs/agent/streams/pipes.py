@@ -11,13 +11,29 @@ WATCH_AFTER_S: Final = 0.005
 READ_BYTES: Final = 256 * 1024
 
 
-class OutPipe(ABC):
-    """A pipe that a task writes and the agent reads. Subclasses say what becomes of the bytes."""
+class Ends:
+    """A pipe's read end, which does not block, and its write end."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self) -> None:
+        self.read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self.read_fd, False)
+
+    def close(self) -> None:
+        os.close(self.read_fd)
+        os.close(self.write_fd)
+
+
+class OutPipe(ABC):
+    """A pipe that a task writes and the agent reads. Subclasses say what becomes of the bytes.
+
+    With `shared` it reads that pipe for a time: whoever writes there is asked to pause before the next one reads it.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, shared: Ends | None = None) -> None:
         self._loop = loop
-        self._read_fd, self.write_fd = os.pipe2(os.O_CLOEXEC)
-        os.set_blocking(self._read_fd, False)
+        ends = shared or Ends()
+        self._is_own = shared is None
+        self._read_fd, self.write_fd = ends.read_fd, ends.write_fd
         self._watched = False
         self._timer: asyncio.TimerHandle | None = loop.call_later(WATCH_AFTER_S, self._watch)
 
@@ -33,10 +49,10 @@ class OutPipe(ABC):
 
     def close(self) -> None:
         self._unwatch()
-        if self._read_fd >= 0:
+        if self._read_fd >= 0 and self._is_own:
             os.close(self._read_fd)
             os.close(self.write_fd)
-            self._read_fd = self.write_fd = -1
+        self._read_fd = self.write_fd = -1
 
     def _watch(self) -> None:
         self._timer = None
@@ -59,6 +75,8 @@ class OutPipe(ABC):
 
     def _read(self) -> bytes:
         """What is there now; b"" when that is nothing."""
+        if self._read_fd < 0:
+            return b""
         try:
             return os.read(self._read_fd, READ_BYTES)
         except BlockingIOError:
@@ -68,8 +86,8 @@ class OutPipe(ABC):
 class TailPipe(OutPipe):
     """Keeps the last `limit` bytes of what a task wrote."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
-        super().__init__(loop)
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int, shared: Ends | None = None) -> None:
+        super().__init__(loop, shared)
         self._limit = limit
         self._kept = bytearray()
         self.said = 0

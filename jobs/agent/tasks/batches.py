@@ -1,13 +1,13 @@
 """Runs a task that takes a batch: each input as a task of its own, one after another in the same zone.
 
-What a command sees and leaves is what it would without a batch. A result waits for those of its batch, and all are
-reported together; outputs are stored while the next input runs.
+What a command sees and leaves is what it would without a batch; a program takes the inputs in one process. A result
+waits for those of its batch, and all are reported together; outputs are stored while the next input runs.
 """
 
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -15,7 +15,9 @@ from msgspec import structs
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.streams.outputs import Outputs
-from jobs.agent.tasks.runner import Ended, Runner
+from jobs.agent.tasks.ended import Ended
+from jobs.agent.tasks.in_turns import run_in_turns
+from jobs.agent.tasks.runner import Runner
 from jobs.model.wire import AttemptRef, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, Zone
 
@@ -60,18 +62,29 @@ class BatchRunner:
 
     async def _run_all(self, attempt: Attempt, zone: Zone, environment: dict[str, str], ended: BatchEnded) -> None:
         parts = [attempt.of_input(one) for one in attempt.lease.batch]
+        runs = (
+            run_in_turns(self._runner, attempt, parts, zone, environment)
+            if attempt.spec.program is not None
+            else self._run_apart(parts, zone, environment)
+        )
         wall_s = 0.0
+        async with contextlib.aclosing(runs):
+            async for part, one in runs:
+                wall_s += one.end.wall_s if one.end is not None else 0.0
+                ended.storing.append(asyncio.create_task(self._runner.finish(part, one)))
+                if len(ended.storing) > _STORING_MAX:
+                    await self._take(part.ref, parts, ended)
+                if attempt.lost:
+                    return
+        ended.end = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=wall_s, cpu_s=0.0)
+
+    async def _run_apart(
+        self, parts: Sequence[Attempt], zone: Zone, environment: dict[str, str]
+    ) -> AsyncGenerator[tuple[Attempt, Ended], None]:
         for place, part in enumerate(parts):
             if place % _AHEAD == 0:
                 self._runner.prepare(parts[place : place + _AHEAD])
-            if attempt.lost:
-                return
-            one = await self._runner.run(part, zone, environment)
-            wall_s += one.end.wall_s if one.end is not None else 0.0
-            ended.storing.append(asyncio.create_task(self._runner.finish(part, one)))
-            if len(ended.storing) > _STORING_MAX:
-                await self._take(part.ref, parts, ended)
-        ended.end = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=wall_s, cpu_s=0.0)
+            yield part, await self._runner.run(part, zone, environment)
 
     async def _take(self, ref: AttemptRef, parts: Sequence[Attempt], ended: BatchEnded) -> None:
         """The oldest that is being stored, under its own number."""

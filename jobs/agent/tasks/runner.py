@@ -3,24 +3,23 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters, InputBytes
-from jobs.agent.outcome import failure_of, infrastructure_failure, own_fault
+from jobs.agent.outcome import infrastructure_failure, own_fault
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.streams.capture import Stdout
 from jobs.agent.streams.inputs import InputDenied, ReduceInputs
 from jobs.agent.streams.outputs import Outputs
-from jobs.agent.streams.pipes import InPipe, TailPipe
+from jobs.agent.streams.pipes import Ends, InPipe, TailPipe
 from jobs.agent.streams.ranges import lines_of
 from jobs.agent.streams.task_outputs import TaskOutputs
+from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.program_calls import ProgramCalls
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, task_environment
-from jobs.model.ranges import Range
 from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
@@ -31,22 +30,6 @@ from manta.core.limits import STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 
 class ZoneBroken(Exception):
     """The zone cannot run tasks any more: the attempt was not the task's fault."""
-
-
-@dataclass(slots=True)
-class Ended:
-    """An attempt whose processes are dead; its output may still have to be stored."""
-
-    started_ms: int
-    counted: InputBytes
-    meter: OutputMeter
-    stdout: Stdout | None = None
-    programs: ProgramCalls | None = None
-    stderr: bytes = b""
-    end: TaskEnd | None = None
-    failure: Failure | None = None
-    lines: Range | None = None
-    """What a task of a split input read of it."""
 
 
 class Runner:
@@ -76,10 +59,14 @@ class Runner:
 
     def prepare(self, attempts: Sequence[Attempt]) -> None:
         """Check the inputs of waiting attempts together, ahead of their turn."""
+        if len(attempts) > 1:
+            spawn(self._errands, self.check_ahead(attempts))
+
+    async def check_ahead(self, attempts: Sequence[Attempt]) -> None:
         refs = [attempt.lease.input for attempt in attempts if attempt.lease.input is not None]
         blobs = [(ref.blob_id, ref.size) for ref in refs if ref.blob_id is not None]
         if len(blobs) > 1:
-            spawn(self._errands, self._store.check_ahead(blobs))
+            await self._store.check_ahead(blobs)
 
     def begin(self) -> tuple[int, InputBytes, OutputMeter]:
         """When an attempt begins, what it has read and what it has put out."""
@@ -91,18 +78,10 @@ class Runner:
         A range in which no line begins is not run: it has succeeded without an output.
         """
         ended = Ended(*self.begin())
-        blob = None
-        if attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
-            try:
-                blob = await self._verified(attempt.lease.input)
-                ended.lines = await lines_of(self._store, attempt.lease.input)
-            except MantaError as error:
-                ended.failure = infrastructure_failure(f"The input could not be read on this node: {error.message}")
-                return ended
-        if attempt.lost or (ended.lines is not None and ended.lines.size == 0):
+        blob = await self.checked(attempt, ended)
+        if ended.failure is not None or attempt.lost or (ended.lines is not None and ended.lines.size == 0):
             return ended
         stdin, stdout, stderr = self._open_pipes(attempt, ended.meter)
-        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
         task = TaskSpec(
             command=attempt.spec.exec,
             env=task_environment(environment, attempt.spec, attempt.lease, ended.lines),
@@ -117,11 +96,7 @@ class Runner:
         try:
             ended.end = await self._run_served(attempt, zone, task, stdin, ended)
         except BaseException as error:
-            await stdout.discard()
-            if ended.programs is not None:
-                await ended.programs.outputs.discard()
-            stderr.close()
-            self._stderr.forget(attempt.ref.job_id, attempt.number)
+            await self.drop(attempt, ended, stdout, stderr)
             if isinstance(error, SandboxUnavailable):
                 raise ZoneBroken(error.message) from error
             raise
@@ -129,17 +104,37 @@ class Runner:
         ended.stderr = stderr.finish()
         return ended
 
+    async def checked(self, attempt: Attempt, ended: Ended) -> str | None:
+        """The blob of a map task's input, verified, and `ended.lines`; `ended.failure` where it cannot be read here."""
+        if attempt.spec.kind is not TaskKind.MAP or attempt.lease.input is None:
+            return None
+        try:
+            blob = await self._verified(attempt.lease.input)
+            ended.lines = await lines_of(self._store, attempt.lease.input)
+        except MantaError as error:
+            ended.failure = infrastructure_failure(f"The input could not be read on this node: {error.message}")
+            return None
+        return blob
+
+    async def drop(self, attempt: Attempt, ended: Ended, stdout: Stdout, stderr: TailPipe) -> None:
+        """What was opened for an attempt that did not run to its end."""
+        await stdout.discard()
+        if ended.programs is not None:
+            await ended.programs.outputs.discard()
+        stderr.close()
+        self._stderr.forget(attempt.ref.job_id, attempt.number)
+
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
         """The result to report, once the output is durable everywhere it has to be."""
         if ended.end is not None:
             first = attempt.lease.attempt <= 1
             self._stderr.keep(attempt.ref.job_id, attempt.number, ended.stderr, first_attempt=first)
-        failure = _failure(attempt, ended)
+        failure = ended.failure_of(attempt.spec)
         outputs: tuple[Output, ...] = ()
         if ended.stdout is not None and failure is None:
             try:
                 outputs = await self._store_outputs(attempt, ended, ended.stdout)
-                failure = _failure(attempt, ended)
+                failure = ended.failure_of(attempt.spec)
             except MantaError as error:
                 failure = infrastructure_failure(f"The output could not be stored: {error.message}")
         elif ended.stdout is not None:
@@ -165,11 +160,24 @@ class Runner:
             stdin = InPipe(self._loop) if attempt.spec.kind is TaskKind.REDUCE else None
             if stdin is not None:
                 undo.callback(stdin.close)
-            stdout = Stdout(self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt), meter)
-            undo.callback(stdout.close)
-            stderr = TailPipe(self._loop, STDERR_KEEP_BYTES)
+            stdout, stderr = self.open_output(attempt, meter)
             undo.pop_all()
         return stdin, stdout, stderr
+
+    def open_output(
+        self, attempt: Attempt, meter: OutputMeter, shared: tuple[Ends, Ends] | tuple[None, None] = (None, None)
+    ) -> tuple[Stdout, TailPipe]:
+        """Both or none, and its stderr can be watched from here on."""
+        stdout = Stdout(
+            self._loop, self._store, attempt.lease.slot.blob_id, lambda: self._kill(attempt), meter, shared[0]
+        )
+        try:
+            stderr = TailPipe(self._loop, STDERR_KEEP_BYTES, shared[1])
+        except BaseException:
+            stdout.close()
+            raise
+        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
+        return stdout, stderr
 
     async def _verified(self, ref: InputRef) -> str | None:
         return None if ref.blob_id is None else await self._store.checked(ref.blob_id, ref.size)
@@ -180,6 +188,14 @@ class Runner:
         """With the zone's door open to the task's programs, for this attempt alone."""
         if not isinstance(zone, ZoneWithDoor):
             return await self._run_fed(attempt, zone, task, stdin, ended)
+        self.admit(attempt, zone, ended)
+        try:
+            return await self._run_fed(attempt, zone, task, stdin, ended)
+        finally:
+            await zone.door.shut()
+
+    def admit(self, attempt: Attempt, zone: ZoneWithDoor, ended: Ended) -> None:
+        """The zone's door is this attempt's, until it is shut."""
         ended.programs = ProgramCalls(
             self._node_id,
             attempt.ref,
@@ -197,10 +213,6 @@ class Runner:
             lambda: self._kill(attempt),
         )
         zone.door.admit(ended.programs.serve)
-        try:
-            return await self._run_fed(attempt, zone, task, stdin, ended)
-        finally:
-            await zone.door.shut()
 
     async def _run_fed(
         self, attempt: Attempt, zone: Zone, task: TaskSpec, stdin: InPipe | None, ended: Ended
@@ -241,7 +253,7 @@ class Runner:
             await self._outputs.discard(attempt.lease.slot.blob_id)
         else:
             captured = await stdout.finish()
-            if _failure(attempt, ended) is not None:
+            if ended.failure_of(attempt.spec) is not None:
                 return ()
             stored = await self._outputs.store(
                 attempt.ref,
@@ -281,14 +293,3 @@ class Runner:
 
     def _now_ms(self) -> int:
         return int(self._clock.wall_s() * 1000)
-
-
-def _failure(attempt: Attempt, ended: Ended) -> Failure | None:
-    """The agent's own troubles first: they are what ended the task then."""
-    if ended.failure is not None or ended.end is None:
-        return ended.failure
-    if ended.programs is not None and ended.programs.trouble is not None:
-        return infrastructure_failure(f"An output could not be stored: {ended.programs.trouble.message}")
-    if ended.stdout is not None and ended.stdout.failure is not None:
-        return infrastructure_failure(f"The output could not be stored: {ended.stdout.failure.message}")
-    return failure_of(ended.end, attempt.spec, ended.meter.exceeded)

@@ -10,7 +10,7 @@ from jobs.model.outputs import base_key
 from jobs.model.ranges import Range
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
 from jobs.programs.install import PROGRAMS_FOLDER
-from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER
+from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER, input_path
 from manta.core.names import job_bucket
 
 NAME_MAX_BYTES: Final = 255
@@ -66,8 +66,19 @@ def task_environment(
     zone: Mapping[str, str], spec: PhaseSpec, lease: TaskLease, lines: Range | None = None
 ) -> dict[str, str]:
     """The zone's environment and what is this attempt's own; `lines` are those it reads of a larger input."""
-    environment = dict(zone)
-    environment["MANTA_ATTEMPT"] = str(lease.attempt)
+    return {**zone, **_own_environment(spec, lease, lines)}
+
+
+def turn_environment(spec: PhaseSpec, lease: TaskLease, place: int) -> dict[str, str]:
+    """The same without the zone's, for an input that has its place among several."""
+    environment = _own_environment(spec, lease)
+    if lease.input is not None:
+        environment["MANTA_INPUT_FILE"] = input_path(place, input_name(lease.input.key))
+    return environment
+
+
+def _own_environment(spec: PhaseSpec, lease: TaskLease, lines: Range | None = None) -> dict[str, str]:
+    environment = {"MANTA_ATTEMPT": str(lease.attempt)}
     environment["MANTA_OUTPUT_BASE"] = f"{job_bucket(lease.job_id)}/{base_key(spec.kind, lease.phase, lease.task_id)}"
     if spec.kind is TaskKind.REDUCE:
         environment["MANTA_REDUCER"] = str(lease.reducer)

@@ -1,4 +1,4 @@
-"""Unpacks the function of a phase, runs it on the task's input, and writes its values to stdout.
+"""Unpacks the function of a phase, runs it on the task's input, or on each of a batch, and writes its values to stdout.
 
 Runs in the task alone, under `python -I -S`: the standard library, imported as little as can be, since every task waits
 for it. What the function prints goes to stderr.
@@ -16,8 +16,10 @@ import zlib
 import cloudpickle.cloudpickle as cloudpickle
 
 from jobs.model.values import decode, encode, frames
+from jobs.programs.python.in_turns import turns
 from jobs.programs.python.later import settle
 from jobs.programs.python.task_input import Input
+from jobs.programs.turns import IN_TURNS
 
 TYPE_CHECKING = False  # typing itself takes longer to import than all the rest
 if TYPE_CHECKING:
@@ -45,14 +47,22 @@ def main(program: str, raised: str) -> NoReturn:
         _complain(f"The function cannot be unpacked in its task: {_words(error)}. {_remedy(error)}")
         _end(1)
     try:
-        source = _values_before() if steps is None else _applied(steps)
-        for value in source if fold is None else _folded(fold, source):
-            out.write(encode(value, cloudpickle.dumps))
-        out.flush()
+        for _ in turns() if _in_turns() else (None,):
+            source = _values_before() if steps is None else _applied(steps)
+            for value in source if fold is None else _folded(fold, source):
+                out.write(encode(value, cloudpickle.dumps))
+            out.flush()
     except BaseException as error:
         _complain(f"{raised}\n{_traceback(error)}")
         _end(1)
     _end(0)
+
+
+def _in_turns() -> bool:
+    """The argument that says so is none of the function's."""
+    found = IN_TURNS in sys.argv
+    del sys.argv[1:]
+    return found
 
 
 def _take_stdout() -> BinaryIO:

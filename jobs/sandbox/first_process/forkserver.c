@@ -45,10 +45,12 @@
 #define SYS_mount_setattr 442
 #endif
 
-enum { VERSION = 2, MESSAGE_MAX = 1 << 18, ENVIRONMENT_MAX = 8192, DESCRIPTORS_MAX = 4, FILTER_MAX = 4096 };
-enum { TASK = 1, KILL = 2 };
-enum { HELLO = 0, ENDED = 1, BROKEN = 2 };
+enum { VERSION = 3, MESSAGE_MAX = 1 << 18, ENVIRONMENT_MAX = 8192, DESCRIPTORS_MAX = 64, FILTER_MAX = 4096 };
+enum { INPUTS_MAX = 256, NAME_MAX_BYTES = 255 };
+enum { TASK = 1, KILL = 2, INPUTS = 3 };
+enum { HELLO = 0, ENDED = 1, BROKEN = 2, TAKEN = 3 };
 enum { HAS_OBJECT = 1, HAS_STDIN = 2, IS_INIT = 4, SEES_ZONE = 8, HAS_RANGE = 16, IS_PLAIN = 32, HAS_TERMINAL = 64 };
+enum { HAS_INPUTS = 128 };
 enum { NONE, CLONE, PROC, INPUT, SCRATCH, ZONE, STDIO, LIMITS, PRIVILEGES, FILTER, SHELL, GROUP, RANGE };
 enum { FED_FROM = 3, FED_INTO = 4, PIPE_BYTES = 1 << 20 };
 enum { CANNOT_EXECUTE = 126, PLAIN_MAX = 1024 };
@@ -57,6 +59,10 @@ struct request {
     uint32_t kind, flags;
     uint64_t scratch_bytes, scratch_inodes, data_bytes, address_bytes, file_bytes, range_start, range_end;
     uint32_t processes, open_files, name_size, command_size, environment_size;
+} __attribute__((packed));
+
+struct inputs {
+    uint32_t kind, first, count;
 } __attribute__((packed));
 
 struct reply {
@@ -79,6 +85,11 @@ static union {
 } message;
 static int descriptors[DESCRIPTORS_MAX];
 static int descriptor_count;
+static struct {
+    int object;
+    char name[NAME_MAX_BYTES + 1];
+} inputs[INPUTS_MAX]; /* of the next task, where it has several */
+static unsigned input_count;
 static struct sock_filter filter_code[FILTER_MAX];
 static struct sock_fprog filter;
 static struct shared *shared;
@@ -121,6 +132,34 @@ static void prefer_for_oom(void) {
     close(file);
 }
 
+static void mount_input_folder(unsigned count) {
+    char options[64];
+    snprintf(options, sizeof options, "size=4k,nr_inodes=%u,mode=0555", 2 + 2 * count);
+    need(INPUT, mount("tmpfs", "/input", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options));
+}
+
+/* An empty file, and over it the object if there is one. */
+static void place_object(int object, const char *path) {
+    int file = open(path, O_CREAT | O_EXCL | O_RDONLY, 0444);
+    need(INPUT, file);
+    close(file);
+    if (object >= 0)
+        need(INPUT, syscall(SYS_move_mount, object, "", AT_FDCWD, path, 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+}
+
+/* Each in a folder of its own, since two may have the same name. */
+static void attach_inputs(void) {
+    mount_input_folder(input_count);
+    for (unsigned place = 0; place < input_count; place++) {
+        char path[32 + NAME_MAX_BYTES];
+        int end = snprintf(path, sizeof path, "/input/%u", place);
+        need(INPUT, mkdir(path, 0555));
+        snprintf(path + end, sizeof path - (size_t)end, "/%s", inputs[place].name);
+        place_object(inputs[place].object, path);
+    }
+    need(INPUT, set_attributes("/input", READ_ONLY));
+}
+
 /* Mounts the object under its name and opens it through that mount; a descriptor from outside could be reopened writable. */
 static int attach_input(void) {
     int next = 2, object = -1, standard_input = -1;
@@ -128,21 +167,19 @@ static int attach_input(void) {
         object = descriptors[next++];
     if (message.header.flags & HAS_STDIN)
         standard_input = descriptors[next];
+    if (message.header.flags & HAS_INPUTS)
+        attach_inputs();
     if (message.header.name_size == 0)
         return standard_input >= 0 ? standard_input : open("/dev/null", O_RDONLY);
 
-    char path[8 + 256] = "/input/";
+    char path[8 + NAME_MAX_BYTES + 1] = "/input/";
     if (message.header.name_size >= sizeof path - 8) {
         errno = ENAMETOOLONG;
         fail(INPUT);
     }
     memcpy(path + 7, message.bytes + sizeof message.header, message.header.name_size);
-    need(INPUT, mount("tmpfs", "/input", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k,nr_inodes=4,mode=0555"));
-    int file = open(path, O_CREAT | O_EXCL | O_RDONLY, 0444);
-    need(INPUT, file);
-    close(file);
-    if (object >= 0)
-        need(INPUT, syscall(SYS_move_mount, object, "", AT_FDCWD, path, 4 /* MOVE_MOUNT_F_EMPTY_PATH */));
+    mount_input_folder(1);
+    place_object(object, path);
     need(INPUT, set_attributes("/input", READ_ONLY));
     return standard_input >= 0 ? standard_input : open(path, O_RDONLY);
 }
@@ -370,6 +407,34 @@ static pid_t clone_task(void) {
     return pid;
 }
 
+static void drop_inputs(void) {
+    while (input_count > 0)
+        if (inputs[--input_count].object >= 0)
+            close(inputs[input_count].object);
+}
+
+/* A page of the next task's inputs; the first page replaces those of a task that never came. Ends the zone for nonsense. */
+static void take_inputs(int channel) {
+    struct inputs page;
+    memcpy(&page, message.bytes, sizeof page);
+    if (page.first == 0)
+        drop_inputs();
+    if (page.first != input_count || page.count > INPUTS_MAX - input_count)
+        exit(1);
+    const char *next = message.bytes + sizeof page;
+    for (int taken = 0; input_count < page.first + page.count; input_count++) {
+        int has_object = *next++ == '+';
+        size_t size = strnlen(next, NAME_MAX_BYTES + 1);
+        if (size > NAME_MAX_BYTES || (has_object && taken == descriptor_count))
+            exit(1);
+        memcpy(inputs[input_count].name, next, size + 1);
+        inputs[input_count].object = has_object ? descriptors[taken++] : -1;
+        next += size + 1;
+    }
+    struct reply answer = {.kind = TAKEN};
+    reply(channel, &answer);
+}
+
 static void run(int channel) {
     struct reply answer = {.kind = BROKEN, .first = CLONE};
     uint64_t started = nanoseconds();
@@ -379,6 +444,7 @@ static void run(int channel) {
     answer.second = (uint32_t)errno;
     for (int i = 0; i < descriptor_count; i++)
         close(descriptors[i]);
+    drop_inputs();
     if (pid < 0) {
         reply(channel, &answer);
         return;
@@ -425,6 +491,9 @@ static void receive(int channel) {
                                  sizeof *header + (uint64_t)header->name_size + header->command_size +
                                          header->environment_size != (uint64_t)size))
         exit(1);
+    if (header->kind == INPUTS && size < (ssize_t)sizeof(struct inputs))
+        exit(1);
+    message.bytes[size] = '\0';
 }
 
 static struct sock_fprog load_filter(int file, struct sock_filter code[FILTER_MAX]) {
@@ -500,5 +569,7 @@ int main(int count, char *arguments[]) {
         receive(channel);
         if (message.header.kind == TASK)
             run(channel);
+        else if (message.header.kind == INPUTS)
+            take_inputs(channel);
     }
 }

@@ -19,15 +19,18 @@ import socket
 import struct
 import sys
 import time
+from collections.abc import Sequence
 from typing import NoReturn
 
 REQUEST = struct.Struct("<IIQQQQQQQIIIII")
+INPUTS = struct.Struct("<III")
 REPLY = struct.Struct("<IIIIQQQQ")
-HELLO, ENDED, BROKEN = 0, 1, 2
-TASK, KILL = 1, 2
-HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE, HAS_RANGE, HAS_TERMINAL = 1, 2, 4, 8, 16, 64
+HELLO, ENDED, BROKEN, TAKEN = 0, 1, 2, 3
+TASK, KILL, BRING = 1, 2, 3
+HAS_OBJECT, HAS_STDIN, IS_INIT, SEES_ZONE, HAS_RANGE, HAS_TERMINAL, HAS_INPUTS = 1, 2, 4, 8, 16, 64, 128
 MESSAGE_MAX = 1 << 18
-VERSION = 2
+DESCRIPTORS_MAX = 64
+VERSION = 3
 
 _NAMESPACES = 0x00020000 | 0x20000000 | 0x08000000  # NEWNS, NEWPID, NEWIPC
 _ENCLOSING_NAMESPACES = 0x10000000 | 0x00020000 | 0x02000000  # NEWUSER, NEWNS, NEWCGROUP
@@ -105,9 +108,9 @@ class Filter:
 
 
 class Request:
-    """One task as the agent asked for it."""
+    """One task as the agent asked for it. `inputs` are (name, mount or -1) of each that was brought before."""
 
-    def __init__(self, message: bytes, descriptors: list[int]) -> None:
+    def __init__(self, message: bytes, descriptors: list[int], inputs: Sequence[tuple[bytes, int]] = ()) -> None:
         _, self.flags, *numbers, name_size, command_size, environment_size = REQUEST.unpack_from(message)
         self.scratch_bytes, self.scratch_inodes, self.data_bytes, self.address_bytes, *more = numbers
         self.file_bytes, self.range_start, self.range_end, self.processes, self.open_files = more
@@ -119,6 +122,7 @@ class Request:
         pairs = message[start : start + environment_size].split(b"\0")[:-1]
         self.environment = dict(pair.split(b"=", 1) for pair in pairs)
         self.descriptors = descriptors
+        self.inputs = inputs
         self.stdout, self.stderr, *others = descriptors
         self.object = others.pop(0) if self.flags & HAS_OBJECT else -1
         self.stdin = others.pop(0) if self.flags & HAS_STDIN else -1
@@ -126,16 +130,29 @@ class Request:
 
 def _attach_input(request: Request) -> int:
     """Mounts the object under its name; its descriptor is opened here, through the mount, never taken from outside."""
-    if not request.name:
-        return request.stdin if request.stdin >= 0 else os.open("/dev/null", os.O_RDONLY)
-    _mount(b"tmpfs", b"/input", _NOSUID_NODEV | _NOEXEC, b"size=4k,nr_inodes=4,mode=0555")
-    path = b"/input/" + request.name
+    several = request.flags & HAS_INPUTS
+    if several or request.name:
+        inodes = 2 + 2 * max(1, len(request.inputs))
+        _mount(b"tmpfs", b"/input", _NOSUID_NODEV | _NOEXEC, b"size=4k,nr_inodes=%d,mode=0555" % inodes)
+        path = b"/input/" + request.name
+        if several:
+            for place, (name, mount) in enumerate(request.inputs):
+                os.mkdir(b"/input/%d" % place, 0o555)  # noqa: PTH102 - by bytes
+                _place(mount, b"/input/%d/%b" % (place, name))
+        else:
+            _place(request.object, path)
+        _read_only(b"/input")
+    if request.stdin >= 0:
+        return request.stdin
+    return os.open(path if request.name else b"/dev/null", os.O_RDONLY)
+
+
+def _place(mount: int, path: bytes) -> None:
+    """An empty file, and over it the mount if there is one."""
     os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDONLY, 0o444))
-    if request.object >= 0:
-        _check(_libc.syscall(_long(_SYS_MOVE_MOUNT), _long(request.object), b"", _long(_AT_FDCWD), path,
+    if mount >= 0:
+        _check(_libc.syscall(_long(_SYS_MOVE_MOUNT), _long(mount), b"", _long(_AT_FDCWD), path,
                              _long(_MOVE_MOUNT_F_EMPTY_PATH)))  # fmt: skip
-    _read_only(b"/input")
-    return request.stdin if request.stdin >= 0 else os.open(path, os.O_RDONLY)
 
 
 def _mount_scratch(request: Request) -> None:
@@ -303,15 +320,39 @@ class ForkServer:
         self._task_group = task_group
         self._init_group = init_group
         self._shared = mmap.mmap(-1, mmap.PAGESIZE)
+        self._inputs: list[tuple[bytes, int]] = []
 
     def serve(self) -> None:
         self._channel.send(REPLY.pack(HELLO, VERSION, 0, 0, 0, 0, 0, 0))
         while True:
-            message, descriptors, _, _ = socket.recv_fds(self._channel, MESSAGE_MAX, 8, socket.MSG_CMSG_CLOEXEC)
+            message, descriptors, _, _ = socket.recv_fds(
+                self._channel, MESSAGE_MAX, DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
+            )
             if not message:
                 return
-            if struct.unpack_from("<I", message)[0] == TASK:
-                self._channel.send(self._run(Request(message, descriptors)))
+            order = struct.unpack_from("<I", message)[0]
+            if order == BRING:
+                self._bring(message, descriptors)
+                self._channel.send(REPLY.pack(TAKEN, 0, 0, 0, 0, 0, 0, 0))
+            elif order == TASK:
+                answer = self._run(Request(message, descriptors, tuple(self._inputs)))
+                self._drop_inputs()
+                self._channel.send(answer)
+
+    def _bring(self, message: bytes, descriptors: list[int]) -> None:
+        """A page of the next task's inputs; the first page replaces those of a task that never came."""
+        _, first, count = INPUTS.unpack_from(message)
+        if first == 0:
+            self._drop_inputs()
+        mounts = iter(descriptors)
+        for entry in message[INPUTS.size :].split(b"\0")[:count]:
+            self._inputs.append((entry[1:], next(mounts) if entry[:1] == b"+" else -1))
+
+    def _drop_inputs(self) -> None:
+        for _, mount in self._inputs:
+            if mount >= 0:
+                os.close(mount)
+        self._inputs.clear()
 
     def _run(self, request: Request) -> bytes:
         self._shared[0 : _SHARED.size] = bytes(_SHARED.size)

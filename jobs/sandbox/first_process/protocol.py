@@ -1,12 +1,14 @@
 """The messages between agent and fork server: fixed little-endian headers on a SOCK_SEQPACKET pair. Pure.
 
 Request: header, then input name, command, environment (`NAME=value\\0` each); descriptors ride along in the order
-stdout, stderr, object mount, stdin. Reply: header alone. forkserver.py and forkserver.c hold the same layout.
+stdout, stderr, object mount, stdin. A request with several inputs comes after messages that bring those, page by page:
+header, then for each `+` if a mount of it rides along or `-` if it is empty, its name, and a NUL.
+Reply: header alone. forkserver.py and forkserver.c hold the same layout.
 """
 
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from typing import Final
@@ -14,11 +16,14 @@ from typing import Final
 from manta.core.errors import InvalidArgument
 
 REQUEST: Final = struct.Struct("<IIQQQQQQQIIIII")
+INPUTS: Final = struct.Struct("<III")
 REPLY: Final = struct.Struct("<IIIIQQQQ")
-VERSION: Final = 2
+VERSION: Final = 3
 MESSAGE_MAX_BYTES: Final = 1 << 17
 """Fits the default socket buffer of an ordinary user, and what the kernel takes as one argument of a program."""
 FILE_NAME_MAX_BYTES: Final = 255
+INPUTS_PAGE: Final = 64
+"""Inputs of one message: the kernel lets no more than 253 descriptors ride along."""
 STEPS: Final = (
     "none",
     "cloning the task's namespaces",
@@ -40,11 +45,14 @@ class Kind(IntEnum):
     HELLO = 0
     ENDED = 1
     BROKEN = 2
+    TAKEN = 3
+    """A page of inputs."""
 
 
 class Order(IntEnum):
     TASK = 1
     KILL = 2
+    INPUTS = 3
 
 
 class Flag(IntFlag):
@@ -56,6 +64,7 @@ class Flag(IntFlag):
     IS_PLAIN = 32
     """The command may be executed without a shell (see plain_command.py)."""
     HAS_TERMINAL = 64
+    HAS_INPUTS = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +112,7 @@ def encode_task(
     stdin_range: tuple[int, int] = (0, 0),
 ) -> bytes:
     """The request's bytes; InvalidArgument when they cannot be handed to a program."""
-    name_bytes = _text(name, "The input's name")
-    if b"/" in name_bytes or name_bytes in (b".", b"..") or len(name_bytes) > FILE_NAME_MAX_BYTES:
-        raise InvalidArgument("The input's name is not one file's name of at most 255 bytes.")
+    name_bytes = _file_name(name)
     command_bytes = _text(command, "The command")
     pairs = b"".join(_text(f"{key}={value}", "The environment") + b"\0" for key, value in environment.items() if key)
     header = REQUEST.pack(
@@ -129,12 +136,23 @@ def encode_task(
     return message
 
 
+def encode_inputs(first: int, inputs: Sequence[tuple[str, bool]]) -> bytes:
+    """A page of inputs, of which `first` is the place of the first: (name, whether a mount rides along) of each."""
+    names = b"".join((b"+" if has_mount else b"-") + _file_name(name) + b"\0" for name, has_mount in inputs)
+    return INPUTS.pack(Order.INPUTS, first, len(inputs)) + names
+
+
+def pages(count: int) -> Iterator[slice]:
+    """How so many inputs are brought."""
+    return (slice(first, first + INPUTS_PAGE) for first in range(0, count, INPUTS_PAGE))
+
+
 def decode_reply(message: bytes) -> Reply:
     kind, first, second, third, wall_ns, cpu_ns, peak_kib, _ = REPLY.unpack(message)
     if kind == Kind.BROKEN:
         return Reply(Kind.BROKEN, step=first, error=second)
-    if kind == Kind.HELLO:
-        return Reply(Kind.HELLO, status=first)
+    if kind in (Kind.HELLO, Kind.TAKEN):
+        return Reply(Kind(kind), status=first)
     return Reply(
         Kind(kind),
         status=first,
@@ -144,6 +162,13 @@ def decode_reply(message: bytes) -> Reply:
         cpu_s=cpu_ns / 1e9,
         peak_bytes=peak_kib * 1024,
     )
+
+
+def _file_name(name: str) -> bytes:
+    encoded = _text(name, "The input's name")
+    if b"/" in encoded or encoded in (b".", b"..") or len(encoded) > FILE_NAME_MAX_BYTES:
+        raise InvalidArgument("The input's name is not one file's name of at most 255 bytes.")
+    return encoded
 
 
 def _text(text: str, what: str) -> bytes:
