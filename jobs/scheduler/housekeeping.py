@@ -1,19 +1,17 @@
 """The scheduler's background work: pages of jobs that need tending, and the sweep that catches what was missed."""
 
 import asyncio
-import contextlib
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from jobs.scheduler.complaints import complain
+from jobs.scheduler.expiry import Expiry
 from jobs.scheduler.liveness import Liveness
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock, day_of
 from manta.core.errands import spawn
-from manta.core.errors import MantaError, NoSuchJob
-
-_LOG = logging.getLogger("manta.scheduler")
+from manta.core.errors import NoSuchJob
 
 
 class Housekeeper:
@@ -32,6 +30,7 @@ class Housekeeper:
         job_expiry_s: float = limits.JOB_EXPIRY_S,
     ) -> None:
         self._jobs = jobs
+        self._expiry = Expiry(jobs)
         self._clock = clock
         self._stir = stir
         self._liveness = liveness
@@ -72,7 +71,7 @@ class Housekeeper:
         try:
             stirred = await self._jobs.tend(job_id)
         except Exception as error:
-            _tell(error, "Job %s could not be tended", job_id)
+            complain(error, "Job %s could not be tended", job_id)
             stirred = Stirred()
         finally:
             self._tending.discard(job_id)
@@ -85,25 +84,28 @@ class Housekeeper:
             try:
                 await self.sweep()
             except Exception as error:
-                _tell(error, "The sweep of jobs failed")
+                complain(error, "The sweep of jobs failed")
 
     async def sweep(self) -> None:
         """One round."""
         now_s = self._clock.monotonic_s()
         self._liveness.seen(await self._jobs.agents(), now_s)
-        self._stir(await self._jobs.expire(self._liveness.alive(now_s), self._liveness.dead(now_s)))
+        async for stirred in self._expiry.round(self._liveness.alive(now_s), self._liveness.dead(now_s)):
+            self._stir(stirred)
+            await asyncio.sleep(0)  # the embedded catalog reads without a pause, and requests wait
         now_ms = int(self._clock.wall_s() * 1000)
         for job_id in await self._jobs.expired_jobs(now_ms - self._job_expiry_ms, limits.TENDING_MAX):
-            with contextlib.suppress(NoSuchJob):  # another gateway's sweep, or the owner, was faster
-                self._stir(await self._jobs.delete_job(job_id))
+            await self._delete(job_id)
         self.tend(await self._jobs.jobs_to_tend(limits.TENDED_MAX))
         await self._swept()
         if (day := day_of(now_ms)) != self._pruned_day:
             await self._jobs.prune_usage(day - limits.USAGE_KEEP_DAYS)
             self._pruned_day = day
 
-
-def _tell(error: Exception, what: str, *args: object) -> None:
-    """What was foreseen in a line; what was not with its stack, since without the log it would be lost."""
-    foreseen = isinstance(error, (MantaError, OSError))
-    _LOG.warning(f"{what}: %s", *args, error, exc_info=None if foreseen else error)
+    async def _delete(self, job_id: str) -> None:
+        try:
+            self._stir(await self._jobs.delete_job(job_id))
+        except NoSuchJob:
+            return  # another gateway's sweep, or the owner, was faster
+        except Exception as error:
+            complain(error, "Job %s could not be deleted after its time", job_id)

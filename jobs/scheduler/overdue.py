@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 from jobs.model.wire import Failure, TaskResult, Usage
 from jobs.scheduler.attempts import Attempts, Followed
+from jobs.scheduler.complaints import complain
 from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core.clock import Clock
@@ -24,8 +25,16 @@ class Overdue:
         for one in [one for one in self._attempts if one.is_suspect(now_s)]:
             await self.look_up(one)
         for one in self._attempts.overdue(now_s):
-            self._stir(await self._jobs.report(one.node_id, [self._result(one)]))
+            await self._take(one)
             one.since_s = now_s
+
+    async def _take(self, one: Followed) -> None:
+        try:
+            self._stir(await self._jobs.report(one.node_id, [self._result(one)]))
+        except Exception as error:
+            complain(
+                error, "Task %d of job %s is overdue, and could not be taken back", one.ref.task_id, one.ref.job_id
+            )
 
     async def look_up(self, one: Followed) -> None:
         """Learn its phase and timeout; those of a job that is gone stay unknown: its node will hear of that."""

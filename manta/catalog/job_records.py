@@ -278,6 +278,22 @@ class Stirred:
     """(job id, task id, attempt) of what was not committed."""
 
 
+QueuePlace = tuple[str, str, int]
+"""(owner, job, task): a place in the queue of a node."""
+QUEUE_BEGIN: QueuePlace = ("", "", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Stranded:
+    """What a page of a dead node's queue has that nobody can take: job → task → since when it is ready (wall ms).
+
+    `after`: where the next page begins, None behind the last one.
+    """
+
+    jobs: dict[str, dict[int, int]]
+    after: QueuePlace | None
+
+
 @dataclass(frozen=True, slots=True)
 class Line:
     """One line of a job's inputs, outputs or errors."""

@@ -18,8 +18,10 @@ from manta.catalog.job_records import (
     Leaves,
     Line,
     NewJob,
+    QueuePlace,
     ShuffleRow,
     Stirred,
+    Stranded,
     TaskPage,
     TaskRow,
     UsageDay,
@@ -145,9 +147,34 @@ class JobStore(Protocol):
         """(node, epoch, until when its lease was renewed) of each node that ever polled or has tasks waiting for it."""
         ...
 
-    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
-        """Offer again what `dead` nodes ran, and give their queues to others. Who lives, and for how many seconds the
-        others have been dead, is the caller's to know (`jobs.scheduler.liveness`): no wall clock decides on it."""
+    async def jobs_of_node(self, node_id: str) -> list[str]:
+        """Jobs of which that node has attempts."""
+        ...
+
+    async def lose_node(self, job_id: str, node_id: str) -> Stirred:
+        """Offer again what that node, which is dead, ran of the job."""
+        ...
+
+    async def stranded(
+        self, queue: str, after: QueuePlace, alive: Collection[str], dead: Mapping[str, float]
+    ) -> Stranded:
+        """A page of the queue of a dead node, from behind that place on: tasks for `requeue`. Who lives, and for how
+        many seconds the others have been dead, is the caller's to know (`jobs.scheduler.liveness`): no wall clock
+        decides on it."""
+        ...
+
+    async def requeue(
+        self, job_id: str, since: Mapping[int, int], alive: Collection[str], dead: Mapping[str, float]
+    ) -> Stirred:
+        """Give what is `stranded` to others, or end it as failed after HOLDER_WAIT_S."""
+        ...
+
+    async def late_reducers(self) -> dict[str, dict[int, int]]:
+        """Job → reducer's task → since when it is ready: those that waited REDUCER_PATIENCE_S for their node."""
+        ...
+
+    async def free_reducers(self, job_id: str, since: Mapping[int, int]) -> Stirred:
+        """Let any node take them."""
         ...
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:

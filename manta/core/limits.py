@@ -167,6 +167,8 @@ OUTPUT_BIRTH_SLACK_S: Final = 60.0
 """How far the clocks of two gateways may be apart, of which one makes blob ids for outputs and one takes the report."""
 HOLDER_WAIT_S: Final = 600.0
 """A task waits this long for a living node that holds its input, then fails with InternalError."""
+EXPIRY_PAGES: Final = 10
+"""Pages, of RESOLVE_PAGE tasks each, of a dead node's queue that a round looks at."""
 REDUCER_PATIENCE_S: Final = 3.0
 """A reducer is kept this long for the node where most of its input lies; then any node may take it."""
 SWEEP_S: Final = 1.0

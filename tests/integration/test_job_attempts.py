@@ -18,7 +18,7 @@ from manta.gateway.ops.job_tasks import shown_task
 from manta.sdk import Store
 from manta.sdk.jobs import Job
 from tests.support.job_inputs import InputRig, rig
-from tests.support.jobs import MAP, failure, ref
+from tests.support.jobs import MAP, expire, failure, ref
 from tests.support.store import RunningStore, running_store
 from tests.support.waiting import await_condition
 
@@ -108,7 +108,7 @@ async def test_lost_attempts_are_seen_also_of_a_task_that_was_lost_too_often(rig
     for number in range(1, LOST_LEASES_MAX + 2):
         node = "n1" if number % 2 else "n2"
         assert len(await rig.lease(node=node)) == 1
-        await rig.jobs.expire({"n1", "n2"} - {node}, {node: 20.0})
+        await expire(rig.jobs, {"n1", "n2"} - {node}, {node: 20.0})
     assert (await row(rig, job)).state == TaskState.FAILED
     assert await shown(rig, job) == [
         (number, "n1" if number % 2 else "n2", "NodeLost") for number in range(1, LOST_LEASES_MAX + 2)

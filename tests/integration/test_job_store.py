@@ -25,10 +25,11 @@ from manta.core.limits import (
     LEASE_S,
     LOST_LEASES_MAX,
     REDUCER_PATIENCE_S,
+    RESOLVE_PAGE,
 )
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened
-from tests.support.jobs import MAP, REDUCE, failure, further_slot, new_job, output, ref, stored, success
+from tests.support.jobs import MAP, REDUCE, expire, failure, further_slot, new_job, output, ref, stored, success
 
 
 @pytest.fixture
@@ -213,7 +214,7 @@ async def test_an_attempt_that_was_lost_cannot_commit(catalog: Catalog, clock: S
     old = await lease(catalog, clock)
     clock.advance(LEASE_S + 1)
     await alive(catalog, clock, "n2")
-    stirred = await catalog.jobs.expire(["n2"], {"n1": 1.0})
+    stirred = await expire(catalog.jobs, ["n2"], {"n1": 1.0})
     assert "n2" in stirred.ready
     new = await lease(catalog, clock, "n2")
     assert [grant.task.attempt for grant in new] == [2]
@@ -516,7 +517,7 @@ async def test_reducers_go_where_their_input_lies_but_do_not_wait_for_ever(
     await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n2", "n3")))
     assert await lease(catalog, clock, "n1") == []
     clock.advance(REDUCER_PATIENCE_S + 1)
-    await catalog.jobs.expire(["n1", "n2"], {})
+    await expire(catalog.jobs, ["n1", "n2"], {})
     assert [grant.task.job_id for grant in await lease(catalog, clock, "n1")] == [job]
     assert await lease(catalog, clock, "n2") == [], "out of every queue"
 
@@ -526,12 +527,12 @@ async def test_a_task_without_a_living_holder_fails_after_a_long_wait(catalog: C
     job = await begin(catalog, clock, [MAP], "s3://books/a")
     dead = {"n8": HOLDER_WAIT_S + 1, "n9": HOLDER_WAIT_S + 1}
     clock.advance(HOLDER_WAIT_S - 1)
-    await catalog.jobs.expire(["n1", "n2"], dead)
+    await expire(catalog.jobs, ["n1", "n2"], dead)
     assert (await catalog.jobs.get_job(job)).ended_ms is None
     clock.advance(2)
-    await catalog.jobs.expire(["n1", "n2"], dead | {"n9": HOLDER_WAIT_S - 1})
+    await expire(catalog.jobs, ["n1", "n2"], dead | {"n9": HOLDER_WAIT_S - 1})
     assert (await catalog.jobs.get_job(job)).ended_ms is None
-    await catalog.jobs.expire(["n1", "n2"], dead)
+    await expire(catalog.jobs, ["n1", "n2"], dead)
     errors = await catalog.jobs.errors(job, 0, 10)
     assert [line.fields["code"] for line in errors] == ["InternalError"]
     assert (await catalog.jobs.get_job(job)).state == "done"
@@ -545,10 +546,39 @@ async def test_a_task_that_was_ready_for_long_still_waits_for_its_holder(
     await put(catalog, clock, "a", nodes=("n1",))
     job = await begin(catalog, clock, [MAP], "s3://books/a")
     clock.advance(2 * HOLDER_WAIT_S)
-    await catalog.jobs.expire(["n2"], {"n1": 60.0})
+    await expire(catalog.jobs, ["n2"], {"n1": 60.0})
     assert counts(await catalog.jobs.get_job(job)) == {"ready": 1}
-    await catalog.jobs.expire(["n2"], {"n1": HOLDER_WAIT_S + 1})
+    await expire(catalog.jobs, ["n2"], {"n1": HOLDER_WAIT_S + 1})
     assert counts(await catalog.jobs.get_job(job)) == {"failed": 1}
+
+
+@pytest.mark.invariant("J4")
+async def test_what_waits_behind_a_long_queue_of_a_dead_node_is_offered_too(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """Tasks that only the dead node could run stay in its queue for HOLDER_WAIT_S: they hid all behind them."""
+    await put(catalog, clock, "only", nodes=("n1",))
+    await put(catalog, clock, "both")
+    stuck = await begin(catalog, clock, [MAP], *["s3://books/only"] * (RESOLVE_PAGE + 1))
+    clock.advance(1)
+    job = await begin(catalog, clock, [MAP], "s3://books/both")
+    assert stuck < job
+    (grant,) = await lease(catalog, clock, "n2")
+    await catalog.jobs.report("n2", [failure(ref(grant.task), retryable=True)])
+    clock.advance(REDUCER_PATIENCE_S + 1)
+    await alive(catalog, clock, "n2")
+    assert await lease(catalog, clock, "n2") == [], "the other holder is to try it"
+    stirred = await expire(catalog.jobs, ["n2"], {"n1": 1.0})
+    assert stirred.ready == {"n2"}
+    assert stirred.jobs == {job}, "no job is touched that nothing can be done for"
+    (grant,) = await lease(catalog, clock, "n2")
+    assert grant.task.job_id == job
+    assert (await expire(catalog.jobs, ["n2"], {"n1": 1.0})).jobs == frozenset()
+    await expire(catalog.jobs, ["n2"], {"n1": 1.0})
+    clock.advance(HOLDER_WAIT_S)
+    await expire(catalog.jobs, ["n2"], {"n1": HOLDER_WAIT_S + 1})
+    assert (await catalog.jobs.get_job(stuck)).state == "done", "all of them at once, each with its error"
+    assert (await catalog.jobs.get_job(stuck)).errors == RESOLVE_PAGE + 1
 
 
 @pytest.mark.invariant("J4")
@@ -560,10 +590,10 @@ async def test_a_wall_clock_that_is_set_fails_no_task_and_holds_none_up(
     job = await begin(catalog, clock, [MAP, REDUCE], "s3://books/a")
     await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n2", "n3")))
     clock.step(step_s)
-    await catalog.jobs.expire(["n1"], {"n2": 1.0})
+    await expire(catalog.jobs, ["n1"], {"n2": 1.0})
     (reducer,) = await lease(catalog, clock, "n1")
     assert reducer.task.job_id == job, "a queue of before the step is no younger for it"
-    await catalog.jobs.expire(["n2"], {"n1": 1.0})
+    await expire(catalog.jobs, ["n2"], {"n1": 1.0})
     assert counts(await catalog.jobs.get_job(job), 1) == {"ready": 1}
 
 

@@ -18,7 +18,7 @@ from manta.core.errors import MantaError
 from manta.core.limits import HOLDER_WAIT_S, LEASE_S
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock
-from tests.support.jobs import MAP, REDUCE, failure, new_job, output, ref, stored, success
+from tests.support.jobs import MAP, REDUCE, expire, failure, new_job, output, ref, stored, success
 
 NODES = ("n1", "n2", "n3")
 PLANS = (
@@ -217,7 +217,7 @@ class JobMachine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from([1.0, LEASE_S + 1, HOLDER_WAIT_S + 1]), heard=st.sets(st.sampled_from(NODES)))
     def expire(self, seconds: float, heard: set[str]) -> None:
         self.clock.advance(seconds)
-        now(self.jobs.expire(heard, {node: seconds for node in NODES if node not in heard}))
+        now(expire(self.jobs, heard, {node: seconds for node in NODES if node not in heard}))
 
     # --- what always holds
 
@@ -325,7 +325,7 @@ class JobMachine(RuleBasedStateMachine):
                 self.report([(0, "s", 1)] * len(self.held))
             else:
                 self.clock.advance(LEASE_S / 3)
-                now(self.jobs.expire(NODES, {}))
+                now(expire(self.jobs, NODES, {}))
             if all(job.ended_ms is not None and not job.tend for job in self.jobs.tables.jobs.values()):
                 break
         else:

@@ -1,15 +1,18 @@
 """Jobs without nodes: documents, objects to compute on, and agents that answer at once."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
 from jobs.model.document import parse_document
 from jobs.model.wire import AttemptRef, Failure, Output, TaskResult, Usage
+from jobs.scheduler.expiry import Expiry
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import NewJob, TaskRow
+from manta.catalog.job_records import NewJob, Stirred, TaskRow
+from manta.catalog.job_scripts.lease import merge
+from manta.catalog.job_store import JobStore
 from manta.catalog.records import Attributes, Blob, ObjectVersion
 from manta.core.limits import TASK_TIMEOUT_DEFAULT_S
 from manta.core.names import new_id, new_job_id
@@ -54,6 +57,11 @@ def success(attempt: AttemptRef, outputs: Sequence[Output] = ()) -> TaskResult:
 
 def failure(attempt: AttemptRef, *, retryable: bool = False, code: str = "UserTaskError") -> TaskResult:
     return TaskResult(attempt, Usage(1, 2, 0.5), failure=Failure(code, "It failed.", 1, None, retryable))
+
+
+async def expire(jobs: JobStore, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
+    """One round of the scheduler's, by a process that just began."""
+    return merge([part async for part in Expiry(jobs).round(alive, dead)])
 
 
 class NoPlacement:

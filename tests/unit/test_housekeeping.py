@@ -1,7 +1,6 @@
 """The scheduler's background work goes on whatever one job, or one round, does."""
 
 import asyncio
-from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 import pytest
@@ -30,8 +29,8 @@ class FailingJobs:
     async def agents(self) -> list[tuple[str, str, int]]:
         return []
 
-    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
-        return Stirred()
+    async def late_reducers(self) -> dict[str, dict[int, int]]:
+        return {}
 
     async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
         self.sweeps += 1
@@ -53,18 +52,20 @@ class FailingJobs:
 
 
 class ExpiredJobs(FailingJobs):
-    """Two jobs have expired; the sweep of another gateway has deleted the first a moment before."""
+    """Three jobs have expired; another gateway has deleted the first a moment before, the second cannot be."""
 
     def __init__(self) -> None:
         super().__init__()
         self.deleted: list[str] = []
 
     async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
-        return ["gone", "old"]
+        return ["gone", "poisoned", "old"]
 
     async def delete_job(self, job_id: str) -> Stirred:
         if job_id == "gone":
             raise NoSuchJob
+        if job_id == "poisoned":
+            raise ValueError("unforeseen")
         self.deleted.append(job_id)
         return Stirred()
 
@@ -72,7 +73,7 @@ class ExpiredJobs(FailingJobs):
 async def _nothing() -> None: ...
 
 
-async def test_a_job_that_another_gateway_has_deleted_ends_no_sweep() -> None:
+async def test_a_job_that_cannot_be_deleted_ends_no_sweep() -> None:
     jobs = ExpiredJobs()
     keeper = Housekeeper(cast("JobStore", cast("Any", jobs)), StandingClock(), lambda _: None, Liveness(), _nothing)
     await keeper.sweep()

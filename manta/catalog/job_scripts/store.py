@@ -16,8 +16,10 @@ from manta.catalog.job_records import (
     Leaves,
     Line,
     NewJob,
+    QueuePlace,
     ShuffleRow,
     Stirred,
+    Stranded,
     TaskPage,
     TaskRow,
     UsageDay,
@@ -138,8 +140,27 @@ class ScriptedJobs(ABC):
     async def agents(self) -> list[tuple[str, str, int]]:
         return await self.read(expire.known_agents)
 
-    async def expire(self, alive: Collection[str], dead: Mapping[str, float]) -> Stirred:
-        return await self.write(lambda: expire.expire(self._now(), alive, dead))
+    async def jobs_of_node(self, node_id: str) -> list[str]:
+        return await self.read(lambda: expire.jobs_of_node(node_id))
+
+    async def lose_node(self, job_id: str, node_id: str) -> Stirred:
+        return await self.write(lambda: expire.lose_node(job_id, node_id, self._now()))
+
+    async def stranded(
+        self, queue: str, after: QueuePlace, alive: Collection[str], dead: Mapping[str, float]
+    ) -> Stranded:
+        return await self.read(lambda: expire.stranded(queue, after, alive, dead, self._now()))
+
+    async def requeue(
+        self, job_id: str, since: Mapping[int, int], alive: Collection[str], dead: Mapping[str, float]
+    ) -> Stirred:
+        return await self.write(lambda: expire.requeue(job_id, since, alive, dead, self._now()))
+
+    async def late_reducers(self) -> dict[str, dict[int, int]]:
+        return await self.read(lambda: expire.late_reducers(self._now()))
+
+    async def free_reducers(self, job_id: str, since: Mapping[int, int]) -> Stirred:
+        return await self.write(lambda: expire.free_reducers(job_id, since, self._now()))
 
     async def reducer_inputs(self, node_id: str, attempt: AttemptRef, after: int, limit: int) -> list[ShuffleRow]:
         return await self.read(lambda: views.reducer_inputs(node_id, attempt, after, limit))

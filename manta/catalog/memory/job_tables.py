@@ -297,10 +297,16 @@ class MemoryJobTables:
     def ready_nodes(self) -> list[tuple[Any, ...]]:
         return [(node_id,) for node_id in sorted(self.ready) if self.ready[node_id]]
 
-    def ready_older(self, node_id: str, before_ms: int, after_ms: int, limit: int) -> list[tuple[Any, ...]]:
+    def ready_window(self, node_id: str, *after_and_limit: Any) -> list[tuple[Any, ...]]:
+        *after, limit = after_and_limit
         queue = self.ready.get(node_id, {})
-        rows = [(key, since) for key, since in queue.items() if not before_ms <= since <= after_ms]
-        return [(since, *self.task_rows[job_id][number]) for (job_id, number), since in sorted(rows)[:limit]]
+        rows = sorted((self.jobs[key[0]].owner_id, *key, since) for key, since in queue.items())
+        found = [row for row in rows if row[:3] > tuple(after)][:limit]
+        tasks = [self.task_rows[row[1]][row[2]] for row in found]
+        return [(*row, task.blob_id, task.holders) for row, task in zip(found, tasks, strict=True)]
+
+    def ready_placed(self, places: list[list[Any]]) -> list[tuple[Any, ...]]:
+        return [tuple(one) for one in places if (one[2], one[3]) in self.ready.get(one[0], {})]
 
     def ready_reducers(self, before_ms: int, after_ms: int, limit: int) -> list[tuple[Any, ...]]:
         found: list[tuple[Any, ...]] = []

@@ -236,12 +236,19 @@ WITH RECURSIVE queue (node_id) AS (
 )
 SELECT node_id FROM queue WHERE node_id IS NOT NULL;
 
--- name: ready_older
-SELECT r.since_ms, t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses,
-       t.failures, t.slot, t.reducer, t.bucket, t.key, t.version_id, t.size, t.blob_id, t.holders, t.first_input,
-       t.started_ms, t.ended_ms, t.earlier, t.range_start, t.range_end, t.members
-FROM ready r CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
-WHERE r.node_id = ?1 AND (r.since_ms < ?2 OR r.since_ms > ?3) LIMIT ?4;
+-- name: ready_window
+SELECT r.owner_id, r.job_id, r.task_id, r.since_ms, t.blob_id, t.holders
+FROM (SELECT owner_id, job_id, task_id, since_ms FROM ready
+      WHERE node_id = ?1 AND (owner_id, job_id, task_id) > (?2, ?3, ?4)
+      ORDER BY owner_id, job_id, task_id LIMIT ?5) r
+CROSS JOIN tasks t ON t.job_id = r.job_id AND t.task_id = r.task_id
+ORDER BY r.owner_id, r.job_id, r.task_id;
+
+-- name: ready_placed
+-- Which of these (node, owner, job, task) there are.
+SELECT r.node_id, r.owner_id, r.job_id, r.task_id
+FROM json_each(?1) i CROSS JOIN ready r ON r.node_id = i.value ->> 0 AND r.owner_id = i.value ->> 1
+    AND r.job_id = i.value ->> 2 AND r.task_id = i.value ->> 3;
 
 -- name: ready_reducers
 -- Reducers are few; they are found by their phases, not by their place in the queue.
