@@ -71,7 +71,8 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
 
 
 def list_jobs(owner_id: str | None, state: str, name: str, after: str, limit: int) -> Script[list[JobView]]:
-    rows = yield Op("jobs_page", (owner_id or "", state, name, after or "z", limit))
+    page = (state, name, after or "z", limit)
+    rows = yield (Op("jobs_page", page) if owner_id is None else Op("jobs_page_of", (owner_id, *page)))
     views = []
     for row in rows:
         phases = yield Op("phases", (row[0],))

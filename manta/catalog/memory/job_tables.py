@@ -101,7 +101,10 @@ class MemoryJobTables:
         del self.jobs[job_id]
         self.idempotency = {key: value for key, value in self.idempotency.items() if value != job_id}
 
-    def jobs_page(self, owner: str, state: str, name: str, before: str, limit: int) -> list[tuple[Any, ...]]:
+    def jobs_page(self, *page: Any) -> list[tuple[Any, ...]]:
+        return self.jobs_page_of("", *page)
+
+    def jobs_page_of(self, owner: str, state: str, name: str, before: str, limit: int) -> list[tuple[Any, ...]]:
         found = (
             job
             for job_id, job in sorted(self.jobs.items(), reverse=True)

@@ -40,8 +40,19 @@ SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, c
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
        byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs
-WHERE ($1::text = '' OR owner_id = $1) AND ($2::text = '' OR state = $2) AND ($3::text = '' OR name = $3) AND job_id < $4 AND doomed = 0
-ORDER BY job_id DESC LIMIT $5;
+WHERE ($1::text = '' OR state = $1) AND ($2::text = '' OR name = $2) AND job_id < $3 AND doomed = 0
+ORDER BY job_id DESC LIMIT $4;
+
+-- name: jobs_page_of
+-- Rows are compared whole, so that jobs_by_owner alone gives the order: with owner_id = $1 the planner may go through
+-- everybody's jobs by their ids, in the hope that many are this account's.
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds, doubled, clone_of, clone_after, ending
+FROM jobs
+WHERE (owner_id, job_id) >= ($1, '') AND (owner_id, job_id) < ($1, $4)
+  AND ($2::text = '' OR state = $2) AND ($3::text = '' OR name = $3) AND doomed = 0
+ORDER BY owner_id DESC, job_id DESC LIMIT $5;
 
 -- name: jobs_to_tend
 SELECT job_id FROM jobs WHERE tend = 1 ORDER BY job_id LIMIT $1;

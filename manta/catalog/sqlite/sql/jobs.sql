@@ -39,7 +39,15 @@ SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, c
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
        byte_seconds, doubled, clone_of, clone_after, ending
 FROM jobs
-WHERE (?1 = '' OR owner_id = ?1) AND (?2 = '' OR state = ?2) AND (?3 = '' OR name = ?3) AND job_id < ?4 AND doomed = 0
+WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR name = ?2) AND job_id < ?3 AND doomed = 0
+ORDER BY job_id DESC LIMIT ?4;
+
+-- name: jobs_page_of
+SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
+       outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
+       byte_seconds, doubled, clone_of, clone_after, ending
+FROM jobs INDEXED BY jobs_by_owner
+WHERE owner_id = ?1 AND (?2 = '' OR state = ?2) AND (?3 = '' OR name = ?3) AND job_id < ?4 AND doomed = 0
 ORDER BY job_id DESC LIMIT ?5;
 
 -- name: jobs_to_tend
