@@ -207,6 +207,10 @@ class TaskResult(msgspec.Struct, frozen=True):
     def weight(self) -> int:
         return max(1, len(self.members))
 
+    @property
+    def output_count(self) -> int:
+        return len(self.outputs) + sum(len(member.outputs) for member in self.members)
+
 
 class ReportRequest(msgspec.Struct, frozen=True):
     node_id: str

@@ -249,6 +249,9 @@ TASK_OUTPUT_DISK_FRACTION: Final = 1 / 4
 """They may also have at most this share of what their node's disk has left beside them, above its reserve; less where
 many tasks run side by side."""
 TASK_OUTPUTS_MAX: Final = 10_000
+REPORT_OUTPUTS_MAX: Final = TASK_OUTPUTS_MAX
+"""Of all results of one report, which is one transaction. The inputs of a batch that would go beyond it leave the
+batch, and have each a task of its own."""
 INLINE_OUTPUT_BYTES: Final = 512
 """What goes to a reducer and is no larger than this is kept in the catalog: a blob's row and file would take more."""
 TASK_COUNTER_MAX: Final = 1 << 50

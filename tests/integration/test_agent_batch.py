@@ -3,6 +3,9 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from jobs.agent.tasks import batches
 from jobs.model.wire import AttemptRef, InputRef, TaskLease
 from manta.core.limits import REPORT_BATCH_MAX
 from tests.support.agent import JOB
@@ -83,6 +86,22 @@ async def test_a_stale_batch_takes_its_outputs_with_it(rig: Rig) -> None:
     await rig.gateway.wait(lambda: rig.gateway.stale == 1)
     while any(rig.node.holds(one.slot.blob_id) for one in lease.batch):
         await asyncio.sleep(0.01)
+
+
+async def test_inputs_with_too_many_outputs_together_leave_their_batch(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One whose outputs are within what is left stays."""
+    monkeypatch.setattr(batches, "REPORT_OUTPUTS_MAX", 2)
+    refs = await inputs(rig, b"a", b"b", b"c", b"d")
+    lease = await rig.gateway.offer(rig.gateway.phase('read -r x; test "$x" != b && echo "$x"'), batch=refs)
+    (result,) = await rig.gateway.wait_results(1)
+    failures = [member.failure for member in result.members]
+    assert [failure and (failure.code, failure.retryable) for failure in failures] == [
+        None, ("UserTaskError", False), None, ("InternalError", True),
+    ]  # fmt: skip
+    assert [len(member.outputs) for member in result.members] == [1, 0, 1, 0]
+    assert not rig.node.holds(lease.batch[3].slot.blob_id)
 
 
 async def test_a_report_counts_inputs(rig: Rig) -> None:

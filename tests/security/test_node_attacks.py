@@ -85,6 +85,9 @@ async def test_outputs_of_one_task_are_bounded(gateway: RunningGateway, node: No
     lease = await leased(gateway, node)
     many = [output(None, (), 0)] * (limits.TASK_OUTPUTS_MAX + 1)
     assert (await node.call("report", ReportRequest("n1", "e", (success(attempt(lease), many),)))).status == 400
+    members = tuple(success(attempt(lease), many[: limits.TASK_OUTPUTS_MAX // 2 + 1]) for _ in range(2))
+    reply = await node.call("report", ReportRequest("n1", "e", (change(success(attempt(lease)), members=members),)))
+    assert (reply.status, f"at most {limits.REPORT_OUTPUTS_MAX} outputs" in reply.body.decode()) == (400, True)
     huge = change(output(lease.slot.blob_id, ("n1",)), size=limits.OBJECT_MAX_BYTES + 1)
     assert (await node.call("report", ReportRequest("n1", "e", (success(attempt(lease), [huge]),)))).status == 400
 

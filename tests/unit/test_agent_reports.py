@@ -10,6 +10,7 @@ import pytest
 from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, ReportRequest, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
+from manta.core.limits import REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
 from tests.support.jobs import output, success
 
@@ -68,6 +69,20 @@ async def test_a_result_at_which_gateways_fail_keeps_no_other_from_being_taken()
     gateway.error = BadRequest("Odd.")
     while len(reports):
         assert await reports.flush()
+
+
+async def test_a_report_counts_outputs() -> None:
+    gateway = Gateway(BadRequest("Odd."))
+    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
+    one = output(None, (), 0)
+    for number, count in enumerate((1, REPORT_OUTPUTS_MAX, REPORT_OUTPUTS_MAX - 1, 1, 1), 10):
+        reports.add(success(AttemptRef("0" * 20, number, 1), [one] * count))
+    reported: list[int] = []
+    while len(reports):
+        before = len(reports)
+        assert await reports.flush()
+        reported.append(before - len(reports))
+    assert reported == [1, 1, 2, 1]
 
 
 async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> None:

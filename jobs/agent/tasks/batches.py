@@ -14,12 +14,14 @@ from typing import Final
 from msgspec import structs
 
 from jobs.agent.attempt import Attempt
+from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.streams.outputs import Outputs
 from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.in_turns import run_in_turns
 from jobs.agent.tasks.runner import Runner
 from jobs.model.wire import AttemptRef, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, Zone
+from manta.core.limits import REPORT_OUTPUTS_MAX
 
 _STORING_MAX: Final = 4
 """Inputs of one batch whose outputs are being stored; more hold the batch."""
@@ -33,6 +35,7 @@ class BatchEnded(Ended):
 
     storing: deque[asyncio.Task[TaskResult]] = field(default_factory=deque)
     results: list[TaskResult] = field(default_factory=list)
+    output_count: int = 0
 
 
 class BatchRunner:
@@ -90,8 +93,17 @@ class BatchRunner:
         """The oldest that is being stored, under its own number."""
         result = await asyncio.shield(ended.storing[0])
         ended.storing.popleft()
+        if ended.output_count + len(result.outputs) > REPORT_OUTPUTS_MAX:
+            result = await self._too_many(result)
+        ended.output_count += len(result.outputs)
         number = parts[len(ended.results)].number
         ended.results.append(structs.replace(result, attempt=AttemptRef(ref.job_id, number, ref.attempt)))
+
+    async def _too_many(self, result: TaskResult) -> TaskResult:
+        """Alone it is within the limits: it leaves the batch, to be a task of its own."""
+        await self._outputs.discard(*(one.blob_id for one in result.outputs if one.blob_id is not None))
+        failure = infrastructure_failure(f"The outputs of its batch are more than {REPORT_OUTPUTS_MAX} together.")
+        return structs.replace(result, outputs=(), failure=failure)
 
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
         if not isinstance(ended, BatchEnded):

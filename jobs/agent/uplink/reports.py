@@ -11,7 +11,7 @@ from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
 from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError
-from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S
+from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
 
 _LOG = logging.getLogger("manta.agent")
 _PAUSE_S: Final = 1.0
@@ -92,12 +92,13 @@ class Reports:
         return True
 
     def _next_batch(self) -> tuple[TaskResult, ...]:
-        """As many as one report takes, counted by inputs."""
-        room = self._room
+        """As many as one report takes, counted by inputs and by outputs."""
+        room, outputs_room = self._room, REPORT_OUTPUTS_MAX
         batch: list[TaskResult] = []
         for result in self._pending.values():
             room -= result.weight
-            if room < 0 and batch:
+            outputs_room -= result.output_count
+            if min(room, outputs_room) < 0 and batch:
                 break
             batch.append(result)
         return tuple(batch)

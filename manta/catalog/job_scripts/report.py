@@ -26,6 +26,7 @@ from manta.core.limits import (
     BATCH_INPUTS_MAX,
     BYTE_SECONDS_MAX,
     OBJECT_MAX_BYTES,
+    REPORT_OUTPUTS_MAX,
     SPLIT_RANGES_MAX,
     TASK_COUNTER_MAX,
     TASK_OUTPUTS_MAX,
@@ -38,8 +39,7 @@ _UNTOLD = Failure("InternalError", "The node did not tell what became of this in
 
 def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: NewId) -> Script[Stirred]:
     """Batches of several jobs are taken job by job, in the order of their ids (a lock order for all gateways)."""
-    for result in results:
-        check_result(result)
+    check_results(results)
     done: list[Stirred] = []
     living: list[str] = []
     if any(result.failure is not None for result in results):
@@ -60,8 +60,15 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     return merge(done)
 
 
-def check_result(result: TaskResult) -> None:
+def check_results(results: Sequence[TaskResult]) -> None:
     """BadRequest for what no agent of ours reports: a node runs strangers' code, and is believed in little."""
+    if sum(result.output_count for result in results) > REPORT_OUTPUTS_MAX:
+        raise BadRequest(f"A report has at most {REPORT_OUTPUTS_MAX} outputs: send its results one by one.")
+    for result in results:
+        _check_result(result)
+
+
+def _check_result(result: TaskResult) -> None:
     if not _is_sane(result.usage):
         raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd usage.")
     if len(result.outputs) > TASK_OUTPUTS_MAX:
@@ -86,7 +93,7 @@ def check_result(result: TaskResult) -> None:
     for member in result.members:
         if member.members:
             raise BadRequest("An input of a batch is no batch.")
-        check_result(member)
+        _check_result(member)
 
 
 def _is_sane(usage: Usage) -> bool:
