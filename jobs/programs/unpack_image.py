@@ -217,8 +217,10 @@ class Tree:
             return
         self.entries += 1
         self.bytes += member.size if member.isreg() else 0
-        if self.entries > self._entries_max or self.bytes > self._bytes_max:
-            raise Bad(f"it has more than {self._entries_max} entries, or {self._bytes_max} bytes")
+        if self.entries > self._entries_max:
+            raise Bad(f"it has more than {self._entries_max} entries")
+        if self.bytes > self._bytes_max:
+            raise Bad(f"its files have more than {self._bytes_max} bytes")
         folder = self.folder(parts[:-1])
         name = parts[-1]
         if name.startswith(".wh."):

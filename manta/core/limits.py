@@ -331,6 +331,10 @@ OBJECT_CACHE_MAX_BYTES: Final = 8 * GIB
 """What a node keeps of assets and archives of images, beside its volume; the longest unused goes first."""
 IMAGE_CACHE_MAX_BYTES: Final = 32 * GIB
 """What a node keeps of unpacked images; the longest unused goes first."""
+CACHE_PATIENCE_S: Final = 45.0
+"""How long a zone waits for room in its account's share of a cache: longer than idle zones keep theirs."""
+CACHE_RETRY_S: Final = 3.0
+"""How often it looks."""
 IMAGES_REMEMBERED_MAX: Final = 1024
 """Archives whose digest, or whose fault, a node remembers."""
 CACHE_DISK_FRACTION: Final = 1 / 8

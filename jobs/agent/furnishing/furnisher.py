@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from jobs.agent.furnishing.image_cache import Image, ImageCache
 from jobs.agent.furnishing.image_unpacking import BadImageError
 from jobs.agent.furnishing.object_cache import ObjectCache
+from jobs.agent.furnishing.shelf import OverShareError
 from jobs.agent.ports import Caller
 from jobs.model.furniture import ObjectName
 from jobs.model.program import PackedProgram
@@ -14,7 +15,7 @@ from jobs.model.wire import AttemptRef, InputRef, NamedObject, ObjectsReply, Obj
 from jobs.programs.python_runtime import PythonRuntime, image_check
 from jobs.sandbox.api import ASSETS_FOLDER
 from manta.core.errors import InternalError
-from manta.core.limits import ASSET_MAX_BYTES, IMAGE_ARCHIVE_MAX_BYTES
+from manta.core.limits import ASSET_MAX_BYTES, CACHE_PATIENCE_S, CACHE_RETRY_S, IMAGE_ARCHIVE_MAX_BYTES
 
 
 class CannotFurnishError(Exception):
@@ -50,9 +51,23 @@ class Furnisher:
         self._objects = objects
         self._images = images
         self._python = python
+        self._patience = int(CACHE_PATIENCE_S / CACHE_RETRY_S)
 
     async def furnish(self, spec: PhaseSpec, attempt: AttemptRef) -> Furniture:
-        """CannotFurnishError; Conflict when the attempt is not this node's any more; the store's own errors."""
+        """CannotFurnishError; Conflict when the attempt is not this node's any more; the store's own errors.
+
+        While the account's other zones keep its share of a cache it waits, for CACHE_PATIENCE_S, then OverShareError.
+        """
+        for _ in range(self._patience):
+            try:
+                return await self._furnish(spec, attempt)
+            except OverShareError as error:
+                if error.lasting:
+                    raise
+            await asyncio.sleep(CACHE_RETRY_S)
+        return await self._furnish(spec, attempt)
+
+    async def _furnish(self, spec: PhaseSpec, attempt: AttemptRef) -> Furniture:
         furniture = Furniture()
         if spec.program is not None:
             await self._bring_program(spec.program, furniture, has_image=spec.image is not None)
@@ -60,10 +75,14 @@ class Furnisher:
         if not names:
             return furniture
         found = await self._find(names, attempt)
+        assets_found = found[: len(spec.assets)]
+        self._objects.require_possible(sum({one.blob_id: one.size for one in assets_found}.values()))
         try:
             assets: dict[str, str] = {}
-            for (bucket, key), one in zip(spec.assets, found, strict=False):
-                assets[f"{ASSETS_FOLDER}/{bucket}/{key}"] = await self._asset(bucket, key, one, furniture)
+            for (bucket, key), one in zip(spec.assets, assets_found, strict=True):
+                assets[f"{ASSETS_FOLDER}/{bucket}/{key}"] = await self._asset(
+                    spec.tenant, (bucket, key), one, furniture
+                )
             furniture.assets = assets
             if spec.image is not None:
                 furniture.image = await self._image(spec.tenant, spec.image, found[-1], furniture)
@@ -88,10 +107,11 @@ class Furnisher:
             raise InternalError("The gateway answered for other names.")
         return reply.objects
 
-    async def _asset(self, bucket: str, key: str, found: NamedObject, furniture: Furniture) -> str:
+    async def _asset(self, tenant: str, name: ObjectName, found: NamedObject, furniture: Furniture) -> str:
+        bucket, key = name
         ref = _ref("asset", bucket, key, found, ASSET_MAX_BYTES)
-        file = await self._objects.hold(ref)
-        furniture.releases.append(lambda: self._objects.release(file))
+        file = await self._objects.hold(ref, tenant)
+        furniture.releases.append(lambda: self._objects.release(file, tenant))
         return str(file)
 
     async def _image(self, tenant: str, name: ObjectName, found: NamedObject, furniture: Furniture) -> Image:
@@ -101,7 +121,7 @@ class Furnisher:
             image = await self._images.hold(ref, tenant)
         except BadImageError as error:
             raise CannotFurnishError(f"The image s3://{bucket}/{key} cannot be unpacked: {error}.") from None
-        furniture.releases.append(lambda: self._images.release(image))
+        furniture.releases.append(lambda: self._images.release(image, tenant))
         return image
 
 

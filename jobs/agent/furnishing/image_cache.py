@@ -10,27 +10,23 @@ import hashlib
 import logging
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from weakref import WeakValueDictionary
 
 import msgspec
 
 from jobs.agent.furnishing.image_unpacking import BadImageError, Facts, check_mount_points, unpack
 from jobs.agent.furnishing.object_cache import ObjectCache, cache_bytes
-from jobs.agent.furnishing.shelf import Shelf
+from jobs.agent.furnishing.shelf import OverShareError, Shelf
+from jobs.agent.furnishing.turns import Turns
 from jobs.model.wire import InputRef
 from jobs.sandbox.api import Sandbox
 from manta.core.errors import InsufficientStorage, ServiceUnavailable
-from manta.core.limits import (
-    IMAGE_ACCOUNT_UNPACKS_MAX,
-    IMAGE_CACHE_MAX_BYTES,
-    IMAGE_MAX_BYTES,
-    IMAGE_UNPACKS_MAX,
-    IMAGES_REMEMBERED_MAX,
-)
+from manta.core.limits import IMAGE_CACHE_MAX_BYTES, IMAGE_MAX_BYTES, IMAGES_REMEMBERED_MAX
 from storage_nodes.disk import space
 
 _LOG = logging.getLogger("manta.agent")
@@ -39,6 +35,8 @@ _FACTS: Final = "image.json"
 _PART: Final = ".part"
 _BYTES_PER_ENTRY: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
+
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +49,7 @@ class Image:
 
 
 class ImageCache:
-    """Folders by digest, held while zones use them."""
+    """Folders by digest, held while zones use them; no account holds more of them than it leaves to others."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, objects: ObjectCache) -> None:
         self._folder = folder
@@ -59,11 +57,15 @@ class ImageCache:
         self._objects = objects
         self._shelf = Shelf(IMAGE_CACHE_MAX_BYTES)
         self._max_bytes = IMAGE_MAX_BYTES
-        self._promised: list[tuple[str, int]] = []
-        """Bytes of the disk, to each image that is being unpacked; for which account."""
-        self._unpacked_one = asyncio.Event()
+        self._promised: list[int] = []
+        """Bytes of the disk, to each image that is being unpacked."""
+        self._turns = Turns()
+        self._turn_ended = asyncio.Event()
         self._digests: OrderedDict[str, str] = OrderedDict()
         self._bad: OrderedDict[str, str] = OrderedDict()
+        self._least_bytes: OrderedDict[str, int] = OrderedDict()
+        """Of images that an account's share was too small for: how large they are at least."""
+        self._removals = count()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def load(self) -> None:
@@ -72,7 +74,7 @@ class ImageCache:
         self._folder.chmod(0o711)
         bound = cache_bytes(self._folder, IMAGE_CACHE_MAX_BYTES)
         self._shelf = Shelf(bound)
-        self._max_bytes = min(IMAGE_MAX_BYTES, bound)
+        self._max_bytes = min(IMAGE_MAX_BYTES, self._shelf.share_bytes)
         for path in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
             facts = _read_facts(path) if path.suffix != _PART else None
             if facts is None:
@@ -81,108 +83,161 @@ class ImageCache:
                 self._shelf.put(path.name, _weight(facts))
 
     async def hold(self, ref: InputRef, tenant: str) -> Image:
-        """The image of that archive, for that account, until `release`. BadImageError; the store's own errors."""
-        lock = self._locks.setdefault(ref.blob_id or "", asyncio.Lock())
-        async with lock:
+        """The image of that archive, for that account, until `release`.
+
+        BadImageError, OverShareError; the store's own errors.
+        """
+        async with self._lock(ref.blob_id or ""):
             digest = self._digests.get(ref.blob_id or "")
-            if digest is not None and self._shelf.hold(digest):
-                return self._image(digest)
-            archive = await self._objects.hold(ref)
+            if digest is not None:
+                async with self._lock(digest):
+                    if (image := self._held(digest, tenant)) is not None:
+                        return image
+            archive = await self._objects.hold(ref, tenant)
             try:
                 return await self._hold_archive(ref.blob_id or "", archive, tenant)
             finally:
-                self._objects.release(archive)
+                self._objects.release(archive, tenant)
 
     @property
     def used_bytes(self) -> int:
         return self._shelf.used_bytes
 
-    def release(self, image: Image) -> None:
-        self._shelf.release(image.root.parent.name)
+    @property
+    def held_bytes(self) -> int:
+        """Of images that zones use."""
+        return self._shelf.held_bytes()
+
+    def release(self, image: Image, tenant: str) -> None:
+        self._shelf.release(image.root.parent.name, tenant)
+
+    def _lock(self, name: str) -> asyncio.Lock:
+        """Of a blob, or, inside that of a blob, of a digest."""
+        return self._locks.setdefault(name, asyncio.Lock())
 
     async def _hold_archive(self, blob_id: str, archive: Path, tenant: str) -> Image:
         digest = await asyncio.to_thread(_digest, archive)
         _remember(self._digests, blob_id, digest)
-        lock = self._locks.setdefault(digest, asyncio.Lock())
-        async with lock:
+        async with self._lock(digest):
             if digest in self._bad:
                 raise BadImageError(self._bad[digest])
-            if not self._shelf.hold(digest):
-                try:
-                    await self._unpack(digest, archive, tenant)
-                except BadImageError as error:
-                    if error.lasting:
-                        _remember(self._bad, digest, str(error))
-                    raise
-        return self._image(digest)
+            if (image := self._held(digest, tenant)) is not None:
+                return image
+            try:
+                return self._image(digest, await self._unpack(digest, archive, tenant))
+            except BadImageError as error:
+                if error.lasting:
+                    _remember(self._bad, digest, str(error))
+                raise
 
-    def _image(self, digest: str) -> Image:
+    def _held(self, digest: str, tenant: str) -> Image | None:
+        """The image if it is unpacked, held now. One whose files are gone is forgotten, once no zone has it."""
+        if not self._shelf.hold(digest, tenant):
+            return None
         facts = _read_facts(self._folder / digest)
-        if facts is None:
-            raise ServiceUnavailable("An unpacked image is gone from this node.")
+        if facts is not None:
+            return self._image(digest, facts)
+        self._shelf.release(digest, tenant)
+        if self._shelf.is_held(digest):
+            raise ServiceUnavailable("An unpacked image is gone from this node, while tasks use it.")
+        self._shelf.remove(digest)
+        return None
+
+    def _image(self, digest: str, facts: Facts) -> Image:
         pairs = (one.partition("=") for one in facts.env)
         env = {name: value for name, equals, value in pairs if name and equals and "\0" not in name + value}
         return Image(self._folder / digest / _ROOT, env, facts.workdir)
 
-    async def _unpack(self, digest: str, archive: Path, tenant: str) -> None:
+    async def _unpack(self, digest: str, archive: Path, tenant: str) -> Facts:
+        """It is held by that account then, unless this fails or is cancelled."""
+        try:
+            facts, going = await self._placed(digest, archive, tenant)
+        except OSError as error:
+            raise ServiceUnavailable(f"The image cannot be unpacked on this node: {error.strerror}.") from error
+        self._shelf.put(digest, _weight(facts), tenant)
+        try:
+            await _all_removed(going)
+        except BaseException:
+            self._shelf.release(digest, tenant)
+            raise
+        return facts
+
+    async def _placed(self, digest: str, archive: Path, tenant: str) -> tuple[Facts, list[Path]]:
+        """The image in its place, and what made room for it and is to be removed."""
         part = self._folder / f"{digest}{_PART}"
         try:
             await asyncio.to_thread(_begin, part)
             facts = await self._unpacked(digest, archive, part / _ROOT, tenant)
-            await self._make_room(_weight(facts))
-            self._shelf.put(digest, _weight(facts), held=True)
-            try:
-                await asyncio.to_thread(_finish, part, self._folder / digest, facts)
-            except BaseException:
-                self._shelf.remove(digest)
-                raise
-        except OSError as error:
-            raise ServiceUnavailable(f"The image cannot be unpacked on this node: {error.strerror}.") from error
-        finally:
+            await asyncio.to_thread(_finish, part, facts)
+            self._require_share(tenant, digest, _weight(facts))
+            going = self._make_room(digest, _weight(facts))
+            part.rename(self._folder / digest)
+        except BaseException:
             await asyncio.to_thread(_remove, part)
+            raise
+        return facts, going
 
-    async def _make_room(self, size: int) -> None:
+    def _require_share(self, tenant: str, digest: str, size: int) -> None:
+        """OverShareError, of which no other try will find out by unpacking."""
+        try:
+            self._shelf.require_share(tenant, size)
+        except OverShareError:
+            _remember(self._least_bytes, digest, size)
+            raise
+
+    def _make_room(self, digest: str, size: int) -> list[Path]:
+        """What is to be removed; under its own name, and under that of the new image, there is nothing any more."""
         going = self._shelf.make_room(size)
         if going is None:
             raise ServiceUnavailable("The node's cache is full of images that running tasks use.")
-        for name in going:
-            await asyncio.to_thread(_remove, self._folder / name)
+        return [moved for name in (*going, digest) if (moved := self._moved_away(name)) is not None]
+
+    def _moved_away(self, name: str) -> Path | None:
+        away = self._folder / f"{name}-{next(self._removals)}{_PART}"
+        try:
+            (self._folder / name).rename(away)
+        except FileNotFoundError:
+            return None
+        return away
 
     async def _unpacked(self, digest: str, archive: Path, target: Path, tenant: str) -> Facts:
-        """InsufficientStorage, not a fault of the archive, where the disk has less room than an image may need."""
-        async with self._room(tenant) as most:
+        """OverShareError, or InsufficientStorage, which are no faults of the archive, where an image may need more."""
+        self._require_share(tenant, digest, self._least_bytes.get(digest, 0))
+        async with self._room(tenant) as room:
+            share = self._shelf.allowance(tenant)
+            most = min(room, share)
             try:
                 return await unpack(self._sandbox, f"image-{digest[:12]}", archive, target, most)
-            except BadImageError:
-                if most < self._max_bytes:
-                    raise InsufficientStorage from None
-                raise
+            except BadImageError as error:
+                if not error.too_large or most == self._max_bytes:
+                    raise
+                if most == share:
+                    self._require_share(tenant, digest, most + 1)
+                raise InsufficientStorage from None
 
     @contextlib.asynccontextmanager
     async def _room(self, tenant: str) -> AsyncIterator[int]:
-        """How many bytes the account's image may have, once it may be unpacked."""
-        while not self._may_begin(tenant):
-            self._unpacked_one.clear()
-            await self._unpacked_one.wait()
-        promise = tenant, max(0, min(self._max_bytes, self._free_bytes()))
-        self._promised.append(promise)
+        """How many bytes of the disk an image may need, once it is the account's turn: none that others may need."""
+        turn = self._turns.join(tenant)
         try:
-            yield promise[1]
+            while self._turns.next(room=self._free_bytes() >= self._max_bytes) is not turn:
+                self._turn_ended.clear()
+                await self._turn_ended.wait()
+            self._turns.begin(turn)
+            self._turn_ended.set()
+            promise = max(0, min(self._max_bytes, self._free_bytes()))
+            self._promised.append(promise)
+            try:
+                yield promise
+            finally:
+                self._promised.remove(promise)
         finally:
-            self._promised.remove(promise)
-            self._unpacked_one.set()
-
-    def _may_begin(self, tenant: str) -> bool:
-        """Beside others none that might need what they were promised, and not an account's alone."""
-        if not self._promised:
-            return True
-        own = sum(whose == tenant for whose, _ in self._promised)
-        few = own < IMAGE_ACCOUNT_UNPACKS_MAX and len(self._promised) < IMAGE_UNPACKS_MAX
-        return few and self._free_bytes() >= self._max_bytes
+            self._turns.leave(turn)
+            self._turn_ended.set()
 
     def _free_bytes(self) -> int:
         disk = space.measure(str(self._folder))
-        return disk.free_bytes - disk.reserve_bytes - sum(promised for _, promised in self._promised)
+        return disk.free_bytes - disk.reserve_bytes - sum(self._promised)
 
 
 def _digest(archive: Path) -> str:
@@ -196,10 +251,9 @@ def _begin(part: Path) -> None:
     (part / _ROOT).mkdir(mode=0o755)
 
 
-def _finish(part: Path, target: Path, facts: Facts) -> None:
+def _finish(part: Path, facts: Facts) -> None:
     check_mount_points(part / _ROOT)
     (part / _FACTS).write_bytes(msgspec.json.encode(msgspec.structs.replace(facts, boot=_boot())))
-    part.rename(target)
 
 
 def _read_facts(folder: Path) -> Facts | None:
@@ -226,7 +280,13 @@ def _remove(folder: Path) -> None:
         _LOG.warning("%s cannot be removed: %s", folder, error)
 
 
-def _remember(memory: "OrderedDict[str, str]", name: str, what: str) -> None:
+async def _all_removed(folders: Sequence[Path]) -> None:
+    """Those that a cancelled caller does not wait for are removed all the same."""
+    loop = asyncio.get_running_loop()
+    await asyncio.gather(*[loop.run_in_executor(None, _remove, folder) for folder in folders])
+
+
+def _remember(memory: "OrderedDict[str, Known]", name: str, what: Known) -> None:
     memory[name] = what
     while len(memory) > IMAGES_REMEMBERED_MAX:
         memory.popitem(last=False)

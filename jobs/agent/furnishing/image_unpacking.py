@@ -33,11 +33,15 @@ _BAD_ARCHIVE: Final = 1
 
 
 class BadImageError(Exception):
-    """Why the archive cannot be unpacked, as the end of a sentence. `lasting`: whatever else the node has to do."""
+    """Why the archive cannot be unpacked, as the end of a sentence.
 
-    def __init__(self, why: str, *, lasting: bool = True) -> None:
+    `lasting`: whatever else the node has to do. `too_large`: for the bytes that it was given.
+    """
+
+    def __init__(self, why: str, *, lasting: bool = True, too_large: bool = False) -> None:
         super().__init__(why)
         self.lasting = lasting
+        self.too_large = too_large
 
 
 class Facts(msgspec.Struct, frozen=True):
@@ -72,10 +76,10 @@ async def unpack(sandbox: Sandbox, name: str, archive: Path, target: Path, bytes
     finally:
         await zone.close()
         said, complained = out.finish(), err.finish()
-    return _facts_of(end, said, complained.decode("utf-8", "replace").strip())
+    return _facts_of(end, said, complained.decode("utf-8", "replace").strip(), bytes_max)
 
 
-def _facts_of(end: TaskEnd, said: bytes, complained: str) -> Facts:
+def _facts_of(end: TaskEnd, said: bytes, complained: str, bytes_max: int) -> Facts:
     if end.exit_status == 0 and end.overrun is None:
         with contextlib.suppress(msgspec.MsgspecError):
             facts = msgspec.json.decode(said, type=Facts)
@@ -89,7 +93,7 @@ def _facts_of(end: TaskEnd, said: bytes, complained: str) -> Facts:
     if end.overrun is Overrun.MEMORY:
         raise BadImageError(f"that needed more than {IMAGE_UNPACK_MEMORY_BYTES // MIB} MiB of memory")
     if end.exit_status == _BAD_ARCHIVE and complained:
-        raise BadImageError(complained.splitlines()[-1])
+        raise BadImageError(complained.splitlines()[-1], too_large=complained.endswith(f"more than {bytes_max} bytes"))
     raise ServiceUnavailable(f"The image could not be unpacked on this node: {complained or end}.")
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
 from weakref import WeakValueDictionary
@@ -21,7 +22,8 @@ _MODE: Final = 0o555
 
 
 class ObjectCache:
-    """Files of `folder`, executable and for everyone to read; a file that is held is not removed.
+    """Files of `folder`, executable and for everyone to read; a file that is held is not removed, and no account's
+    files that are held may be more than they leave to others'.
 
     Blobs themselves cannot serve: they are neither executable nor, where the object has its copies elsewhere, here.
     """
@@ -33,6 +35,7 @@ class ObjectCache:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._promised_bytes = 0
         """Of the disk, to what is being fetched."""
+        self._removals = count()
 
     def load(self) -> None:
         """What an earlier agent left is used again, but for what it had not finished."""
@@ -44,31 +47,36 @@ class ObjectCache:
                 path.unlink()
             else:
                 self._shelf.put(path.name, path.stat().st_size)
-        self._remove(self._shelf.make_room(0) or [])
+        _unlink(self._moved_away(self._shelf.make_room(0) or []))
 
-    async def hold(self, ref: InputRef) -> Path:
-        """The object's file, until `release`. The store's own errors when it cannot be had."""
+    async def hold(self, ref: InputRef, account: str) -> Path:
+        """The object's file, for that account, until `release`. OverShareError; the store's own errors."""
         name = _EMPTY if ref.blob_id is None else check_id(ref.blob_id)
         lock = self._locks.setdefault(name, asyncio.Lock())
         async with lock:
-            if not self._shelf.hold(name):
-                await self._fetch(name, ref)
+            if not self._shelf.hold(name, account):
+                await self._fetch(name, ref, account)
         return self._folder / name
 
     @property
     def used_bytes(self) -> int:
         return self._shelf.used_bytes
 
-    def release(self, file: Path) -> None:
-        self._shelf.release(file.name)
+    def release(self, file: Path, account: str) -> None:
+        self._shelf.release(file.name, account)
 
-    async def _fetch(self, name: str, ref: InputRef) -> None:
+    def require_possible(self, size_bytes: int) -> None:
+        """OverShareError for objects that together have more than an account may ever hold."""
+        self._shelf.require_possible(size_bytes)
+
+    async def _fetch(self, name: str, ref: InputRef, account: str) -> None:
+        self._shelf.require_share(account, ref.size)
         going = self._shelf.make_room(ref.size)
         if going is None:
-            raise ServiceUnavailable("The node's cache is full of what running tasks use.")
-        self._shelf.put(name, ref.size, held=True)
+            raise ServiceUnavailable("The node's cache is full of what running tasks use: try again later.")
+        self._shelf.put(name, ref.size, account)
         try:
-            await asyncio.to_thread(self._remove, going)
+            await asyncio.to_thread(_unlink, self._moved_away(going))
             await self._write(self._folder / name, ref)
         except OSError as error:
             self._shelf.remove(name)
@@ -95,9 +103,18 @@ class ObjectCache:
         finally:
             self._promised_bytes -= ref.size
 
-    def _remove(self, names: list[str]) -> None:
-        for name in names:
-            (self._folder / name).unlink(missing_ok=True)
+    def _moved_away(self, names: list[str]) -> list[Path]:
+        """So that nothing that is fetched anew under its name is removed."""
+        away = [self._folder / f"{name}-{next(self._removals)}{_PART}" for name in names]
+        for name, path in zip(names, away, strict=True):
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / name).rename(path)
+        return away
+
+
+def _unlink(paths: list[Path]) -> None:
+    for path in paths:
+        path.unlink(missing_ok=True)
 
 
 def _finish(file: BinaryIO) -> None:

@@ -1,16 +1,42 @@
-"""What a bounded cache holds: names with their sizes, who uses them, and which go first. Pure."""
+"""What a bounded cache holds: names with their sizes, which accounts use them, and which go first. Pure."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
+
+from manta.core.errors import SlowDown
+from manta.core.limits import MIB
+
+
+class OverShareError(SlowDown):
+    """An account's tasks and sessions would use more of a cache than they leave to others.
+
+    `lasting`: whatever else of the account's ends.
+    """
+
+    def __init__(self, used_bytes: int, more_bytes: int, share_bytes: int, *, lasting: bool) -> None:
+        what = "Assets, images and a session's objects of one account may take"
+        super().__init__(
+            f"{what} {_mib(share_bytes)} of this node's cache at a time, and these take {_mib(more_bytes)}: use "
+            "fewer, or smaller ones."
+            if lasting
+            else f"{what} as much of this node's cache as they leave to others; yours take {_mib(used_bytes)} now, and "
+            f"{_mib(more_bytes)} more are too much: run fewer jobs side by side that bring different ones."
+        )
+        self.lasting = lasting
 
 
 @dataclass(slots=True)
 class _Item:
     size: int
-    holders: int
+    holders: Counter[str] = field(default_factory=Counter)
 
 
 class Shelf:
-    """At most `max_bytes`; what somebody holds stays, of the rest the longest unused goes first."""
+    """At most `max_bytes`; what somebody holds stays, of the rest the longest unused goes first.
+
+    What an account holds may never be more than what is left that nobody holds: so there is room for the next account,
+    however many there are. Each account that holds something counts as if it were alone.
+    """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
@@ -20,24 +46,59 @@ class Shelf:
     def used_bytes(self) -> int:
         return sum(item.size for item in self._items.values())
 
-    def hold(self, name: str) -> bool:
-        """Whether it is there; then it stays until it is released as often as it was held."""
-        item = self._items.pop(name, None)
+    @property
+    def share_bytes(self) -> int:
+        """The most that one account may hold, when no other holds anything."""
+        return self._max_bytes // 2
+
+    def held_bytes(self, account: str | None = None) -> int:
+        """By that account, or by any."""
+        return sum(
+            item.size for item in self._items.values() if (item.holders if account is None else item.holders[account])
+        )
+
+    def allowance(self, account: str) -> int:
+        """How many bytes more the account may hold, of what nobody holds yet."""
+        return max(0, (self._max_bytes - self.held_bytes() - self.held_bytes(account)) // 2)
+
+    def require_possible(self, size_bytes: int) -> None:
+        """OverShareError for what no account may ever hold at a time."""
+        if size_bytes > self.share_bytes:
+            raise self._over_share("", size_bytes)
+
+    def require_share(self, account: str, more_bytes: int) -> None:
+        """OverShareError unless the account may hold so many bytes more, of what nobody holds yet."""
+        if more_bytes > self.allowance(account):
+            raise self._over_share(account, more_bytes)
+
+    def is_held(self, name: str) -> bool:
+        item = self._items.get(name)
+        return item is not None and bool(item.holders)
+
+    def hold(self, name: str, account: str) -> bool:
+        """Whether it is there; then it stays until the account released it as often as it held it. OverShareError."""
+        item = self._items.get(name)
         if item is None:
             return False
-        item.holders += 1
+        self._require_share_of(item, account)
+        del self._items[name]
+        item.holders[account] += 1
         self._items[name] = item
         return True
 
-    def release(self, name: str) -> None:
+    def release(self, name: str, account: str) -> None:
         item = self._items.get(name)
-        if item is not None and item.holders > 0:
-            item.holders -= 1
+        if item is not None and item.holders[account] > 0:
+            item.holders[account] -= 1
+            item.holders += Counter()  # forgets accounts that hold it no more
 
-    def put(self, name: str, size: int, *, held: bool = False) -> None:
-        """One more, or another size of one that is there."""
-        item = self._items.pop(name, _Item(0, 0))
-        self._items[name] = _Item(size, item.holders + held)
+    def put(self, name: str, size: int, holder: str | None = None) -> None:
+        """One more, or another size of one that is there; held by that account, which has the share for it."""
+        item = self._items.pop(name, None) or _Item(size)
+        item.size = size
+        if holder is not None:
+            item.holders[holder] += 1
+        self._items[name] = item
 
     def remove(self, name: str) -> None:
         self._items.pop(name, None)
@@ -49,7 +110,7 @@ class Shelf:
         for name, item in self._items.items():
             if excess <= 0:
                 break
-            if item.holders == 0:
+            if not item.holders:
                 going.append(name)
                 excess -= item.size
         if excess > 0:
@@ -57,3 +118,19 @@ class Shelf:
         for name in going:
             del self._items[name]
         return going
+
+    def _require_share_of(self, item: _Item, account: str) -> None:
+        if item.holders[account]:
+            return
+        if not item.holders:
+            self.require_share(account, item.size)
+        elif self.held_bytes(account) + item.size > self._max_bytes - self.held_bytes():
+            raise self._over_share(account, item.size)
+
+    def _over_share(self, account: str, more_bytes: int) -> OverShareError:
+        lasting = more_bytes > self.share_bytes
+        return OverShareError(self.held_bytes(account), more_bytes, self.share_bytes, lasting=lasting)
+
+
+def _mib(size: int) -> str:
+    return f"{-(-size // MIB)} MiB"

@@ -127,8 +127,8 @@ class Sessions:
         """Those of a reduce session, from here or from where they lie, by their paths in the zone."""
         files: dict[str, str] = {}
         for number, ref in enumerate(spec.inputs if spec.kind is TaskKind.REDUCE else (), 1):
-            file = await self._objects.hold(ref)
-            stack.callback(self._objects.release, file)
+            file = await self._objects.hold(ref, spec.tenant)
+            stack.callback(self._objects.release, file, spec.tenant)
             files[f"{INPUT_FOLDER}/{number}/{input_name(ref.key)}"] = str(file)
         return files
 

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
 from jobs.agent.furnishing.furnisher import CannotFurnishError, Furnisher, Furniture
-from jobs.agent.outcome import infrastructure_failure, init_failure, own_fault
+from jobs.agent.furnishing.shelf import OverShareError
+from jobs.agent.outcome import infrastructure_failure, init_failure, own_fault, unfit_failure
 from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
@@ -105,6 +106,8 @@ class ZoneBuilder:
             self._failed(group, init_failure(str(error)))
         except Conflict:  # the attempt ended elsewhere meanwhile: the others', if there are any, build theirs
             group.retry_at_s = self._clock.monotonic_s() + HEARTBEAT_S
+        except OverShareError as error:
+            self._failed(group, unfit_failure(error.message))
         except MantaError as error:
             self._failed(group, infrastructure_failure(error.message))
         except Exception as error:
