@@ -198,6 +198,10 @@ class JobStore(Protocol):
         """What an account's tasks cost, in the order of days (since 1970, UTC); days without any are left out."""
         ...
 
+    async def charge(self, owner_id: str, task_ms: int, byte_seconds: int) -> None:
+        """Add what an account used outside of jobs to its usage of today."""
+        ...
+
     async def forget_usage(self, owner_id: str) -> None: ...
 
     async def prune_usage(self, before_day: int) -> None:

@@ -372,6 +372,8 @@ LOGIN_SILENCE_S: Final = 90.0
 """A client that answers no ping for so long is gone; the node, for the client, too."""
 LOGIN_OPEN_S: Final = 60.0
 """Until a session's shell runs: its inputs are checked, or fetched, before."""
+LOGIN_CHARGE_S: Final = 60.0
+"""A session's cost is written this often, and at its end: a gateway that is killed forgets no more of it."""
 LOGIN_MESSAGE_MAX_BYTES: Final = 64 * KIB
 """One message of a client."""
 LOGIN_SPEC_MAX_BYTES: Final = 256 * KIB

@@ -121,6 +121,47 @@ class Decoder:
         return whole
 
 
+class Edges:
+    """Finds where frames of the server's side end, without a look at what is in them: for who passes them on."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._left = 0
+
+    @property
+    def between(self) -> bool:
+        """Whether all that was fed are whole frames."""
+        return not self._head and not self._left
+
+    def feed(self, data: bytes) -> int:
+        """How much of `data` goes as far as the last frame that ends in it; 0 where none does."""
+        at, edge = 0, 0
+        while at < len(data):
+            if not self._left:
+                self._head += data[at : at + 1]
+                at += 1
+                length = _length_of(self._head)
+                if length is None:
+                    continue
+                self._head, self._left = b"", length
+            taken = min(self._left, len(data) - at)
+            at, self._left = at + taken, self._left - taken
+            if not self._left:
+                edge = at
+        return edge
+
+
+def _length_of(head: bytes) -> int | None:
+    """Of the data behind it; None while the head is not whole."""
+    if len(head) < 2:
+        return None
+    short = head[1] & 0x7F
+    whole = {_TWO_BYTES: 4, _EIGHT_BYTES: 10}.get(short, 2)
+    if len(head) < whole:
+        return None
+    return short if whole == 2 else int.from_bytes(head[2:whole], "big")
+
+
 def encode(kind: Kind, data: bytes = b"", mask: bytes = b"") -> bytes:
     """One whole message as one frame; `mask`, four random bytes, is the client's duty."""
     flag = _MASKED if mask else 0

@@ -14,6 +14,7 @@ from manta.core.limits import DAY_S, NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
 from manta.gateway.context import Context
 from manta.gateway.datapath.cluster import Cluster
+from manta.gateway.metering import Meters
 from manta.gateway.ops.task_calls import TaskCalls
 from storage_nodes import token
 from storage_nodes.client.node_client import NodeClient
@@ -105,6 +106,7 @@ async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Schedu
     finally:
         drainer.cancel()
         await asyncio.gather(drainer, return_exceptions=True)
+        await context.shared(Meters).settled()
         await scheduler.close()
 
 

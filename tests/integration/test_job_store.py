@@ -871,6 +871,9 @@ async def test_what_tasks_cost_is_kept_for_their_account_by_day(catalog: Catalog
     assert await catalog.jobs.usage("alice", today, today + 1) == expected, "a repeated report costs nothing"
     assert await catalog.jobs.usage("alice", today + 1, today + 9) == expected[1:]
     assert await catalog.jobs.usage("bob", 0, today + 9) == []
+    await catalog.jobs.charge("bob", 1500, 3 << 20)
+    await catalog.jobs.charge("bob", 500, 1 << 20)
+    assert await catalog.jobs.usage("bob", 0, today + 9) == [UsageDay(today + 1, 0, 2000, 4 << 20, 0, 0, 0)]
     await catalog.jobs.delete_job(job)
     await tended(catalog, job)
     assert await catalog.jobs.usage("alice", 0, today + 9) == expected, "it outlives the job"

@@ -19,7 +19,7 @@ from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
 
 from manta.core.errors import MantaError
-from manta.sdk import Store
+from manta.sdk import Store, connect
 from tests.support.certificates import self_signed
 from tests.support.resident import resident_bytes
 from tests.support.shared_store import shared_store
@@ -174,10 +174,42 @@ def test_a_planned_restart_of_the_gateway_does_not_wait_for_sessions(running: Ru
         _busy(running, user, 7011)
         gateway = running.children()["gateway"]
         running.process.send_signal(signal.SIGHUP)
+        user.until("manta: The gateway is being replaced, or stopped: run `manta login` again.")
         assert user.status() == 1
         await_condition(lambda: not sleepers(running, 7011), "every process is dead")
         await_condition(lambda: not Path(f"/proc/{gateway}").exists(), "the old gateway has ended")
     assert _works(store)
+
+
+@pytest.mark.slow
+def test_a_session_that_prints_endlessly_is_told_of_a_planned_restart_too(running: RunningStore, store: Store) -> None:
+    """Its goodbye comes between two frames of the node's, not in the middle of one."""
+    with at_prompt(running, OBJECT) as user:
+        user.type("yes\r")
+        user.until("y\r\ny\r\ny\r\n")
+        running.process.send_signal(signal.SIGHUP)
+        user.until("manta: The gateway is being replaced, or stopped: run `manta login` again.")
+        assert user.status() == 1
+    assert _works(store)
+
+
+def test_a_session_costs_its_account_what_it_held_for_as_long(running: RunningStore, store: Store) -> None:
+    running.manta("account", "create", "guest", "--access-key", "GUESTKEY", "--secret-key", "g" * 40)
+    with connect(running.url, "GUESTKEY", "g" * 40) as guest:
+        guest.make_bucket("guests")
+        guest.write("s3://guests/in", b"x")
+
+        def used() -> dict[str, float]:
+            return dict(guest.api("GET", "/usage")["total"])
+
+        as_guest = {"AWS_ACCESS_KEY_ID": "GUESTKEY", "AWS_SECRET_ACCESS_KEY": "g" * 40}
+        ended = running.manta("login", "--memory", "64M", "-c", "sleep 1.5", "s3://guests/in", environment=as_guest)
+        assert ended.returncode == 0, ended.stderr
+        await_condition(lambda: used()["task_seconds"] > 0, "the session to be charged")
+        told = used()
+    assert told["task_seconds"] >= 1.5
+    assert told["byte_seconds"] == pytest.approx(told["task_seconds"] * (64 << 20), rel=0.01)
+    assert told["attempts"] == 0, "a session is no attempt of a task"
 
 
 @pytest.mark.slow

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.core.errors import BadRequest
-from manta.core.websocket import CloseCode, Decoder, Kind, Message, accept_of, encode, encode_close, is_key
+from manta.core.websocket import CloseCode, Decoder, Edges, Kind, Message, accept_of, encode, encode_close, is_key
 
 MAX = 1000
 MASK = b"\x01\xf0\x80\x7f"
@@ -45,6 +45,22 @@ def test_fragments_are_put_together_around_control_frames(data: bytes, cuts: lis
     found = decoder().feed(wire)
     assert [one.data for one in found if one.kind is Kind.BINARY] == [data]
     assert len(found) == len(pieces) + 1
+
+
+@given(messages, st.lists(st.integers(0, 70_000), max_size=3), st.integers(1, 50))
+def test_ends_of_frames_are_found_whatever_is_cut_where(
+    sent: list[tuple[Kind, bytes]], large: list[int], step: int
+) -> None:
+    frames = [encode(kind, data) for kind, data in sent] + [encode(Kind.BINARY, bytes(size)) for size in large]
+    ends = set(itertools.accumulate(map(len, frames), initial=0))
+    wire, edges = b"".join(frames), Edges()
+    step = step if len(wire) < 20_000 else 1000 * step
+    assert edges.between
+    for at in range(0, len(wire), step):
+        piece = wire[at : at + step]
+        passed = {end for end in ends if at < end <= at + len(piece)}
+        assert edges.feed(piece) == max(passed, default=at) - at
+        assert edges.between is (at + len(piece) in ends)
 
 
 @pytest.mark.invariant("S3")

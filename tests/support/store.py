@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,14 +42,16 @@ class RunningStore:
     def client(self) -> Store:
         return connect(self.url, self.access_key, self.secret_key)
 
-    def manta(self, *arguments: str, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
-        """Run the `manta` command against this store, as a user would."""
+    def manta(
+        self, *arguments: str, stdin: bytes | None = None, environment: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[bytes]:
+        """Run the `manta` command against this store, as a user would; `environment`: what differs in that."""
         command = [sys.executable, "-m", "manta.cli.main", *arguments]
         return subprocess.run(
             command,
             input=stdin,
             capture_output=True,
-            env=self.environment,
+            env=self.environment | dict(environment or {}),
             timeout=120,
             check=False,
             cwd=self.data.parent,

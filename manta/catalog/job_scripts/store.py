@@ -25,7 +25,7 @@ from manta.catalog.job_records import (
     UsageDay,
     leave_nothing,
 )
-from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, turns, views
+from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, turns, usage, views
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -176,6 +176,9 @@ class ScriptedJobs(ABC):
 
     async def usage(self, owner_id: str, first_day: int, last_day: int) -> list[UsageDay]:
         return [UsageDay(*row) for row in await self._rows("usage_of", owner_id, first_day, last_day)]
+
+    async def charge(self, owner_id: str, task_ms: int, byte_seconds: int) -> None:
+        await self.write(lambda: usage.charge_time(owner_id, task_ms, byte_seconds, self._now()))
 
     async def forget_usage(self, owner_id: str) -> None:
         await self.write(lambda: _single("usage_forget", (owner_id,)))

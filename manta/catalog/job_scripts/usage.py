@@ -22,6 +22,11 @@ def charge(spent: dict[str, Spent], job: JobRow, before: Spent, attempts: int) -
     spent[job.owner_id] = [min(a + b, BYTE_SECONDS_MAX - 1) for a, b in zip(known, growth, strict=True)]
 
 
+def charge_time(owner_id: str, task_ms: int, byte_seconds: int, now_ms: int) -> Script[None]:
+    """What no job's attempt has cost."""
+    yield from save_spent({owner_id: [0, task_ms, min(byte_seconds, BYTE_SECONDS_MAX - 1), 0, 0, 0]}, now_ms)
+
+
 def save_spent(spent: dict[str, Spent], now_ms: int) -> Script[None]:
     """After every change of a job, and in the order of accounts: transactions that meet here wait in one direction."""
     rows = [(owner, day_of(now_ms), *counts) for owner, counts in sorted(spent.items()) if any(counts)]

@@ -3,14 +3,16 @@
 import secrets
 from collections import Counter
 from dataclasses import dataclass
+from typing import Final
 
-from jobs.model.login import NODE_PATH, LoginSpec, encode_spec
+from jobs.model.login import NODE_PATH, LoginEnd, LoginSpec, encode_end, encode_spec
 from jobs.model.login_request import LoginRequest, parse_login
 from jobs.model.wire import InputRef, TaskKind
 from manta.catalog.records import ObjectVersion
 from manta.core import limits
 from manta.core.errors import AccessDenied, MantaError, NodeUnavailable, NotFound, SlowDown
 from manta.core.peers import NodeAddress
+from manta.core.websocket import CloseCode, Kind, encode, encode_close
 from manta.gateway.access import Action, authorize, visible
 from manta.gateway.context import Context
 from manta.gateway.datapath.cluster import Cluster
@@ -18,9 +20,13 @@ from manta.gateway.datapath.compose import Datapath
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response
 from manta.gateway.http.upgrade import UpgradeResponse, websocket_key
+from manta.gateway.metering import Meter, Meters
 from manta.gateway.router import ApiRoute
 from storage_nodes.client.connection import Connection
 from storage_nodes.client.node_client import NodeClient
+
+_REPLACED: Final = LoginEnd(reason="The gateway is being replaced, or stopped: run `manta login` again.")
+_GOODBYE: Final = encode(Kind.TEXT, encode_end(_REPLACED)) + encode_close(CloseCode.GOING_AWAY)
 
 
 @dataclass(slots=True)
@@ -48,7 +54,14 @@ async def login(context: Context, request: Request) -> Response:
     except BaseException:
         logins.leave()
         raise
-    return UpgradeResponse(key, connection, context.draining, logins.leave)
+    meter = Meter(context.catalog.jobs, context.clock, request.account_id, asked.memory_bytes)
+    context.shared(Meters).begin(meter)
+
+    def leave() -> None:
+        meter.end()
+        logins.leave()
+
+    return UpgradeResponse(key, connection, context.draining, _GOODBYE, leave)
 
 
 def open_logins(context: Context) -> int:
