@@ -6,6 +6,7 @@ says.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-policy-language-overview.html
 """
 
+import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -49,10 +50,7 @@ def parse_policy(text: bytes, bucket: str) -> Grants:
     """MalformedPolicy for what is no policy of that bucket, NotImplementedHere for more than is done here."""
     if len(text) > POLICY_MAX_BYTES:
         raise MalformedPolicy(f"A bucket policy has at most {POLICY_MAX_BYTES} bytes.")
-    try:
-        document = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise MalformedPolicy(f"The policy is not JSON: {error}.") from None
+    document = _decode(text)
     if not isinstance(document, Mapping):
         raise MalformedPolicy("A policy is a JSON object with `Statement`.")
     _check_names(document, _DOCUMENT, "a policy")
@@ -72,6 +70,25 @@ def stored_grants(policy: str, bucket: str) -> Grants:
         return parse_policy(policy.encode(), bucket)
     except (MalformedPolicy, NotImplementedHere):
         return ()
+
+
+def _decode(text: bytes) -> object:
+    """msgspec says what is JSON. The standard library says which names come twice: of those readers differ on which
+    counts, and a policy must not mean another thing here than to whoever wrote or checked it."""
+    try:
+        msgspec.json.decode(text)
+        return json.loads(text, object_pairs_hook=_object)
+    except (ValueError, RecursionError) as error:
+        raise MalformedPolicy(f"The policy is not JSON: {error}.") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise MalformedPolicy(f"`{twice[:80]}` comes twice in one object of the policy: write it once.")
+    return found
 
 
 def _grant(statement: object, bucket: str) -> Grant:

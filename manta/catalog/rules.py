@@ -2,7 +2,15 @@
 
 from manta.catalog.records import CompletedPart, WriteCondition
 from manta.core.clock import Clock
-from manta.core.errors import Conflict, InvalidArgument, InvalidPart, NoSuchKey, NoSuchUpload, PreconditionFailed
+from manta.core.errors import (
+    AlreadyExists,
+    Conflict,
+    InvalidArgument,
+    InvalidPart,
+    NoSuchKey,
+    NoSuchUpload,
+    PreconditionFailed,
+)
 from manta.core.limits import (
     BLOCK_BYTES,
     COMPLETED_UPLOAD_KEEP_S,
@@ -86,6 +94,12 @@ def blob_taken(blob_id: str) -> Conflict:
 
 def blob_gone(blob_id: str) -> Conflict:
     return Conflict(f"The blob {blob_id} to refer to was deleted meanwhile; please try again.")
+
+
+def former_account(account_id: str) -> AlreadyExists:
+    return AlreadyExists(
+        f"An account with the id {account_id!r} was removed, and bucket policies may still name it: choose another id."
+    )
 
 
 def slot_size(slot_bytes: int | None, size: int) -> int | None:

@@ -31,7 +31,7 @@ from manta.catalog.records import (
 
 class AccountStore(Protocol):
     async def create_account(self, account: Account) -> None:
-        """AlreadyExists if the id or the name is taken."""
+        """AlreadyExists if the id or the name is taken, or the id was: policies may still name it."""
         ...
 
     async def get_account(self, account_id: str) -> Account | None: ...

@@ -93,6 +93,19 @@ async def test_an_account_id_and_name_are_given_once(catalog: Catalog, change: d
     assert await catalog.list_accounts() == [ALICE]
 
 
+@pytest.mark.invariant("S1")
+async def test_the_id_of_a_removed_account_is_never_given_again(catalog: Catalog) -> None:
+    """Whoever had it next could read what was shared with the one before."""
+    await catalog.create_account(ALICE)
+    await catalog.delete_account(ALICE.id)
+    with pytest.raises(AlreadyExists, match="choose another id"):
+        await catalog.create_account(replace(ALICE, name="other"))
+    assert await catalog.list_accounts() == []
+    again = replace(ALICE, id="a2")
+    await catalog.create_account(again)
+    assert await catalog.list_accounts() == [again], "its name is free"
+
+
 async def test_keys_are_unique_and_belong_to_someone(catalog: Catalog) -> None:
     with pytest.raises(NoSuchAccount):
         await catalog.add_key(AccessKey("AK", "s", "a1"))

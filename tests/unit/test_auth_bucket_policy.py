@@ -93,6 +93,14 @@ def test_a_stored_policy_of_another_bucket_or_a_broken_one_allows_nothing() -> N
             "end",
         ),
         (policy({**READ_ALL, "Sid": 5}), MalformedPolicy, "Sid"),
+        (
+            policy(READ_ALL).replace('"Effect"', '"Principal": "*", "Effect"', 1),
+            MalformedPolicy,
+            "`Principal` comes twice",
+        ),
+        (policy(READ_ALL).replace("{", '{"Statement": [], ', 1), MalformedPolicy, "`Statement` comes twice"),
+        (policy(READ_ALL).replace('"AWS"', '"AWS": "*", "AWS"', 1), MalformedPolicy, "`AWS` comes twice"),
+        (policy({**READ_ALL, "Sid": "@"}).replace('"@"', "9" * 5000), MalformedPolicy, "JSON"),
         (policy(READ_ALL, Id="x" * POLICY_MAX_BYTES), MalformedPolicy, "bytes"),
     ],
 )

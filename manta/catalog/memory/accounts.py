@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from manta.catalog.memory.state import MemoryState
 from manta.catalog.records import AccessKey, Account, Bucket, BucketKind
+from manta.catalog.rules import former_account
 from manta.core.errors import AlreadyExists, BucketAlreadyExists, BucketAlreadyOwnedByYou, BucketNotEmpty, NoSuchAccount
 
 
@@ -14,6 +15,8 @@ class MemoryAccounts:
         taken = any(account.id == other.id or account.name == other.name for other in self.state.accounts.values())
         if taken:
             raise AlreadyExists(f"An account with the id {account.id!r} or the name {account.name!r} exists already.")
+        if account.id in self.state.former_accounts:
+            raise former_account(account.id)
         self.state.accounts[account.id] = account
 
     async def get_account(self, account_id: str) -> Account | None:
@@ -27,6 +30,7 @@ class MemoryAccounts:
         if any(bucket.owner_id == account_id for bucket in self.state.buckets.values()):
             raise BucketNotEmpty(f"The account {account_id!r} still owns buckets: remove them first.")
         del self.state.accounts[account_id]
+        self.state.former_accounts.add(account_id)
         self.state.keys = {name: key for name, key in self.state.keys.items() if key.account_id != account_id}
 
     async def add_key(self, key: AccessKey) -> None:

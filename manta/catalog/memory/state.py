@@ -52,6 +52,7 @@ class MemoryState:
         self.born_ms = now_ms(clock)
         self.gaps: dict[int, int] = {}
         self.accounts: dict[str, Account] = {}
+        self.former_accounts: set[str] = set()
         self.keys: dict[str, AccessKey] = {}
         self.buckets: dict[str, Bucket] = {}
         self.last_bucket_id = 0

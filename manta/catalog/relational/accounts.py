@@ -5,6 +5,7 @@ from typing import Any
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import AccessKey, Account
 from manta.catalog.relational.shared import Part
+from manta.catalog.rules import former_account
 from manta.core.errors import AlreadyExists, BucketNotEmpty, NoSuchAccount
 
 
@@ -47,6 +48,9 @@ def _create_account(account: Account) -> Script[None]:
     values = (account.id, account.name, account.display_name, account.email, account.created_ms)
     if not (yield Op("create_account", values)):
         raise AlreadyExists(f"An account with the id {account.id!r} or the name {account.name!r} exists already.")
+    # Looked up last: a removal that this has waited for is seen.
+    if (yield Op("former_account", (account.id,))):
+        raise former_account(account.id)
 
 
 def _delete_account(account_id: str) -> Script[None]:
@@ -54,6 +58,7 @@ def _delete_account(account_id: str) -> Script[None]:
     if (yield Op("owns_bucket", (account_id,)))[0][0]:
         raise BucketNotEmpty(f"The account {account_id!r} still owns buckets: remove them first.")
     yield Op("delete_account", (account_id,))
+    yield Op("remember_former_account", (account_id,))
 
 
 def _add_key(key: AccessKey) -> Script[None]:

@@ -71,7 +71,7 @@ async def delete_account(context: Context, request: Request) -> Response:
     if account.id == ROOT_ACCOUNT:
         raise AccessDenied("The root account cannot be removed.")
     if await context.catalog.jobs.list_jobs(account.id, limit=1):
-        # Whoever is given the same id later would see them, and they would run on without an owner.
+        # They would run on without an owner.
         raise Conflict(f"The account {account.name!r} still has jobs: cancel and delete them first.")
     await context.catalog.delete_account(account.id)
     await context.catalog.jobs.forget_usage(account.id)

@@ -14,6 +14,12 @@ SELECT EXISTS (SELECT 1 FROM buckets WHERE owner_id = $1);
 -- name: delete_account
 DELETE FROM accounts WHERE account_id = $1;
 
+-- name: remember_former_account
+INSERT INTO former_accounts (account_id) VALUES ($1) ON CONFLICT DO NOTHING;
+
+-- name: former_account
+SELECT 1 FROM former_accounts WHERE account_id = $1;
+
 -- name: add_key
 INSERT INTO access_keys (access_key, secret_key, account_id) VALUES ($1, $2, $3)
 ON CONFLICT DO NOTHING RETURNING access_key;
