@@ -358,8 +358,10 @@ LOGIN_GATEWAY_SESSIONS_MAX: Final = 256
 LOGIN_MEMORY_FRACTION: Final = 0.25
 """How much of a node's memory its sessions may promise together: the rest is for tasks."""
 LOGIN_CPUS: Final = 1.0
-LOGIN_NONCES_MAX: Final = 10_000
-"""Sessions that a node begins within NODE_TOKEN_TTL_S: so long it knows each again."""
+LOGIN_NONCES_MAX: Final = 20_000
+"""Sessions that a node is asked for within NODE_TOKEN_TTL_S: so long it knows each again."""
+LOGIN_ACCOUNT_NONCES_MAX: Final = 500
+"""By one account: it may run out of its own, and leaves the others theirs."""
 LOGIN_OBJECTS_MAX: Final = 64
 """Objects of one reduce session."""
 LOGIN_TIMEOUT_DEFAULT_S: Final = 3600.0

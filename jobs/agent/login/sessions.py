@@ -10,6 +10,7 @@ from typing import Final
 from aiohttp import web
 
 from jobs.agent.furnishing.object_cache import ObjectCache
+from jobs.agent.login.nonces import Nonces
 from jobs.agent.login.session import Patience, Session, task_of
 from jobs.agent.login.terminal import Terminal
 from jobs.agent.ports import LocalStore
@@ -21,17 +22,15 @@ from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields
 from jobs.sandbox.api import INPUT_FOLDER, Sandbox, Zone, ZoneSpec
 from manta.core.clock import Clock
-from manta.core.errors import AccessDenied, BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
+from manta.core.errors import BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
 from manta.core.limits import (
     HEADERS_DEADLINE_S,
     LOGIN_ACCOUNT_SESSIONS_MAX,
     LOGIN_CPUS,
     LOGIN_MEMORY_FRACTION,
-    LOGIN_NONCES_MAX,
     LOGIN_OPEN_S,
     LOGIN_SESSIONS_MAX,
     LOGIN_SPEC_MAX_BYTES,
-    NODE_TOKEN_TTL_S,
 )
 from storage_nodes import token
 from storage_nodes.server.tunnel import Tunnel
@@ -67,7 +66,7 @@ class Sessions:
         self._serving: set[asyncio.Task[object]] = set()
         self._numbers = itertools.count(1)
         self._begun = 0
-        self._nonces: dict[str, float] = {}
+        self._nonces = Nonces()
         self._closing = False
 
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -81,7 +80,7 @@ class Sessions:
         try:
             async with asyncio.timeout(HEADERS_DEADLINE_S):
                 spec = await _read_spec(tunnel, request.headers.get(token.HEADER, ""))
-            self._refuse_again(spec.nonce)
+            self._nonces.use(spec.nonce, spec.tenant, self._clock.monotonic_s())
             with self._place(spec):
                 return await self._serve(request, spec, tunnel)
         except TimeoutError:
@@ -153,17 +152,6 @@ class Sessions:
             if isinstance(zone, ZoneWithDoor):
                 await zone.door.shut()
             await zone.close()
-
-    def _refuse_again(self, nonce: str) -> None:
-        """AccessDenied for a call that was overheard: while its token is good, its nonce is known."""
-        now_s = self._clock.monotonic_s()
-        for old in list(itertools.takewhile(lambda old: self._nonces[old] < now_s, self._nonces)):
-            del self._nonces[old]
-        if nonce in self._nonces:
-            raise AccessDenied("This session was asked for before.")
-        if len(self._nonces) >= LOGIN_NONCES_MAX:
-            raise SlowDown("The node began as many sessions as it can in a while: try again in a minute.")
-        self._nonces[nonce] = now_s + NODE_TOKEN_TTL_S
 
     @contextlib.contextmanager
     def _place(self, spec: LoginSpec) -> Iterator[None]:
