@@ -9,7 +9,7 @@ from jobs.model.login import NODE_PATH as LOGIN_PATH
 from jobs.model.wire import pack
 from manta.core.errors import NotFound
 
-_SAID = re.compile(r"/agent/said/([0-9a-f]{20})/([0-9]{1,18})(/now)?")
+_SAID = re.compile(r"/agent/said/([0-9a-f]{20})/of/([^/]{1,200})/([0-9]{1,18})(/now)?")
 _STDERR = re.compile(r"/agent/stderr/([0-9a-f]{20})/([0-9]{1,18})")
 
 
@@ -24,8 +24,8 @@ class AgentRoutes:
             return await self.agent.sessions.serve(request)
         followed = _SAID.fullmatch(request.raw_path)
         if followed is not None and request.method == "GET" and self.agent is not None:
-            job_id, after, now = followed.groups()
-            news = await self.agent.stderr.feeds.news(job_id, int(after), wait=now is None)
+            job_id, account, after, now = followed.groups()
+            news = await self.agent.stderr.feeds.news(job_id, account, int(after), wait=now is None)
             return web.Response(body=pack(news), content_type="application/octet-stream")
         named = _STDERR.fullmatch(request.raw_path)
         if named is None or request.method != "GET" or self.agent is None:

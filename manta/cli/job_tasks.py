@@ -69,6 +69,9 @@ def prefixed(pieces: Iterable[Line]) -> Iterator[str]:
         if "missing" in piece:
             yield f"(some lines of {piece['missing']} came too fast and are not shown)"
             continue
+        if "refused" in piece:
+            yield f"(what tasks say on {piece['refused']} is not shown: {piece['message']})"
+            continue
         task = int(piece["task"])
         *lines, rest = (begun.pop(task, "") + str(piece["text"])).split("\n")
         if rest and (piece["ended"] or len(rest) > _LINE_MAX_CHARS):

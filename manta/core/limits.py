@@ -223,10 +223,14 @@ EVENT_STREAMS_ACCOUNT_MAX: Final = 64
 """Of these, streams of one account: it must not use up what all have."""
 FEEDS_MAX: Final = 16
 """Jobs whose stderr is followed on one node at a time."""
+FEEDS_ACCOUNT_MAX: Final = 4
+"""Of these, jobs of one account."""
 FEED_BYTES: Final = 1 * MIB
 """What a node holds of a followed job's stderr for those who follow it."""
 FEED_IDLE_S: Final = 30.0
 """A feed that nobody asks for is forgotten after this."""
+FEED_QUIET_S: Final = 3.0
+"""Or after this, if another job is to be followed and there is no place: who follows asks more often."""
 FEED_WAIT_S: Final = 1.0
 """How long a node waits for news of a followed job before it answers with none."""
 RECENT_STDERR_MAX: Final = 256

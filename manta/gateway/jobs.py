@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import quote
 
 from jobs.model.wire import StderrNews, unpack
 from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_records import JobView
 from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core.clock import Clock
@@ -74,9 +76,12 @@ async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int)
     return await _ask_agent(context, node_id, f"stderr/{job_id}/{task_id}")
 
 
-async def read_news(context: Context, node_id: str, job_id: str, after: int, *, wait: bool) -> StderrNews:
-    """What tasks of a job said on that node behind `after`; with `wait` it may take a while. NodeUnavailable."""
-    path = f"said/{job_id}/{after}" + ("" if wait else "/now")
+async def read_news(context: Context, node_id: str, view: JobView, after: int, *, wait: bool) -> StderrNews:
+    """What tasks of a job said on that node behind `after`; with `wait` it may take a while.
+
+    NodeUnavailable; SlowDown when too many jobs are followed there.
+    """
+    path = f"said/{view.job_id}/of/{quote(view.owner_id, safe='')}/{after}" + ("" if wait else "/now")
     return unpack(await _ask_agent(context, node_id, path), StderrNews)
 
 

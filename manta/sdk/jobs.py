@@ -179,7 +179,8 @@ class Job:
     def follow_all_stderr(self) -> Iterator[Line]:
         """What tasks say on stderr as they say it, until the job has ended: `task`, `text`, `ended`.
 
-        It begins with what runs, and a few that ended lately. A line of its own, `missing`, tells that it fell behind.
+        It begins with what runs, and a few that ended lately. A line of its own, `missing`, tells that it fell behind;
+        `refused`, with a `message`, that too many jobs are followed on a node.
         """
         rest = b""
         for piece in self._transport.stream(f"/jobs/{self.id}/stderr", {"follow": "1"}):

@@ -1,7 +1,9 @@
 """A task's stderr, read and followed on a real store."""
 
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -9,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.cli.job_tasks import prefixed
+from manta.core import limits
 from manta.core.errors import InvalidArgument, NoSuchJob
 from manta.gateway.ops.job_stderr import fresh
-from manta.sdk import Store
+from manta.sdk import Job, Store
 from tests.support.shared_store import shared_store
 from tests.support.store import RunningStore
 
@@ -75,18 +78,48 @@ def test_all_tasks_of_a_job_are_followed_at_once(running: RunningStore, store: S
         store.api("GET", f"/jobs/{job.id}/stderr")
 
 
+def test_of_many_jobs_an_account_follows_a_few_at_a_time(store: Store) -> None:
+    """The one too many is told so."""
+    jobs = [
+        store.submit([{"type": "map", "exec": "echo said >&2; sleep 600"}], inputs=["s3://things/one"])
+        for _ in range(limits.FEEDS_ACCOUNT_MAX + 1)
+    ]
+    refused = threading.Event()
+
+    def follow(job: Job) -> list[dict[str, Any]]:
+        pieces = []
+        for piece in job.follow_all_stderr():
+            pieces.append(piece)
+            if "refused" in piece:
+                refused.set()
+        return pieces
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        following = [pool.submit(follow, job) for job in jobs]
+        assert refused.wait(60)
+        for job in jobs:
+            job.cancel()
+        pieces = [one.result() for one in following]
+    told = [piece["message"] for one in pieces for piece in one if "refused" in piece]
+    assert set(told) == {
+        f"{limits.FEEDS_ACCOUNT_MAX} jobs of the account are followed there already: stop following one."
+    }
+
+
 def test_lines_of_tasks_stand_behind_their_numbers() -> None:
     pieces: list[dict[str, Any]] = [
         {"task": 1, "text": "a", "ended": False},
         {"task": 2, "text": "x\ny", "ended": False},
         {"task": 1, "text": "b\n\x1b[2J\n", "ended": False},
         {"missing": "n1"},
+        {"refused": "n2", "message": "Too many."},
         {"task": 2, "text": "", "ended": True},
         {"task": 3, "text": "z" * 5000, "ended": False},
         {"task": 3, "text": "end", "ended": False},
     ]
     assert list(prefixed(pieces)) == [
-        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 came too fast and are not shown)", "2: y",
+        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 came too fast and are not shown)",
+        "(what tasks say on n2 is not shown: Too many.)", "2: y",
         f"3: {'z' * 5000}", "3: end",
     ]  # fmt: skip
 

@@ -9,9 +9,11 @@ import pytest
 from jobs.agent.stderr.feed import Said
 from jobs.agent.stderr.store import StderrStore
 from manta.core.errors import InvalidArgument, SlowDown
-from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEEDS_MAX, JOB_EXPIRY_S
+from manta.core.limits import FEED_BYTES, FEED_QUIET_S, FEEDS_ACCOUNT_MAX, FEEDS_MAX, JOB_EXPIRY_S
 from manta.core.names import new_job_id
 from tests.support.waiting import eventually
+
+OWNER = "owner"
 
 
 class _Clock:
@@ -139,24 +141,24 @@ async def test_a_followed_job_is_told_piece_by_piece(tmp_path: Path) -> None:
     store.keep(job, 1, b"before\n")
     store.keep(other, 1, b"another's\n")
     store.watch(job, 2, Said(b"so far, "))
-    first = await store.feeds.news(job, 0, wait=False)
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
     assert [(one.task_id, one.data, one.ended) for one in first.pieces] == [
         (1, b"before\n", True), (2, b"so far, ", False)
     ]  # fmt: skip
     store.watch(job, 2, Said(b"so far, so good"))
     store.watch(job, 3, Said(b"quick"))
     store.keep(job, 3, b"quick")
-    second = await store.feeds.news(job, first.last, wait=True)
+    second = await store.feeds.news(job, OWNER, first.last, wait=True)
     assert sorted((one.task_id, one.data, one.ended) for one in second.pieces) == [
         (2, b"so good", False), (3, b"quick", True)
     ]  # fmt: skip
     store.keep(job, 2, b"so far, so good")
-    third = await store.feeds.news(job, second.last, wait=False)
+    third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert [(one.task_id, one.data, one.ended) for one in third.pieces] == [(2, b"", True)]
     store.watch(job, 2, Said(b"again"))
     store.forget(job, 2)
     store.watch(job, 2, Said(b"third"))
-    fourth = await store.feeds.news(job, third.last, wait=False)
+    fourth = await store.feeds.news(job, OWNER, third.last, wait=False)
     assert [one.data for one in fourth.pieces] == [b"third"], "an attempt begins anew"
     assert not any(news.missing for news in (second, third, fourth))
 
@@ -166,27 +168,40 @@ async def test_a_feed_is_bounded_and_says_what_is_missing(tmp_path: Path) -> Non
     job = _job(clock)
     store = _store(tmp_path, clock, limit=1 << 30)
     store.keep(job, 1, b"1")
-    first = await store.feeds.news(job, 0, wait=False)
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
     for task in range(2, 60):
         store.keep(job, task, b"x" * 60_000)
     found: list[int] = []
-    news = await store.feeds.news(job, first.last, wait=False)
+    news = await store.feeds.news(job, OWNER, first.last, wait=False)
     assert news.missing
     while news.pieces:
         assert sum(len(one.data) for one in news.pieces) <= 256 * 1024
         found += [one.task_id for one in news.pieces]
-        news = await store.feeds.news(job, news.last, wait=False)
+        news = await store.feeds.news(job, OWNER, news.last, wait=False)
         assert not news.missing
     assert found == list(range(60 - len(found), 60)), "the last ones, each once"
     assert len(found) == FEED_BYTES // 60_000
 
 
-async def test_feeds_are_few_and_are_forgotten(tmp_path: Path) -> None:
+@pytest.mark.invariant("S3")
+async def test_feeds_are_few_of_an_account_and_of_all_and_are_forgotten(tmp_path: Path) -> None:
     clock = _Clock()
     store = _store(tmp_path, clock)
-    for _ in range(FEEDS_MAX):
-        await store.feeds.news(_job(clock), 0, wait=False)
-    with pytest.raises(SlowDown):
-        await store.feeds.news(_job(clock), 0, wait=False)
-    clock.now_s += FEED_IDLE_S
-    assert (await store.feeds.news(_job(clock), 0, wait=False)).pieces == ()
+    jobs = iter([_job(clock) for _ in range(2 * FEEDS_MAX)])
+    followed = [next(jobs) for _ in range(FEEDS_ACCOUNT_MAX)]
+    for job in followed * 2:
+        await store.feeds.news(job, OWNER, 0, wait=False)
+    with pytest.raises(SlowDown, match="of the account"):
+        await store.feeds.news(next(jobs), OWNER, 0, wait=False)
+    for number in range(FEEDS_MAX - FEEDS_ACCOUNT_MAX):
+        await store.feeds.news(next(jobs), f"account {number}", 0, wait=False)
+    with pytest.raises(SlowDown, match=str(FEEDS_MAX)):
+        await store.feeds.news(next(jobs), "one more", 0, wait=False)
+    clock.now_s += FEED_QUIET_S
+    await store.feeds.news(followed[0], OWNER, 0, wait=False)
+    for _ in range(FEEDS_ACCOUNT_MAX - 1):
+        await store.feeds.news(next(jobs), OWNER, 0, wait=False)
+    with pytest.raises(SlowDown, match="of the account"):
+        await store.feeds.news(next(jobs), OWNER, 0, wait=False)
+    for _ in range(FEEDS_ACCOUNT_MAX):
+        await store.feeds.news(next(jobs), "one more", 0, wait=False)

@@ -12,7 +12,7 @@ from typing import Final, Protocol
 from jobs.model.wire import StderrNews, StderrPiece
 from manta.core.clock import Clock
 from manta.core.errors import SlowDown
-from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEED_WAIT_S, FEEDS_MAX
+from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEED_QUIET_S, FEED_WAIT_S, FEEDS_ACCOUNT_MAX, FEEDS_MAX
 
 _LOOK_S: Final = 0.2
 _REPLY_BYTES: Final = 256 * 1024
@@ -39,9 +39,10 @@ class Said:
 
 
 class Feed:
-    """Pieces of one job, numbered from `first` on."""
+    """Pieces of one job of that account, numbered from `first` on."""
 
-    def __init__(self, first: int) -> None:
+    def __init__(self, account: str, first: int) -> None:
+        self.account = account
         self._pieces: deque[tuple[int, StderrPiece]] = deque()
         self._bytes = 0
         self._next = first
@@ -106,10 +107,13 @@ class Feeds:
         if (feed := self._feeds.get(job_id)) is not None:
             feed.forget(task_id)
 
-    async def news(self, job_id: str, after: int, *, wait: bool) -> StderrNews:
-        """What was said behind that number, with `wait` as soon as there is something. SlowDown beyond FEEDS_MAX."""
+    async def news(self, job_id: str, account: str, after: int, *, wait: bool) -> StderrNews:
+        """What was said behind that number, with `wait` as soon as there is something.
+
+        SlowDown beyond FEEDS_MAX, and beyond FEEDS_ACCOUNT_MAX jobs of the account.
+        """
         until_s = self._clock.monotonic_s() + FEED_WAIT_S
-        feed = self._open(job_id)
+        feed = self._open(job_id, account)
         while True:
             feed.asked_s = self._clock.monotonic_s()
             for task_id, saying in self._live(job_id):
@@ -119,14 +123,29 @@ class Feeds:
                 return news
             await asyncio.sleep(_LOOK_S)
 
-    def _open(self, job_id: str) -> Feed:
+    def _open(self, job_id: str, account: str) -> Feed:
         now_s = self._clock.monotonic_s()
         self._feeds = {name: feed for name, feed in self._feeds.items() if feed.asked_s > now_s - FEED_IDLE_S}
         feed = self._feeds.get(job_id)
         if feed is None:
-            if len(self._feeds) >= FEEDS_MAX:
-                raise SlowDown("So many jobs are followed on this node already: ask again later.")
-            feed = self._feeds[job_id] = Feed(int(self._clock.wall_s() * 1000) * 1000)
+            self._make_place(account, now_s)
+            feed = self._feeds[job_id] = Feed(account, int(self._clock.wall_s() * 1000) * 1000)
             for task_id, data in self._recent(job_id):
                 feed.take(task_id, Said(data), ended=True)
         return feed
+
+    def _make_place(self, account: str, now_s: float) -> None:
+        """One feed goes where nobody seems to follow the job any more. SlowDown when there is none."""
+        own = [(feed.asked_s, name) for name, feed in self._feeds.items() if feed.account == account]
+        if len(own) >= FEEDS_ACCOUNT_MAX:
+            refusal = f"{FEEDS_ACCOUNT_MAX} jobs of the account are followed there already: stop following one."
+            self._drop_quiet(own, now_s, refusal)
+        elif len(self._feeds) >= FEEDS_MAX:
+            refusal = f"{FEEDS_MAX} jobs are followed there already: it is tried again until there is a place."
+            self._drop_quiet([(feed.asked_s, name) for name, feed in self._feeds.items()], now_s, refusal)
+
+    def _drop_quiet(self, feeds: list[tuple[float, str]], now_s: float, refusal: str) -> None:
+        asked_s, name = min(feeds)
+        if asked_s > now_s - FEED_QUIET_S:
+            raise SlowDown(refusal)
+        del self._feeds[name]

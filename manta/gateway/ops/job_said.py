@@ -2,6 +2,7 @@
 
     {"task": 7, "text": "…", "ended": false}     a piece, not always a whole line; `ended`: the attempt says no more
     {"missing": "node-1"}                        some pieces of that node are gone, since they came too fast
+    {"refused": "node-1", "message": "…"}        too many jobs are followed on that node now; it is asked again
 
 An empty line says that the stream lives.
 """
@@ -17,7 +18,7 @@ from jobs.model.states import JobState
 from jobs.model.wire import StderrNews
 from manta.catalog.job_records import JobView
 from manta.core import limits
-from manta.core.errors import InvalidArgument, MantaError, NoSuchJob
+from manta.core.errors import InvalidArgument, MantaError, NoSuchJob, SlowDown
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import NDJSON, ChunkedResponse, Response
@@ -26,6 +27,8 @@ from manta.gateway.ops.job_common import find_job
 from manta.gateway.ops.job_events import counted
 
 _AGAIN_S = 1.0
+_LAST_TRIES = 5
+"""Of a job that has ended, until there is a place for it: more than limits.FEED_QUIET_S."""
 _SILENCE_S = 0.5
 _QUEUED = 16
 _UTF8 = codecs.getincrementaldecoder("utf-8")
@@ -50,7 +53,7 @@ async def _said(context: Context, view: JobView) -> AsyncGenerator[bytes, None]:
         while True:
             for node in await context.catalog.list_nodes():
                 if node.node_id not in listeners:
-                    work = _listen(context, node.node_id, view.job_id, queue, ended)
+                    work = _listen(context, node.node_id, view, queue, ended)
                     listeners[node.node_id] = asyncio.create_task(work, name=f"stderr-{node.node_id}")
             with contextlib.suppress(TimeoutError):
                 while True:
@@ -78,20 +81,25 @@ async def _is_over(context: Context, job_id: str) -> bool:
 
 
 async def _listen(
-    context: Context, node_id: str, job_id: str, queue: asyncio.Queue[bytes], ended: asyncio.Event
+    context: Context, node_id: str, view: JobView, queue: asyncio.Queue[bytes], ended: asyncio.Event
 ) -> None:
-    """A node that does not answer is asked again, until the job has ended."""
-    after = 0
+    """A node that does not answer, or has no place for one more, is asked again, until the job has ended."""
+    after, refused, tries = 0, False, 0
     texts = _Texts(node_id)
     while True:
         last = ended.is_set()
         try:
-            news = await read_news(context, node_id, job_id, after, wait=not last)
-        except MantaError:
-            if last:
+            news = await read_news(context, node_id, view, after, wait=not last)
+        except MantaError as error:
+            if isinstance(error, SlowDown) and not refused:
+                refused = True
+                await queue.put(_encode({"refused": node_id, "message": error.message}) + b"\n")
+            tries += last
+            if last and (not refused or tries > _LAST_TRIES):
                 return
             await asyncio.sleep(_AGAIN_S)
             continue
+        refused = False
         if news.pieces:
             await queue.put(texts.lines(news))
         elif last:
