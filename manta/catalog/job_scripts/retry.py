@@ -32,6 +32,7 @@ def begin_retry(job_id: str, now_ms: int) -> Script[Stirred]:
     anew = first_anew(unit.phases)
     job.state, job.ended_ms = JobState.QUEUED.value, None
     job.retry, job.cursor, job.tend = anew + 1, 0, 1
+    job.retry_until = job.next_task
     for phase in unit.phases:
         phase.complete = False
         if phase.number >= anew:
@@ -59,7 +60,10 @@ def _empty(phase: PhaseCounts) -> None:
 
 
 def retry_page(unit: Unit) -> Script[None]:
-    """One page: lines that no longer hold are taken back first, then each task is looked at."""
+    """One page: lines that no longer hold are taken back first, then each task that there was is looked at.
+
+    What was found on earlier pages may run by then, fail again and make tasks of the next phase, which may fail too.
+    """
     if unit.job.cursor == 0:
         for take_back in (_outputs, _errors, _shuffled):
             if (yield from take_back(unit)):
@@ -69,10 +73,12 @@ def retry_page(unit: Unit) -> Script[None]:
     looked_at, more = 0, True
     while more and looked_at < unit.page:
         rows = yield Op("tasks_page", (unit.job.job_id, unit.job.cursor, unit.rows))
-        for row in rows:
-            _open_again(unit, TaskRow(*row), specs, gone)
-        looked_at += len(rows)
-        more = len(rows) == unit.rows
+        tasks = [TaskRow(*row) for row in rows]
+        older = [task for task in tasks if task.task_id <= unit.job.retry_until]
+        for task in older:
+            _open_again(unit, task, specs, gone)
+        looked_at += len(older)
+        more = len(older) == unit.rows
     if gone:
         yield Many("task_delete", gone)
     yield from _write_again(unit, specs)

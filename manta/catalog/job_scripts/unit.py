@@ -27,10 +27,10 @@ from manta.core.limits import (
 class JobRow:
     """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted.
 
-    `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for. `outputs_gone` and
-    `errors_gone` count lines that a retry took back: numbers of lines only grow. `doubled`: second attempts that
-    its tasks have had. `clone_of`: the job whose inputs are being copied, up to its chunk `clone_after`. `ending`: see
-    `job_scripts.ending`.
+    `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for, up to `retry_until`.
+    `outputs_gone` and `errors_gone` count lines that a retry took back: numbers of lines only grow. `doubled`: second
+    attempts that its tasks have had. `clone_of`: the job whose inputs are being copied, up to its chunk `clone_after`.
+    `ending`: see `job_scripts.ending`.
     """
 
     job_id: str
@@ -62,6 +62,7 @@ class JobRow:
     clone_of: str | None = None
     clone_after: int = 0
     ending: str = ""
+    retry_until: int = 0
 
     @property
     def ended(self) -> bool:
@@ -285,7 +286,7 @@ class Unit:
                 job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
                 job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
                 job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.doubled,
-                job.clone_of, job.clone_after, job.ending,
+                job.clone_of, job.clone_after, job.ending, job.retry_until,
                 job.job_id,
             ),
         )  # fmt: skip

@@ -34,6 +34,7 @@ _SAVED = [
     "clone_of",
     "clone_after",
     "ending",
+    "retry_until",
 ]
 
 _SAVED_OF_TASK = [

@@ -9,28 +9,29 @@ SELECT job_id FROM jobs WHERE owner_id = $1 AND idempotency = $2;
 -- name: job_get
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
 FROM jobs WHERE job_id = $1;
 
 -- name: job_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
 FROM jobs WHERE job_id = $1 FOR UPDATE;
 
 -- name: job_try_lock
 -- Nothing when another transaction has it.
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
 FROM jobs WHERE job_id = $1 FOR UPDATE SKIP LOCKED;
 
 -- name: job_save
 UPDATE jobs SET state = $1, ended_ms = $2, input_ended = $3, cancel_reason = $4, cursor = $5, next_task = $6,
                 inputs = $7, outputs = $8, errors = $9, running = $10, in_place = $11, moved = $12, shuffled = $13,
                 task_ms = $14, tend = $15, doomed = $16, retry = $17, outputs_gone = $18,
-                errors_gone = $19, byte_seconds = $20, doubled = $21, clone_of = $22, clone_after = $23, ending = $24
-WHERE job_id = $25;
+                errors_gone = $19, byte_seconds = $20, doubled = $21, clone_of = $22, clone_after = $23, ending = $24,
+                retry_until = $25
+WHERE job_id = $26;
 
 -- name: job_delete
 DELETE FROM jobs WHERE job_id = $1;
@@ -38,7 +39,7 @@ DELETE FROM jobs WHERE job_id = $1;
 -- name: jobs_page
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
 FROM jobs
 WHERE ($1::text = '' OR state = $1) AND ($2::text = '' OR name = $2) AND job_id < $3 AND doomed = 0
 ORDER BY job_id DESC LIMIT $4;
@@ -48,7 +49,7 @@ ORDER BY job_id DESC LIMIT $4;
 -- everybody's jobs by their ids, in the hope that many are this account's.
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
 FROM jobs
 WHERE (owner_id, job_id) >= ($1, '') AND (owner_id, job_id) < ($1, $4)
   AND ($2::text = '' OR state = $2) AND ($3::text = '' OR name = $3) AND doomed = 0
