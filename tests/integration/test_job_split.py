@@ -81,6 +81,51 @@ async def test_an_inner_phase_splits_what_the_one_before_made(rig: InputRig) -> 
     assert (await rig.jobs.get_job(job)).state == "done"
 
 
+@pytest.mark.invariant("J4", "J7")
+async def test_outputs_of_very_many_ranges_are_cut_page_by_page(rig: InputRig) -> None:
+    """However many come in one report, each transaction makes a page of them; between pages anything may crash."""
+    for key in ("a", "b", "c"):
+        await rig.put(key)
+    job = await rig.begin("s3://books/", phases=(MAP, SPLIT, REDUCE))
+    size = RESOLVE_PAGE * KIB64 - 1  # a page, to the range
+    made = [success(ref(one.task), [output(one.task.slot, ("n1",), size=size)]) for one in await rig.lease()]
+    stirred = await rig.jobs.report("n1", made)
+    assert stirred.more == {job}
+    seen = [(2, RESOLVE_PAGE)]
+    while stirred.more:
+        view = await rig.jobs.get_job(job)
+        assert (view.state, (view.phases[1].tasks["waiting"], view.phases[1].tasks["ready"])) == ("running", seen[-1])
+        waiting, ready = seen[-1]
+        stirred = await rig.jobs.tend(job)
+        seen.append((waiting - 1, ready + RESOLVE_PAGE))
+    assert seen[-1] == (0, 3 * RESOLVE_PAGE)
+    ranges: dict[str, list[tuple[int, int] | None]] = {}
+    while grants := await rig.lease(500):
+        for grant in grants:
+            ranges.setdefault(grant.task.key, []).append(grant.task.range)
+        await rig.report(*(success(ref(grant.task)) for grant in grants))
+    assert ranges.pop("") == [None]  # the reducer
+    assert list(ranges.values()) == [[(start, min(start + KIB64, size)) for start in range(0, size, KIB64)]] * 3
+    await rig.tend(job)
+    assert (await rig.jobs.get_job(job)).state == "done"
+    assert sorted(one.size for one in await rig.catalog.blobs_of_node("n1")) == [10] * 3
+
+
+@pytest.mark.invariant("J3")
+async def test_what_waits_to_be_cut_is_cancelled_with_its_job(rig: InputRig) -> None:
+    await rig.put("a")
+    job = await rig.begin("s3://books/a", phases=(MAP, SPLIT))
+    (grant,) = await rig.lease()
+    blob = grant.task.slot
+    await rig.report(success(ref(grant.task), [output(blob, ("n1",), size=3 * RESOLVE_PAGE * KIB64)]))
+    await rig.jobs.cancel_job(job, "Enough.")
+    await rig.tend(job)
+    view = await rig.view(job)
+    assert view.state == "cancelled"
+    assert view.phases[1].tasks["cancelled"] == view.errors
+    assert blob not in [one.blob_id for one in await rig.catalog.blobs_of_node("n1")]
+
+
 async def test_a_page_of_many_ranges_is_bounded_and_none_is_lost(rig: InputRig) -> None:
     """A page ends with the input that fills it, however the inputs are written."""
     for key in ("a", "b", "c"):

@@ -4,37 +4,83 @@ Whatever the tasks, inputs are accounted for one by one: a batch in which some f
 its own, and only what it committed stays in it.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
 
 from jobs.model.ranges import Range, nominal_ranges
 from jobs.model.states import TaskState
+from jobs.model.wire import TaskKind
 from manta.catalog.job_records import FoundObject, Member, TaskRow, pack_members
 from manta.catalog.job_scripts.unit import Unit
-from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_MAX_INPUT_BYTES
+from manta.catalog.ops import Op, Script
+from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_MAX_INPUT_BYTES, RESOLVE_PAGE
 
-_WHOLE = Range(0, 0)
+_WHOLE: Final = Range(0, 0)
+_UNCUT_ROWS: Final = 64
+"""Inputs that one page of work cuts on."""
+_OF_THE_INPUT: Final = ("bucket", "key", "version_id", "size", "blob_id", "holders", "first_input")
 
 
 def add_map_input(unit: Unit, phase: int, bucket: str, found: FoundObject, first_input: str) -> int:
     """An input of that map phase; how many tasks or parts of a batch it is.
 
-    The input's own reference to its blob is the caller's; further ranges add theirs.
+    The input's own reference to its blob is the caller's; further tasks add theirs.
     """
     spec = unit.plan.phases[phase]
-    ranges = nominal_ranges(found.size, spec.split_bytes, unit.ranges_max)
+    ranges = nominal_ranges(found.size, spec.split_bytes)
     if not ranges and spec.batch > 1 and found.size <= BATCH_INPUT_MAX_BYTES:
         _gather(unit, phase, bucket, found, first_input)
         return 1
-    for part in ranges or [_WHOLE]:
-        task = unit.new_task(
-            phase, TaskState.READY, bucket=bucket, key=found.key, version_id=found.version_id, size=found.size,
-            blob_id=found.blob_id, holders=_holders(found), first_input=first_input, range_start=part.start,
-            range_end=part.end,
-        )  # fmt: skip
+    what = {
+        "bucket": bucket, "key": found.key, "version_id": found.version_id, "size": found.size,
+        "blob_id": found.blob_id, "holders": _holders(found), "first_input": first_input,
+    }  # fmt: skip
+    return _add_ranges(unit, phase, ranges or [_WHOLE], what)
+
+
+def _add_ranges(unit: Unit, phase: int, ranges: Sequence[Range], what: Mapping[str, Any]) -> int:
+    """A task for each that there is room for, and one that waits, for all the others; how many tasks that is.
+
+    The input that `what` describes has a reference to its blob already: each task but one adds its own.
+    """
+    room = len(ranges) if unit.cut_room is None or len(ranges) == 1 else max(0, unit.cut_room)
+    cut = ranges[:room]
+    for part in cut:
+        task = unit.new_task(phase, TaskState.READY, **what, range_start=part.start, range_end=part.end)
         unit.offer(task, task.nodes)
-    if found.blob_id is not None:
-        unit.retain.extend([(found.blob_id,)] * (len(ranges) - 1))
-    return max(1, len(ranges))
+    made = len(cut)
+    if made < len(ranges):
+        end = ranges[-1].end
+        unit.new_task(phase, TaskState.WAITING, **what, range_start=ranges[made].start, range_end=end)
+        unit.job.tend = 1
+        made += 1
+    if unit.cut_room is not None:
+        unit.cut_room -= made
+    if what["blob_id"] is not None:
+        unit.retain.extend([(what["blob_id"],)] * (made - 1))
+    return made
+
+
+def cut_page(unit: Unit) -> Script[bool]:
+    """A page of the ranges that wait to be cut; whether there may be more. Map tasks wait for nothing else."""
+    if not _has_uncut(unit):
+        return False
+    unit.cut_room = RESOLVE_PAGE
+    for row in (yield Op("tasks_uncut", (unit.job.job_id, _UNCUT_ROWS))):
+        if unit.cut_room <= 0:
+            break
+        task = TaskRow(*row)
+        ranges = nominal_ranges(task.size, unit.plan.phases[task.phase].split_bytes)
+        left = [part for part in ranges if part.start >= task.range_start]
+        unit.gone.append((task.job_id, task.task_id))
+        unit.phases[task.phase].waiting -= 1
+        what = {name: getattr(task, name) for name in _OF_THE_INPUT}
+        _add_ranges(unit, task.phase, left, what)
+    return _has_uncut(unit)
+
+
+def _has_uncut(unit: Unit) -> bool:
+    return any(phase.waiting for phase in unit.phases if phase.kind is TaskKind.MAP)
 
 
 def _holders(found: FoundObject) -> str:

@@ -27,7 +27,7 @@ from manta.core.limits import (
     BYTE_SECONDS_MAX,
     OBJECT_MAX_BYTES,
     REPORT_OUTPUTS_MAX,
-    SPLIT_RANGES_MAX,
+    RESOLVE_PAGE,
     TASK_COUNTER_MAX,
     TASK_OUTPUTS_MAX,
 )
@@ -45,6 +45,7 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     if any(result.failure is not None for result in results):
         living = [row[0] for row in (yield Op("agents_alive", (now_ms,)))]
     spent: dict[str, Spent] = {}
+    cut_room: int | None = RESOLVE_PAGE
     ordered = sorted(results, key=lambda one: one.attempt.job_id)
     for job_id, group in groupby(ordered, key=lambda one: one.attempt.job_id):
         unit = yield from find_unit(job_id, now_ms)
@@ -53,8 +54,10 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
             done.append(Stirred(stale=tuple(_name(result) for result in batch)))
             continue
         unit.alive = living
+        unit.cut_room = cut_room
         before = counted(unit.job)
         done.append((yield from _report_job(unit, node_id, batch, new_id)))
+        cut_room = unit.cut_room
         charge(spent, unit.job, before, unit.ran)
     yield from save_spent(spent, now_ms)
     return merge(done)
@@ -238,7 +241,6 @@ class _Apply:
 
     def _add_outputs(self, task: TaskRow, result: TaskResult) -> None:
         place = 0
-        self.unit.ranges_max = SPLIT_RANGES_MAX // max(1, len(result.outputs))
         timeout_ms = int(self.unit.plan.phases[task.phase].task_timeout_s * 1000)
         window_ms = (task.leased_ms + timeout_ms, self.unit.now_ms + timeout_ms)
         for output in result.outputs:

@@ -9,6 +9,7 @@ from manta.catalog.job_scripts.clone import copy_page
 from manta.catalog.job_scripts.ending import ended_as
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.lease import cancel_task
+from manta.catalog.job_scripts.map_tasks import cut_page
 from manta.catalog.job_scripts.resolve import resolve_page
 from manta.catalog.job_scripts.retry import retry_page
 from manta.catalog.job_scripts.unit import Unit, find_unit, get_unit
@@ -31,7 +32,9 @@ def tend(job_id: str, now_ms: int) -> Script[Stirred]:
         return unit.stirred()
     waits = unit.job.clone_of is not None and (yield from copy_page(unit))
     more = yield from resolve_page(unit)
-    if not more and unit.job.cancel_reason is not None:
+    if unit.job.cancel_reason is None:
+        more = (yield from cut_page(unit)) or more
+    elif not more:
         more = yield from _cancel_page(unit, ended)
         unit.all_cancelled = not more
     unit.job.tend = int(more)

@@ -18,7 +18,6 @@ from manta.core.limits import (
     BATCH_ROWS,
     FAILURE_MESSAGE_MAX_CHARS,
     RESOLVE_PAGE,
-    SPLIT_RANGES_MAX,
     STDERR_IN_ERROR_BYTES,
 )
 
@@ -85,8 +84,9 @@ class Unit:
     all_cancelled: bool = False
     ran: int = 0
     """Attempts that were reported here."""
-    ranges_max: int = SPLIT_RANGES_MAX
-    """Of one input: less while a task with many outputs is committed."""
+    cut_room: int | None = None
+    """Tasks that are made of inputs' ranges in this transaction, where that is bounded: a page of work makes the rest
+    (`map_tasks.cut_page`)."""
     new_tasks: list[TaskRow] = field(default_factory=list)
     saves: list[tuple[Any, ...]] = field(default_factory=list)
     ready: list[tuple[str, str, str, int, int]] = field(default_factory=list)

@@ -201,6 +201,10 @@ class MemoryJobTables:
         rows = self.task_rows.get(job_id, {}).values()
         return list(islice((row for row in rows if row.task_id > after and not TaskState(row.state).ended), limit))
 
+    def tasks_uncut(self, job_id: str, limit: int) -> list[tuple[Any, ...]]:
+        rows = self.task_rows.get(job_id, {}).values()
+        return list(islice((row for row in rows if row.state == TaskState.WAITING and row.phase >= 0), limit))
+
     def tasks_page(self, job_id: str, after: int, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()
         return list(islice((row for row in rows if row.task_id > after), limit))

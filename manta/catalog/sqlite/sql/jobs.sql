@@ -124,6 +124,13 @@ SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults
        range_start, range_end, members
 FROM tasks WHERE job_id = ?1 AND task_id > ?2 AND state <= 2 ORDER BY task_id LIMIT ?3;
 
+-- name: tasks_uncut
+-- Of map phases: what waits to be cut into ranges.
+SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
+       key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
+       range_start, range_end, members
+FROM tasks INDEXED BY tasks_uncut WHERE job_id = ?1 AND state = 0 AND phase >= 0 ORDER BY task_id LIMIT ?2;
+
 -- name: tasks_page
 SELECT job_id, task_id, phase, state, attempt, node_id, epoch, leased_ms, faults, losses, failures, slot, reducer, bucket,
        key, version_id, size, blob_id, holders, first_input, started_ms, ended_ms, earlier,
