@@ -12,6 +12,8 @@ from manta.catalog.statements import Migration, migrations, pending
 
 _LEDGER = """CREATE TABLE IF NOT EXISTS schema_migrations (
     number bigint PRIMARY KEY, name text NOT NULL, applied_ms bigint NOT NULL)"""
+_MADE_MEANWHILE = (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError, asyncpg.DuplicateObjectError)
+"""Which of them depends on how far the other has come: a table, its type, or a row of PostgreSQL's own."""
 _CLAIM = "INSERT INTO schema_migrations VALUES ($1, $2, $3) ON CONFLICT DO NOTHING RETURNING number"
 
 
@@ -33,5 +35,5 @@ async def migrate(connection: "asyncpg.Connection[asyncpg.Record]", where: str, 
 async def _make_ledger(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     try:
         await connection.execute(_LEDGER)
-    except (asyncpg.UniqueViolationError, asyncpg.DuplicateTableError):  # another gateway makes it right now
+    except _MADE_MEANWHILE:  # another gateway makes it right now
         await connection.execute(_LEDGER)
