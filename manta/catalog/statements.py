@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 
-from manta.core.errors import InvalidArgument
+from manta.core.errors import InvalidArgument, ServiceUnavailable
 
 _HEAD = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_(\w+)\.sql")
@@ -49,3 +49,14 @@ def pending(known: list[Migration], applied: set[int], where: str) -> list[Migra
             "start the newer version that wrote it, or restore a backup made before the upgrade."
         )
     return [migration for migration in known if migration.number not in applied]
+
+
+def left_behind(known: list[Migration], newest: int) -> ServiceUnavailable | None:
+    """What a running program says when the schema refuses its statements, if a newer program has changed it."""
+    newest_known = max(migration.number for migration in known)
+    if newest <= newest_known:
+        return None
+    return ServiceUnavailable(
+        f"The catalog has schema {newest} since another gateway was upgraded, and this gateway knows schemas up to "
+        f"{newest_known}: upgrade it to the same version and start it again."
+    )

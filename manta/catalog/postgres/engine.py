@@ -13,8 +13,8 @@ from typing import Any, TypeVar, cast
 import asyncpg
 
 from manta.catalog.ops import Op, Script
-from manta.catalog.postgres.schema import migrate
-from manta.catalog.statements import load
+from manta.catalog.postgres.schema import known, migrate, version
+from manta.catalog.statements import left_behind, load
 from manta.core.errors import InsufficientStorage, InternalError, InvalidArgument, MantaError, ServiceUnavailable
 from manta.core.limits import (
     POSTGRES_CONNECTIONS,
@@ -37,6 +37,7 @@ _UNREACHABLE = (
     asyncpg.CannotConnectNowError,
     OSError,
 )
+_REFUSED_BY_SCHEMA = (asyncpg.SyntaxOrAccessError, asyncpg.IntegrityConstraintViolationError)
 _BUSY = (*_LOST, asyncpg.LockNotAvailableError, asyncpg.QueryCanceledError)
 _BACKOFF_S = 0.01
 _BACKOFF_MAX_S = 1.0
@@ -102,9 +103,19 @@ class PostgresEngine:
                 if self._pool.is_closing() or attempt + 1 == POSTGRES_RETRIES:
                     raise translate(error) from error
             except asyncpg.PostgresError as error:
-                raise translate(error) from error
+                raise await self._explain(error) from error
             await asyncio.sleep(min(_BACKOFF_S * 2**attempt, _BACKOFF_MAX_S) * random.uniform(0.5, 1.0))  # noqa: S311
         raise AssertionError("unreachable")
+
+    async def _explain(self, error: asyncpg.PostgresError) -> MantaError:
+        """As one of ours. What the schema refuses may come of an upgrade that has left this gateway behind."""
+        if isinstance(error, _REFUSED_BY_SCHEMA):
+            with suppress(asyncpg.PostgresError, *_UNREACHABLE):
+                async with self._pool.acquire() as connection:
+                    behind = left_behind(known(), await version(connection))
+                if behind is not None:
+                    return behind
+        return translate(error)
 
     async def close(self) -> None:
         await self._pool.close()

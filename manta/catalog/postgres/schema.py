@@ -32,6 +32,11 @@ async def migrate(connection: "asyncpg.Connection[asyncpg.Record]", where: str, 
                 await connection.execute(migration.script)
 
 
+async def version(connection: "asyncpg.Connection[asyncpg.Record]") -> int:
+    """The newest migration applied."""
+    return int(await connection.fetchval("SELECT coalesce(max(number), 0) FROM schema_migrations"))
+
+
 async def _make_ledger(connection: "asyncpg.Connection[asyncpg.Record]") -> None:
     try:
         await connection.execute(_LEDGER)

@@ -27,8 +27,8 @@ import apsw
 
 from manta.catalog.ops import Op, Script
 from manta.catalog.sqlite.faults import is_failed_sync, translate
-from manta.catalog.sqlite.schema import CHECKPOINT_PAGES, connect, migrate, write_anew
-from manta.catalog.statements import load
+from manta.catalog.sqlite.schema import CHECKPOINT_PAGES, connect, known, migrate, version, write_anew
+from manta.catalog.statements import left_behind, load
 from manta.core.errors import ServiceUnavailable, SlowDown
 from manta.core.limits import CATALOG_BATCH_MAX, CATALOG_QUEUE_MAX
 
@@ -98,7 +98,7 @@ class SqliteEngine:
         try:
             return operation(self._reader.cursor())
         except apsw.Error as error:
-            raise translate(error) from error
+            raise _explain(error, self._reader) from error
 
     async def change(self, script: Callable[[], Script[T]]) -> T:
         return await self.write(lambda cursor: run(cursor, script()))
@@ -172,7 +172,7 @@ class SqliteEngine:
             if not self._writer.in_transaction:
                 raise  # the disk is full or failed: SQLite has rolled back everything
             cursor.execute("ROLLBACK TO operation")
-            waiting.error = translate(error)
+            waiting.error = _explain(error, self._writer)
         cursor.execute("RELEASE operation")
 
     def _fail(self, batch: list[_Waiting], error: Exception) -> None:
@@ -203,6 +203,12 @@ class SqliteEngine:
                 waiting.future.set_result(waiting.value)
             else:
                 waiting.future.set_exception(waiting.error)
+
+
+def _explain(error: BaseException, connection: apsw.Connection) -> BaseException:
+    """As one of ours. What the schema refuses may come of an upgrade that has left this gateway behind."""
+    refused = isinstance(error, (apsw.SQLError, apsw.ConstraintError))
+    return (left_behind(known(), version(connection)) if refused else None) or translate(error)
 
 
 def run(cursor: apsw.Cursor, script: Script[T]) -> T:
