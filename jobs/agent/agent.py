@@ -40,7 +40,8 @@ _EXPIRE_EVERY_S = 3600.0
 class Agent:
     """Runs from `start` to `close`, which gives back what runs. `epoch` is new at every start.
 
-    In-task programs need `doors_folder`, for the sockets by which they reach this agent.
+    In-task programs need `doors_folder`, for the sockets by which they reach this agent; `no_programs` says why tasks
+    have none.
     """
 
     def __init__(  # noqa: PLR0913 - composed once, by name where it matters
@@ -57,11 +58,13 @@ class Agent:
         doors_folder: Path | None = None,
         capacity: Capacity | None = None,
         python: PythonRuntime | None = None,
+        no_programs: str = "",
     ) -> None:
         clock = clock or SystemClock()
         if doors_folder is not None:
             sandbox = SandboxWithDoors(sandbox, doors_folder)
         self.counters = Counters()
+        self._no_programs = no_programs
         self.stderr = StderrStore(stderr_folder, clock)
         self._sandbox = sandbox
         self._gateways = gateways
@@ -125,6 +128,7 @@ class Agent:
             "unreported": len(self._reports),
             "gateway_reachable": self._link.reachable,
             "refusing": self._lanes.unavailable or "",
+            "no_programs": self._no_programs,
             "sandbox": self._sandbox.describe(),
             "cached_object_bytes": self._objects.used_bytes,
             "cached_image_bytes": self._images.used_bytes,

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -34,6 +35,10 @@ room.main(sys.argv[0], sys.argv[1:])
 """
 
 
+NO_PROGRAMS: Final = (
+    "There is neither a C compiler nor a usable Python under /usr, so tasks find no mpipe, mcat and the like: install "
+    "gcc and libc6-dev, then restart the node."
+)
 UNPACK_COMMAND: Final = 'exec "$PYTHON" -I -S -c "$UNPACKER" $ARGUMENTS'
 """How the unpacker of images is run in a zone; what it takes is in its first lines."""
 
@@ -46,6 +51,11 @@ def programs(state_dir: Path) -> dict[str, bytes]:
     """Files by their path in the zone; none where there is neither a compiler nor a Python that zones see."""
     binary = compiled(state_dir, "manta-task", sorted(_NATIVE.glob("*.[ch]")), ("-lm",))
     return {_PROGRAM: binary.read_bytes()} if binary is not None else python_programs()
+
+
+def kind(files: Mapping[str, bytes]) -> str:
+    """In which language those programs are; empty where there are none."""
+    return ("Python" if _CODE in files else "C") if files else ""
 
 
 def python_programs(code_path: str = _CODE) -> dict[str, bytes]:

@@ -16,6 +16,7 @@ from typing import Annotated
 import apsw
 import typer
 
+from jobs.programs.install import NO_PROGRAMS, kind, programs
 from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox import Finding, probe
 from jobs.sandbox.building.builders import BuilderChoice, builder_choice
@@ -40,6 +41,7 @@ def doctor(
     """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
     findings = [
         *probe(_builder(data, sandbox, runtime)),
+        task_programs(),
         python_functions(python_runtime()),
         *_disk(data),
         *_catalog(data),
@@ -72,6 +74,14 @@ def _print(finding: Finding) -> None:
     output.line(f"{mark}  {finding.what}: {finding.seen}")
     if not finding.ok and finding.remedy:
         output.line(f"      {finding.remedy}")
+
+
+def task_programs() -> Finding:
+    """Makes them as a node does: a compiler alone does not say that it finds its library."""
+    with tempfile.TemporaryDirectory(prefix="manta-doctor-") as folder:
+        language = kind(programs(Path(folder)))
+    seen = f"in {language}" if language else "none"
+    return Finding("programs of tasks (mpipe, mcat …)", bool(language), seen, NO_PROGRAMS, required=False)
 
 
 def python_functions(runtime: PythonRuntime) -> Finding:

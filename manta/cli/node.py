@@ -18,7 +18,7 @@ from jobs.agent.routes import AgentRoutes
 from jobs.agent.uplink.transport import HttpGateway
 from jobs.agent.zones.doors import door_folder
 from jobs.model.resources import Capacity
-from jobs.programs.install import links, programs
+from jobs.programs.install import NO_PROGRAMS, links, programs
 from jobs.programs.python_runtime import python_runtime
 from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.driver import open_sandbox
@@ -26,6 +26,8 @@ from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
 from manta.core.process import attach_to_supervisor
 from storage_nodes.server.daemon import StorageServer, serve_storage, tell_ready
+
+_LOG = logging.getLogger("manta.node")
 
 
 async def run_node(config: NodeConfig) -> None:
@@ -63,6 +65,10 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
     cache = data.resolve() / "cache"
     key = bytes.fromhex(config.key)
     python = python_runtime()
+    files = programs(data / "sandbox")
+    no_programs = "" if files else NO_PROGRAMS
+    if no_programs:
+        _LOG.warning("%s", no_programs)
     return Agent(
         config.node_id,
         config.lanes,
@@ -73,7 +79,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
             storage.volume.layout.blobs,
             data / "sandbox",
             shared_dir=cache,
-            programs=programs(data / "sandbox"),
+            programs=files,
             links=links(),
             binds=python.binds,
             builder=builder_choice(config.sandbox, config.runtime),
@@ -84,6 +90,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         door_folder(data),
         _capacity(config),
         python,
+        no_programs,
     )
 
 

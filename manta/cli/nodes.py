@@ -34,6 +34,8 @@ def _words(node: Mapping[str, Any]) -> list[str]:
         words.append(f"NO WRITES: {status['reason']}")
     if agent.get("refusing"):
         words.append(f"NO TASKS: {agent['refusing']}")
+    if agent.get("no_programs"):
+        words.append(f"NO PROGRAMS: {agent['no_programs']}")
     if status["blobs_quarantined"]:
         words.append(f"{status['blobs_quarantined']} in quarantine")
     return words

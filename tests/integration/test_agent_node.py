@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from jobs.model.wire import InputRef, PhaseSpec, TaskKind, TaskResult
+from jobs.programs.install import NO_PROGRAMS
+from manta.cli import node as node_command
 from manta.core.config import NodeConfig, save
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress, PeerSource
@@ -46,26 +48,29 @@ class NodeProcess:
         return b"".join(parts)
 
 
-@pytest.fixture
-async def node(tmp_path: Path) -> AsyncIterator[NodeProcess]:
-    gateway = FakeGateway(f"unix:{tmp_path}/gateway.sock")
-    listen = f"unix:{tmp_path}/node.sock"
-    read_fd, ready_fd = os.pipe()
-    config = NodeConfig(
+def _config(folder: Path, gateway: FakeGateway, ready_fd: int) -> NodeConfig:
+    return NodeConfig(
         node_id="node-1",
-        data_dir=str(tmp_path / "data"),
+        data_dir=str(folder / "data"),
         key=KEY.hex(),
-        listen=listen,
+        listen=f"unix:{folder}/node.sock",
         gateways=(gateway.address,),
         ready_fd=ready_fd,
     )
+
+
+@pytest.fixture
+async def node(tmp_path: Path) -> AsyncIterator[NodeProcess]:
+    gateway = FakeGateway(f"unix:{tmp_path}/gateway.sock")
+    read_fd, ready_fd = os.pipe()
+    config = _config(tmp_path, gateway, ready_fd)
     save(tmp_path / "node.json", config)
     async with running_gateway(gateway):
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "manta.cli.node", "--config", str(tmp_path / "node.json"), pass_fds=(ready_fd,)
         )
         os.close(ready_fd)
-        client = NodeClient(NodeAddress("node-1", listen, KEY))
+        client = NodeClient(NodeAddress("node-1", config.listen, KEY))
         try:
             async with asyncio.timeout(_READY_S):
                 assert await asyncio.to_thread(os.read, read_fd, 100) == b"ready\n"
@@ -126,6 +131,30 @@ async def test_sigterm_gives_running_tasks_back_and_leaves_no_process(node: Node
     assert node.gateway.leases[-1].held == ()
     assert node.gateway.leases[-1].epoch != epoch
     await eventually(lambda: not any(map(alive, children)))
+
+
+async def test_a_node_without_programs_for_its_tasks_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In its status, which `manta nodes` shows, and in its log."""
+    monkeypatch.setattr(node_command, "programs", lambda _folder: {})
+    gateway = FakeGateway(f"unix:{tmp_path}/gateway.sock")
+    read_fd, ready_fd = os.pipe()
+    config = _config(tmp_path, gateway, ready_fd)
+    client = NodeClient(NodeAddress("node-1", config.listen, KEY))
+    async with running_gateway(gateway):
+        running = asyncio.create_task(node_command.run_node(config))
+        try:
+            async with asyncio.timeout(_READY_S):
+                assert await asyncio.to_thread(os.read, read_fd, 6) == b"ready\n"
+            status = await client.status()
+        finally:
+            os.close(read_fd)
+            signal.raise_signal(signal.SIGTERM)
+            await running
+            await client.close()
+    assert status.agent["no_programs"] == NO_PROGRAMS
+    assert NO_PROGRAMS in caplog.text
 
 
 def _here(node: NodeProcess) -> PeerSource:

@@ -21,9 +21,14 @@ AGENT = {"lanes": 4, "running": 1, "refusing": ""}
             True,
             STATUS
             | {"writable": False, "reason": "fsync", "blobs_quarantined": 2}
-            | {"agent": AGENT | {"refusing": "No bwrap."}},
+            | {"agent": AGENT | {"refusing": "No bwrap.", "no_programs": ""}},
             "n1            alive   1.0 GiB of 2.0 GiB free  1 of 4 lanes busy  NO WRITES: fsync  NO TASKS: No bwrap."
             "  2 in quarantine  unix:/n",
+        ),
+        (
+            True,
+            STATUS | {"agent": AGENT | {"no_programs": "No compiler."}},
+            "n1            alive   1.0 GiB of 2.0 GiB free  1 of 4 lanes busy  NO PROGRAMS: No compiler.  unix:/n",
         ),
     ],
 )

@@ -1,9 +1,12 @@
 """What the doctor makes of a kernel's version, and of the Python that tasks get."""
 
+from pathlib import Path
+
 import pytest
 
+from jobs.programs import install
 from jobs.programs.python_runtime import PythonRuntime
-from manta.cli.doctor import python_functions, syncfs_errors
+from manta.cli.doctor import python_functions, syncfs_errors, task_programs
 
 
 @pytest.mark.invariant("D5")
@@ -29,3 +32,19 @@ def test_functions_without_libraries_are_a_note(sites: tuple[str, ...]) -> None:
     finding = python_functions(PythonRuntime("/usr/bin/python3", "3.11", sites))
     assert (finding.ok, finding.required) == (bool(sites), False)
     assert "Python 3.11" in finding.seen
+
+
+@pytest.mark.parametrize(
+    ("compiler", "python", "seen"),
+    [(True, True, "in C"), (False, True, "in Python"), (False, False, "none")],
+)
+def test_a_machine_that_can_make_no_programs_for_tasks_is_told_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, compiler: bool, python: bool, seen: str
+) -> None:
+    if not compiler:
+        monkeypatch.setenv("PATH", str(tmp_path))
+    if not python:
+        monkeypatch.setattr(install, "interpreter", lambda: "/usr/bin/no-such-python")
+    finding = task_programs()
+    assert (finding.ok, finding.seen, finding.required) == (compiler or python, seen, False)
+    assert "install gcc and libc6-dev" in finding.remedy
