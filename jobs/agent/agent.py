@@ -30,6 +30,7 @@ from jobs.model.wire import TaskResult
 from jobs.programs.python_runtime import PythonRuntime, python_runtime
 from jobs.sandbox.api import Sandbox
 from manta.core.clock import Clock, SystemClock
+from manta.core.errands import give_up
 from manta.core.errors import SandboxUnavailable
 
 _LOG = logging.getLogger("manta.agent")
@@ -104,9 +105,7 @@ class Agent:
 
     async def close(self) -> None:
         """Kill what runs, report what is done, give the rest back."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await give_up(self._tasks)
         self._failed.cancel()
         held, begun = self._link.held(), self._link.begun()
         await self.sessions.close()

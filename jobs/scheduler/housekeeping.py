@@ -10,7 +10,7 @@ from manta.catalog.job_records import Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock, day_of
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.errors import NoSuchJob
 
 
@@ -45,11 +45,8 @@ class Housekeeper:
         spawn(self._tasks, self._sweep_for_ever())
 
     async def close(self) -> None:
-        tasks = list(self._tasks)
         self._waiting.clear()
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await give_up(self._tasks)
 
     def tend(self, job_ids: Iterable[str]) -> None:
         """These have work; beyond a bound they wait for the sweep, since their rows say so too."""

@@ -1,7 +1,6 @@
 """`manta node`: object files and the agent that runs tasks on them, in one process and one event loop."""
 
 import asyncio
-import contextlib
 import logging
 import signal
 from pathlib import Path
@@ -24,6 +23,7 @@ from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.driver import open_sandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
+from manta.core.errands import give_up
 from manta.core.process import attach_to_supervisor
 from storage_nodes.server.daemon import StorageServer, serve_storage, tell_ready
 
@@ -108,10 +108,7 @@ async def _first_of(stop: asyncio.Event, agent: Agent) -> None:
         if failing in done:
             failing.result()
     finally:
-        for task in (stopping, failing):
-            task.cancel()
-            with contextlib.suppress(BaseException):
-                await task
+        await give_up((stopping, failing))
 
 
 def node(config: Annotated[Path, typer.Option(help="JSON file, see docs/operations.md.", exists=True)]) -> None:

@@ -11,6 +11,7 @@ from manta.catalog.job_records import JobView
 from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core.clock import Clock
+from manta.core.errands import give_up
 from manta.core.errors import AccessDenied, NodeUnavailable
 from manta.core.limits import DAY_S, NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
@@ -109,8 +110,7 @@ async def scheduling(context: Context, cluster: Cluster) -> AsyncIterator[Schedu
     try:
         yield scheduler
     finally:
-        drainer.cancel()
-        await asyncio.gather(drainer, return_exceptions=True)
+        await give_up([drainer])
         await context.shared(Meters).settled()
         await scheduler.close()
 

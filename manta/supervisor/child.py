@@ -14,7 +14,7 @@ from logging import LogRecord
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.errors import ServiceUnavailable
 
 LOG_BYTES = 4 * 1024 * 1024
@@ -193,8 +193,7 @@ class Keeper:
 
     async def _unwatch(self) -> None:
         if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+            await give_up([self._watcher])
             self._watcher = None
 
     async def _watch(self, child: Child) -> None:

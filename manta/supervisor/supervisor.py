@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from manta.core.config import GatewayConfig, NodeConfig, TlsFiles, save
+from manta.core.errands import give_up
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import DAY_S, DRAIN_S, JOB_EXPIRY_S
 from manta.supervisor import evidence
@@ -100,9 +101,7 @@ class Supervisor:
 
     async def stop(self) -> None:
         """Finish open requests, then end the nodes. No process is left."""
-        for pulse in self._pulses:
-            pulse.cancel()
-        await asyncio.gather(*self._pulses, return_exceptions=True)
+        await give_up(self._pulses)
         self._listener.close()
         self._control.close()
         if self._gateway is not None:

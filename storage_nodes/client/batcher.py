@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from manta.core.checksums import Buffer
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.errors import MantaError, NodeUnavailable
 from manta.core.limits import BATCH_MAX_BLOBS, BATCH_MAX_BYTES
 from storage_nodes import messages
@@ -46,9 +46,7 @@ class Batcher:
 
     async def close(self) -> None:
         """Ends what is under way; its callers get NodeUnavailable."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await give_up(self._tasks)
         waiting, self._waiting = self._waiting, []
         _fail(waiting, NodeUnavailable("The client of this storage node was closed."))
 

@@ -2,15 +2,15 @@
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Final
 
 from jobs.agent.login.terminal import END_OF_INPUT, Terminal
 from jobs.model.login import LoginEnd, LoginSpec, decode_resize, encode_end
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone
 from manta.core import websocket
 from manta.core.clock import Clock
+from manta.core.errands import give_up
 from manta.core.errors import BadRequest, MantaError
 from manta.core.limits import (
     LINGER_S,
@@ -64,12 +64,12 @@ class Session:
             reason = next((one.result() for one in ends if one.done()), "")
             end = await self._ended(running)
             self._terminal.close_slave()
-            await _stopped(ends)
+            await give_up(ends)
             if not self._tunnel.gone.is_set():
                 await self._say_goodbye(output, _told(end, self._spec, reason))
             return end if isinstance(end, TaskEnd) else None
         finally:
-            await _stopped((running, output, *ends))
+            await give_up((running, output, *ends))
 
     async def _run_task(self, task: TaskSpec) -> TaskEnd | MantaError:
         try:
@@ -205,9 +205,3 @@ def _exceeded(overrun: Overrun, spec: LoginSpec) -> str:
             return f"The session started more than {TASK_PIDS_MAX} processes and was ended."
         case _:
             return "The session filled its scratch folder and was ended: see --disk."
-
-
-async def _stopped(tasks: "Iterable[asyncio.Task[Any]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

@@ -22,6 +22,7 @@ from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields
 from jobs.sandbox.api import INPUT_FOLDER, Sandbox, Zone, ZoneSpec
 from manta.core.clock import Clock
+from manta.core.errands import give_up
 from manta.core.errors import BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
 from manta.core.limits import (
     HEADERS_DEADLINE_S,
@@ -92,9 +93,7 @@ class Sessions:
     async def close(self) -> None:
         """End every session."""
         self._closing = True
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
+        await give_up(self._serving)
 
     def status(self) -> dict[str, int]:
         """For the node's status."""

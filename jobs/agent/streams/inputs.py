@@ -10,6 +10,7 @@ from jobs.agent.counters import InputBytes
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.pipes import InPipe
 from jobs.model.wire import AttemptRef, InputRef, InputsReply, InputsRequest
+from manta.core.errands import give_up
 from manta.core.errors import AccessDenied, MantaError, NodeUnavailable
 from manta.core.limits import INPUTS_AHEAD, SMALL_BLOB_BYTES
 from manta.core.peers import PeerSource
@@ -152,7 +153,8 @@ class _Page:
                     self._ahead.append(asyncio.create_task(self._owner.fetch(small.popleft())))
                 await self._one(index, ref)
         finally:
-            await _cancel(self._ahead)
+            await give_up(self._ahead)
+            self._ahead.clear()
 
     async def _one(self, index: int, ref: InputRef) -> None:
         if ref.inline is not None:
@@ -182,10 +184,3 @@ class _Page:
                 else:
                     return
         raise last or NodeUnavailable(f"No node holds the input {ref.bucket}/{ref.key}.")
-
-
-async def _cancel(tasks: "deque[asyncio.Task[tuple[bytes, bool] | None]]") -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
-    tasks.clear()

@@ -1,10 +1,11 @@
 """Pipes between the agent and a task: read without threads, and, for tasks that end at once, without the event loop."""
 
 import asyncio
-import contextlib
 import os
 from abc import ABC, abstractmethod
 from typing import Final
+
+from manta.core.errands import give_up
 
 WATCH_AFTER_S: Final = 0.005
 """A task that ends sooner costs no registration with the event loop: its pipe is read once, after the end."""
@@ -169,9 +170,7 @@ async def readable(loop: asyncio.AbstractEventLoop, descriptor: int, ended: asyn
         await ready
     finally:
         loop.remove_reader(descriptor)
-        stop.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await stop
+        await give_up([stop])
 
 
 def _resolve(future: "asyncio.Future[None]") -> None:

@@ -12,7 +12,7 @@ from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.errors import Conflict, MantaError
 from manta.core.limits import (
     HEARTBEAT_S,
@@ -91,9 +91,7 @@ class ZoneBuilder:
 
     async def end(self, groups: Iterable[Group]) -> None:
         """Give up what is being built, and end every idle zone."""
-        for build in self._builds:
-            build.cancel()
-        await asyncio.gather(*self._builds, return_exceptions=True)
+        await give_up(self._builds)
         for group in groups:
             self.close_idle(group)
         await asyncio.gather(*self._closes, return_exceptions=True)

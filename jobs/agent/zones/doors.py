@@ -20,7 +20,7 @@ from typing import Final
 
 from jobs.programs.protocol import FRAME_MAX_BYTES, SOCKET_PATH
 from jobs.sandbox.api import Sandbox, TaskEnd, TaskSpec, Zone, ZoneSpec
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX
 from manta.core.owner import claim_folder
 
@@ -51,9 +51,7 @@ class Door:
         """Nobody of the task is served any more; what a dead program left half-said is dropped."""
         self._serve = None
         self._turn_away()
-        for guest in self._guests:
-            guest.cancel()
-        await asyncio.gather(*self._guests, return_exceptions=True)
+        await give_up(self._guests)
 
     def close(self) -> None:
         self._loop.remove_reader(self._socket.fileno())

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from manta.core.clock import Clock
+from manta.core.errands import give_up
 from manta.core.errors import MantaError
 from manta.core.placement import Uniform
 
@@ -47,8 +48,7 @@ class Worker:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await give_up([self._task])
 
     async def round(self) -> None:
         """One round now. What goes wrong is counted and logged: the next round tries again."""

@@ -19,7 +19,7 @@ from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core import placement
 from manta.core.clock import Clock
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.errors import InsufficientStorage, MantaError, NodeUnavailable, NotEnoughNodes, SlowDown, VolumeReadOnly
 from manta.core.limits import (
     ERRANDS_MAX,
@@ -96,8 +96,7 @@ class Cluster:
         self._refresher = asyncio.create_task(self._refresh_for_ever(), name="cluster-refresh")
 
     async def close(self) -> None:
-        tasks = [task for task in (self._refresher, *self._errands) if task is not None]
-        await _cancel(tasks)
+        await give_up(task for task in (self._refresher, *self._errands) if task is not None)
         for member in list(self._members.values()):
             await self._remove(member)
 
@@ -237,7 +236,7 @@ class Cluster:
     async def _remove(self, member: Member) -> None:
         self._members.pop(member.node.node_id, None)
         self._candidates = None
-        await _cancel([member.watch] if member.watch is not None else [])
+        await give_up([member.watch] if member.watch is not None else [])
         await member.client.close()
 
     async def probe_now(self) -> None:
@@ -285,9 +284,3 @@ async def _quietly(call: Coroutine[None, None, None]) -> None:
     """Nobody waits for it: what fails is found again by the sweeper or the scrubber."""
     with contextlib.suppress(MantaError):
         await call
-
-
-async def _cancel(tasks: Collection["asyncio.Task[None]"]) -> None:
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)

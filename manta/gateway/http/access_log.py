@@ -7,6 +7,7 @@ from pathlib import Path
 
 import msgspec
 
+from manta.core.errands import give_up
 from manta.core.limits import ACCESS_LOG_BUFFER_MAX, ACCESS_LOG_FIELD_MAX_CHARS, ACCESS_LOG_FILES, ACCESS_LOG_MAX_BYTES
 
 FLUSH_INTERVAL_S = 0.5
@@ -109,8 +110,7 @@ class AccessLog:
 
     async def close(self) -> None:
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            await give_up([self._task])
         if self._file is not None:
             self._flush()
             self._file.close()

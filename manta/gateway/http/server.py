@@ -18,6 +18,7 @@ from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE, RequestHandler, RequestPayl
 from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
+from manta.core.errands import give_up
 from manta.core.limits import (
     CONNECTIONS_MAX,
     DRAIN_IDLE_S,
@@ -279,9 +280,7 @@ class HttpServer(web.Server):
             if isinstance(listener, TlsListener):
                 await listener.cut_off()
         if self._sweeper is not None:
-            self._sweeper.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._sweeper
+            await give_up([self._sweeper])
             self._sweeper = None
         await self.shutdown(CUT_OFF_S)
 

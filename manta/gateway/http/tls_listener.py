@@ -6,7 +6,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from manta.core.errands import spawn
+from manta.core.errands import give_up, spawn
 from manta.core.limits import TLS_HANDSHAKE_S
 
 TLS_CLOSE_S = 1.0
@@ -41,9 +41,7 @@ class TlsListener:
 
     async def cut_off(self) -> None:
         """After `close`: end the handshakes too."""
-        for handshake in self.handshakes:
-            handshake.cancel()
-        await asyncio.gather(self._accepting, *self.handshakes, return_exceptions=True)
+        await give_up((self._accepting, *self.handshakes))
 
     async def _accept(self) -> None:
         while True:

@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 
 from manta.core import websocket
+from manta.core.errands import give_up
 from manta.core.errors import BadRequest, UpgradeRequired
 from manta.core.limits import LINGER_S, TUNNEL_BYTES
 from manta.gateway.http.responses import Response, Sink
@@ -68,9 +69,7 @@ class UpgradeResponse(Response):
         try:
             await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for way in ways:
-                way.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
+            await give_up(ways)
 
     async def close(self) -> None:
         self._connection.close()

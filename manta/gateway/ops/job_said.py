@@ -18,6 +18,7 @@ from jobs.model.states import JobState
 from jobs.model.wire import StderrNews
 from manta.catalog.job_records import JobView
 from manta.core import limits
+from manta.core.errands import give_up
 from manta.core.errors import InvalidArgument, MantaError, NoSuchJob, SlowDown
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
@@ -68,9 +69,7 @@ async def _said(context: Context, view: JobView) -> AsyncGenerator[bytes, None]:
             if not ended.is_set() and await _is_over(context, view.job_id):
                 ended.set()
     finally:
-        for task in listeners.values():
-            task.cancel()
-        await asyncio.gather(*listeners.values(), return_exceptions=True)
+        await give_up(listeners.values())
 
 
 async def _is_over(context: Context, job_id: str) -> bool:
