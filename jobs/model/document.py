@@ -8,7 +8,7 @@ from jobs.model.furniture import ObjectName, parse_assets, parse_image
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.program import PROGRAM_COMMAND, PackedProgram, parse_program
 from jobs.model.properties import check_known
-from jobs.model.units import parse_duration, parse_size
+from jobs.model.units import parse_disk, parse_duration, parse_memory, parse_size
 from jobs.model.wire import PhaseSpec, TaskKind
 from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
@@ -18,7 +18,6 @@ _PHASE = (
     *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
     *("split", "batch", "cpus", "program"),
 )
-_MEMORY_MIN_BYTES = 4 * limits.MIB
 
 
 class Phase(msgspec.Struct, frozen=True):
@@ -201,17 +200,13 @@ def _no_exec(value: Mapping[str, object], where: str) -> str:
 
 
 def _memory(value: Mapping[str, object]) -> int:
-    size = _optional_size(value, "memory", limits.TASK_MEMORY_DEFAULT_BYTES)
-    if not _MEMORY_MIN_BYTES <= size <= limits.TASK_MEMORY_MAX_BYTES:
-        raise InvalidArgument(f"`memory` lies between 4M and {limits.TASK_MEMORY_MAX_BYTES >> 30}G.")
-    return size
+    given = value.get("memory")
+    return limits.TASK_MEMORY_DEFAULT_BYTES if given is None else parse_memory(given)
 
 
 def _scratch(value: Mapping[str, object]) -> int:
-    size = _optional_size(value, "disk", limits.TASK_SCRATCH_DEFAULT_BYTES)
-    if not 1 <= size <= limits.TASK_MEMORY_MAX_BYTES:
-        raise InvalidArgument(f"`disk` lies between 1 and {limits.TASK_MEMORY_MAX_BYTES >> 30}G.")
-    return size
+    given = value.get("disk")
+    return limits.TASK_SCRATCH_DEFAULT_BYTES if given is None else parse_disk(given)
 
 
 def _split(value: Mapping[str, object], kind: TaskKind, where: str) -> int | None:
@@ -251,11 +246,6 @@ def _timeout(value: Mapping[str, object]) -> float:
     if not 0 < seconds <= limits.TASK_TIMEOUT_MAX_S:
         raise InvalidArgument(f"`timeout` is more than 0 and at most {limits.TASK_TIMEOUT_MAX_S / 86400:g}d.")
     return seconds
-
-
-def _optional_size(value: Mapping[str, object], name: str, default: int) -> int:
-    given = value.get(name)
-    return default if given is None else parse_size(given, name)
 
 
 def _env(value: object, where: str) -> dict[str, str]:

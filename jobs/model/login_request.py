@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from jobs.model.login import DEFAULT_TERM, bounded_size, fit_term
-from jobs.model.units import parse_duration, parse_size
+from jobs.model.units import parse_disk, parse_duration, parse_memory
 from jobs.model.wire import TaskKind
 from manta.core import limits
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
@@ -17,7 +17,6 @@ from manta.core.names import check_key, split_uri
 _KNOWN: Final = frozenset(
     ("object", "objects", "reduce", "memory", "disk", "timeout", "rows", "columns", "term", "command", "plain")
 )
-_MEMORY_MIN_BYTES: Final = 4 * limits.MIB
 _TRUE, _FALSE = ("1", "true"), ("", "0", "false")
 _NUMBER: Final = re.compile(r"[0-9]{1,5}")
 
@@ -50,8 +49,8 @@ def parse_login(query: Mapping[str, str]) -> LoginRequest:
     return LoginRequest(
         kind,
         _objects(query, kind),
-        _memory(query),
-        _scratch(query),
+        parse_memory(query.get("memory", limits.TASK_MEMORY_DEFAULT_BYTES)),
+        parse_disk(query.get("disk", limits.TASK_SCRATCH_DEFAULT_BYTES)),
         _timeout(query),
         _size(query, "rows", 24),
         _size(query, "columns", 80),
@@ -83,20 +82,6 @@ def _object(uri: str) -> tuple[str, str]:
         return bucket, check_key(key)
     except MantaError as error:
         raise BadRequest(f"{uri[:200]!r} names no object: {error.message}") from None
-
-
-def _memory(query: Mapping[str, str]) -> int:
-    size = parse_size(query.get("memory", limits.TASK_MEMORY_DEFAULT_BYTES), "memory")
-    if not _MEMORY_MIN_BYTES <= size <= limits.TASK_MEMORY_MAX_BYTES:
-        raise InvalidArgument(f"`memory` lies between 4M and {limits.TASK_MEMORY_MAX_BYTES >> 30}G.")
-    return size
-
-
-def _scratch(query: Mapping[str, str]) -> int:
-    size = parse_size(query.get("disk", limits.TASK_SCRATCH_DEFAULT_BYTES), "disk")
-    if not 1 <= size <= limits.TASK_MEMORY_MAX_BYTES:
-        raise InvalidArgument(f"`disk` lies between 1 and {limits.TASK_MEMORY_MAX_BYTES >> 30}G.")
-    return size
 
 
 def _timeout(query: Mapping[str, str]) -> float:

@@ -2,6 +2,7 @@
 
 import re
 
+from manta.core import limits
 from manta.core.errors import InvalidArgument
 
 _QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([A-Za-z]*)")
@@ -30,3 +31,20 @@ def parse_duration(value: object, name: str) -> float:
         if factor is not None:
             return float(match[1]) * factor
     raise InvalidArgument(f"`{name}` is a duration such as 90s or 10m, not {value!r}.")
+
+
+def parse_memory(value: object) -> int:
+    """Bytes of a task's, or a session's, `memory`."""
+    size = parse_size(value, "memory")
+    least, most = limits.TASK_MEMORY_MIN_BYTES, limits.TASK_MEMORY_MAX_BYTES
+    if not least <= size <= most:
+        raise InvalidArgument(f"`memory` lies between {least >> 20}M and {most >> 30}G.")
+    return size
+
+
+def parse_disk(value: object) -> int:
+    """Bytes of a task's, or a session's, scratch folder: its `disk`."""
+    size = parse_size(value, "disk")
+    if not 1 <= size <= limits.TASK_SCRATCH_MAX_BYTES:
+        raise InvalidArgument(f"`disk` lies between 1 and {limits.TASK_SCRATCH_MAX_BYTES >> 30}G.")
+    return size

@@ -16,9 +16,8 @@ from pathlib import Path
 
 from manta.core.errands import give_up, spawn
 from manta.core.errors import ServiceUnavailable
+from manta.core.limits import CHILD_LOG_FILES, CHILD_LOG_MAX_BYTES
 
-LOG_BYTES = 4 * 1024 * 1024
-LOG_FILES = 3
 READY_TIMEOUT_S = 60.0
 LAST_WORDS_S = 2.0
 """How long a dead child's log is read on: a process that it started may hold it open for ever."""
@@ -143,7 +142,7 @@ async def _pump_log(output: int, path: Path) -> None:
     transport, _ = await asyncio.get_running_loop().connect_read_pipe(
         lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(output, "rb", buffering=0)
     )
-    handler = RotatingFileHandler(path, maxBytes=LOG_BYTES, backupCount=LOG_FILES, encoding="utf-8")
+    handler = RotatingFileHandler(path, maxBytes=CHILD_LOG_MAX_BYTES, backupCount=CHILD_LOG_FILES, encoding="utf-8")
     handler.terminator = ""  # what is read at a time ends anywhere, also within a letter
     decoder = getincrementaldecoder("utf-8")("replace")
     try:

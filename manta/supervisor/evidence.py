@@ -7,8 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-KEEP_FILES = 64
-TAIL_BYTES = 64 * 1024
+from manta.core.limits import EVIDENCE_FILES_MAX, EVIDENCE_TAIL_BYTES
 
 
 class PostMortem(msgspec.Struct, frozen=True):
@@ -30,7 +29,7 @@ def cause_of(return_code: int) -> str:
     return f"exited with status {return_code}"
 
 
-def tail(path: Path, size: int = TAIL_BYTES) -> str:
+def tail(path: Path, size: int = EVIDENCE_TAIL_BYTES) -> str:
     """The last `size` bytes of a log, or "" if there is none."""
     try:
         with path.open("rb") as file:
@@ -42,10 +41,10 @@ def tail(path: Path, size: int = TAIL_BYTES) -> str:
 
 
 def keep(folder: Path, record: PostMortem) -> Path:
-    """Write the record; of all records the newest `KEEP_FILES` stay."""
+    """Write the record; of all records the newest EVIDENCE_FILES_MAX stay."""
     name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{record.process}-{record.pid}.json"
     path = folder / name
     path.write_bytes(msgspec.json.format(msgspec.json.encode(record)))
-    for old in sorted(folder.glob("*.json"))[:-KEEP_FILES]:
+    for old in sorted(folder.glob("*.json"))[:-EVIDENCE_FILES_MAX]:
         old.unlink(missing_ok=True)
     return path

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.outcome import failure_of
 from jobs.agent.output_limit import Exceeded
-from jobs.agent.zones.environment import NAME_MAX_BYTES, input_name, task_environment, zone_environment
+from jobs.agent.zones.environment import input_name, task_environment, zone_environment
 from jobs.agent.zones.groups import Group, IdleZone, excess_idle
 from jobs.model.wire import InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
 from jobs.sandbox.api import Overrun, TaskEnd
-from manta.core.limits import MIB
+from manta.core.limits import MIB, PATH_COMPONENT_MAX_BYTES
 from tests.support.agent import JOB, PlainSandbox, PlainZone
 
 _KEYS = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=400)
@@ -52,13 +52,13 @@ def test_an_inputs_name_is_one_component_that_a_folder_takes(key: str) -> None:
     assert name not in ("", ".", "..")
     assert "/" not in name
     assert "\0" not in name
-    assert 0 < len(name.encode()) <= NAME_MAX_BYTES
+    assert 0 < len(name.encode()) <= PATH_COMPONENT_MAX_BYTES
 
 
 @given(_KEYS)
 def test_an_inputs_name_is_the_keys_own_where_that_is_possible(key: str) -> None:
     last = key.rsplit("/", 1)[-1]
-    if last not in ("", ".", "..") and len(last.encode()) <= NAME_MAX_BYTES:
+    if last not in ("", ".", "..") and len(last.encode()) <= PATH_COMPONENT_MAX_BYTES:
         assert input_name(key) == last
 
 

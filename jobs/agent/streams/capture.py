@@ -13,12 +13,10 @@ from jobs.agent.ports import LocalStore
 from jobs.agent.streams.pipes import Ends, OutPipe, readable
 from manta.core.checksums import Algorithm, new, new_md5
 from manta.core.errors import MantaError
-from manta.core.limits import MIB, SMALL_BLOB_BYTES
+from manta.core.limits import HASH_INLINE_BYTES, MIB, SMALL_BLOB_BYTES
 from storage_nodes.api import BlobWriter
 
 _WIDE_PIPE_BYTES: Final = MIB
-_HASH_INLINE_BYTES: Final = 64 * 1024
-"""More than this is hashed in a thread, so that the node's other requests are not kept waiting."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ class Stdout(OutPipe):
             return b"" if ended else None
 
     async def _move(self, writer: BlobWriter, data: bytes) -> None:
-        if len(data) <= _HASH_INLINE_BYTES:
+        if len(data) <= HASH_INLINE_BYTES:
             self._hash(data)
             await writer.write(data)
         else:

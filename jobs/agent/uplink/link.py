@@ -15,11 +15,9 @@ from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec
 from manta.core.clock import Clock
 from manta.core.errors import MantaError
-from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, REPORT_BATCH_MAX
+from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, PHASES_REMEMBERED_MAX, REPORT_BATCH_MAX
 
 _LOG = logging.getLogger("manta.agent")
-SPECS_MAX: Final = 32
-"""Phases that the agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
 _EARLY_S: Final = 0.1
 _QUIET_S: Final = 3.0
 """A gateway that is away no longer than this is being replaced, or the whole store stops: nothing to log."""
@@ -198,7 +196,7 @@ class Link:
     def _remember(self, spec: PhaseSpec) -> None:
         self._specs[spec.job_id, spec.phase] = spec
         self._specs.move_to_end((spec.job_id, spec.phase))
-        while len(self._specs) > SPECS_MAX:
+        while len(self._specs) > PHASES_REMEMBERED_MAX:
             self._specs.popitem(last=False)
 
     def _forget_job(self, job_id: str) -> None:

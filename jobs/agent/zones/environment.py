@@ -11,10 +11,9 @@ from jobs.model.ranges import Range
 from jobs.model.wire import PhaseSpec, TaskKind, TaskLease
 from jobs.programs.install import PROGRAMS_FOLDER
 from jobs.sandbox.api import INPUT_FOLDER, SCRATCH_FOLDER, input_path
+from manta.core.limits import PATH_COMPONENT_MAX_BYTES
 from manta.core.names import job_bucket
 
-NAME_MAX_BYTES: Final = 255
-"""The longest file name that Linux takes."""
 _UNNAMED: Final = "object"
 _OURS: Final = ("HOME", "TMPDIR", "PATH")
 _UNFIT: Final = re.compile(r"[\x00/]")
@@ -36,9 +35,9 @@ def input_name(key: str) -> str:
     components = [part for part in key.split("/") if part not in ("", ".", "..")]
     name = _UNFIT.sub("_", components[-1]) if components else _UNNAMED
     encoded = name.encode("utf-8", "surrogateescape")
-    if len(encoded) <= NAME_MAX_BYTES:
+    if len(encoded) <= PATH_COMPONENT_MAX_BYTES:
         return name
-    return encoded[-NAME_MAX_BYTES:].decode("utf-8", "ignore")
+    return encoded[-PATH_COMPONENT_MAX_BYTES:].decode("utf-8", "ignore")
 
 
 def zone_environment(spec: PhaseSpec, image: Image | None = None) -> dict[str, str]:

@@ -14,6 +14,7 @@ from enum import IntEnum, IntFlag
 from typing import Final
 
 from manta.core.errors import InvalidArgument
+from manta.core.limits import PATH_COMPONENT_MAX_BYTES
 
 REQUEST: Final = struct.Struct("<IIQQQQQQQIIIII")
 INPUTS: Final = struct.Struct("<III")
@@ -21,7 +22,6 @@ REPLY: Final = struct.Struct("<IIIIQQQQ")
 VERSION: Final = 3
 MESSAGE_MAX_BYTES: Final = 1 << 17
 """Fits the default socket buffer of an ordinary user, and what the kernel takes as one argument of a program."""
-FILE_NAME_MAX_BYTES: Final = 255
 INPUTS_PAGE: Final = 64
 """Inputs of one message: the kernel lets no more than 253 descriptors ride along."""
 STEPS: Final = (
@@ -166,7 +166,7 @@ def decode_reply(message: bytes) -> Reply:
 
 def _file_name(name: str) -> bytes:
     encoded = _text(name, "The input's name")
-    if b"/" in encoded or encoded in (b".", b"..") or len(encoded) > FILE_NAME_MAX_BYTES:
+    if b"/" in encoded or encoded in (b".", b"..") or len(encoded) > PATH_COMPONENT_MAX_BYTES:
         raise InvalidArgument("The input's name is not one file's name of at most 255 bytes.")
     return encoded
 

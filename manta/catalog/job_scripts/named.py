@@ -14,9 +14,8 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest
+from manta.core.limits import REDUCER_NUMBER_MAX
 from manta.core.names import JOB_BUCKET_PREFIX, check_bucket, check_id, check_key, job_bucket
-
-REDUCER_MAX = (1 << 31) - 1
 
 
 @dataclass(slots=True)
@@ -31,7 +30,7 @@ def check_names(result: TaskResult) -> None:
     """BadRequest for what no agent of ours reports."""
     targets: set[tuple[str, str]] = set()
     for output in result.outputs:
-        if output.reducer is not None and not 0 <= output.reducer <= REDUCER_MAX:
+        if output.reducer is not None and not 0 <= output.reducer <= REDUCER_NUMBER_MAX:
             raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} names an odd reducer.")
         if not output.bucket:
             if output.key or output.headers or output.side or output.version_id is not None:

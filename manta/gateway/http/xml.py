@@ -5,11 +5,10 @@ from xml.etree import ElementTree as Tree
 from xml.parsers import expat
 
 from manta.core.errors import MalformedXML, MantaError
-from manta.core.limits import XML_ELEMENTS_MAX
+from manta.core.limits import XML_DEPTH_MAX, XML_ELEMENTS_MAX
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
 HEADER = '<?xml version="1.0" encoding="UTF-8"?>\n'
-DEPTH_MAX = 16
 _ENCODINGS = frozenset({"utf-8", "utf-16", "iso-8859-1", "us-ascii"})
 """Those that expat reads by itself; for any other it would look among all of Python's codecs."""
 
@@ -64,7 +63,7 @@ def parse(body: bytes, root: str) -> Tree.Element:
         elements += 1
         if elements > XML_ELEMENTS_MAX:
             raise MalformedXML(f"The XML of the request has more than {XML_ELEMENTS_MAX} elements.")
-        if depth > DEPTH_MAX:
+        if depth > XML_DEPTH_MAX:
             raise MalformedXML("The XML of the request is nested too deeply.")
         builder.start(name.rpartition("}")[2], {key.rpartition("}")[2]: value for key, value in attributes.items()})
 
