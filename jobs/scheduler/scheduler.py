@@ -107,27 +107,21 @@ class Scheduler:
         """The job with those tasks as running alone that run: what only waits on a node for a lane is ready."""
         return self._queues.as_started(view)
 
-    async def wait(self, job_id: str, timeout_s: float) -> JobView:
-        """The job once it has ended, or has moved since the call began, or that time has passed. NoSuchJob."""
+    async def wait(self, seen: JobView, timeout_s: float) -> JobView:
+        """The job once it has ended, or is not as it was `seen` any more, or that time has passed. NoSuchJob."""
         started_s = self._clock.monotonic_s()
-        event = self._watchers.enter(job_id)
+        event = self._watchers.enter(seen.job_id)
         try:
-            view = await self.jobs.get_job(job_id)
-            while view.ended_ms is None and not self._draining:
-                left_s = started_s + timeout_s - self._clock.monotonic_s()
-                if left_s <= 0:
-                    return view
-                moved = await wait_for(event, min(left_s, limits.SWEEP_S))
+            while True:
                 event.clear()
-                before, view = view, await self.jobs.get_job(job_id)
+                view = await self.jobs.get_job(seen.job_id)
                 waited_s = self._clock.monotonic_s() - started_s
-                if view != before and waited_s >= _PROGRESS_S:
+                until_s = timeout_s if view == seen else min(timeout_s, _PROGRESS_S)
+                if view.ended_ms is not None or waited_s >= until_s or self._draining:
                     return view
-                if moved and view.ended_ms is None and waited_s < _PROGRESS_S:
-                    await wait_for(event, _PROGRESS_S - waited_s)
-            return view
+                await wait_for(event, min(until_s - waited_s, limits.SWEEP_S))
         finally:
-            self._watchers.leave(job_id, event)
+            self._watchers.leave(seen.job_id, event)
 
     # --- for nodes
 

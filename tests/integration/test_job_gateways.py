@@ -79,7 +79,7 @@ async def test_each_input_is_committed_once_whichever_gateway_is_asked(catalogs:
         views = [await one.create(new_job(now_ms, [MAP, REDUCE], ["s3://books/"])) for one in schedulers]
         for view in views:
             while view.ended_ms is None:
-                view = await schedulers[0].wait(view.job_id, 5.0)
+                view = await schedulers[0].wait(view, 5.0)
                 assert not [poll.exception() for poll in polls if poll.done()]
             assert (view.state, view.inputs, view.outputs, view.errors) == ("done", OBJECTS, 1, 0)
         while any(agent.held or agent.unanswered for agent in agents):

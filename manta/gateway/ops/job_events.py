@@ -92,7 +92,7 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
         if context.draining.is_set() or context.clock.monotonic_s() > until_s:
             return
         try:
-            view = await scheduler.wait(view.job_id, limits.EVENT_SILENCE_S)
+            view = await scheduler.wait(view, limits.EVENT_SILENCE_S)
         except NoSuchJob:
             return
 

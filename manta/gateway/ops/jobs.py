@@ -100,7 +100,7 @@ async def get_job(context: Context, request: Request) -> Response:
     wait = request.query.get("wait")
     if wait is not None and view.ended_ms is None:
         seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
-        view = await context.extra(Scheduler).wait(view.job_id, seconds)
+        view = await context.extra(Scheduler).wait(view, seconds)
     return json_response(shown_job(context, view))
 
 

@@ -1,0 +1,39 @@
+"""A client that waits for a job to move hears of everything that moved since it last saw the job."""
+
+import asyncio
+
+import pytest
+
+from jobs.model.wire import ReportRequest
+from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.memory import MemoryCatalog
+from manta.core.clock import SystemClock
+from manta.core.names import new_id
+from tests.support.jobs import MAP, NoPlacement, failure, new_job, ref, stored
+
+LONG_S = 60.0
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before it waits", "as soon as it waits"])
+async def test_what_moves_at_the_start_of_a_wait_is_told(early: bool) -> None:
+    clock = SystemClock()
+    now_ms = int(clock.wall_s() * 1000)
+    catalog = MemoryCatalog(clock)
+    jobs, scheduler = catalog.jobs, Scheduler(catalog.jobs, clock, NoPlacement())
+    await catalog.create_bucket("books", "alice", 1)
+    for key in "ab":
+        await catalog.put_object("books", stored(now_ms, key))
+    job = await jobs.create_job(new_job(now_ms, [MAP], ["s3://books/"]))
+    await jobs.tend(job.job_id)
+    await jobs.renew("n1", "e", now_ms + 1_000_000)
+    (grant,) = await jobs.lease("n1", "e", [new_id(now_ms)])
+    seen = await jobs.get_job(job.job_id)
+    report = ReportRequest("n1", "e", (failure(ref(grant.task)),))
+    if early:
+        await scheduler.report(report)
+    waiting = asyncio.create_task(scheduler.wait(seen, LONG_S))
+    await asyncio.sleep(0)
+    if not early:
+        await scheduler.report(report)
+    async with asyncio.timeout(LONG_S / 2):
+        assert (await waiting).errors == 1
