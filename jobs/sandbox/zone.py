@@ -184,7 +184,7 @@ class ForkServerZone:
         """So that `> /dev/stdout`, which opens the pipe anew, is allowed. Whatever is no pipe keeps its owner."""
         if self._uid is not None:
             for descriptor in {task.stdout_fd, task.stderr_fd}:
-                if task.terminal or stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
                     os.fchown(descriptor, self._uid, self._uid)
 
     def _send(self, message: bytes, descriptors: list[int]) -> None:

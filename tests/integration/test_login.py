@@ -84,6 +84,9 @@ def test_job_control(running: RunningStore, user: UserTerminal) -> None:
 def test_programs_find_the_terminal(user: UserTerminal) -> None:
     assert "\r\nseen\r\n" in user.run("echo seen > /dev/tty")
     assert "\r\nagain\r\n" in user.run("echo again > /dev/stdout")
+    assert "\r\n/dev/pts/0\r\n" in user.run("tty")
+    assert "\r\n/dev/pts/1\r\n" in user.run("script -qc tty /dev/null")
+    assert "\r\nmade\r\n" in user.run("script -qc true /dev/null && echo ma''de")
     user.type("read -s -p 'sec''ret: ' secret\r")  # so that the echo of the command is not taken for its prompt
     user.until("secret: ")
     user.type("hidden words\r")

@@ -1,6 +1,7 @@
 """A task with a terminal: it is the controlling one of its session, and no way out (S4)."""
 
 import asyncio
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +22,7 @@ class Said:
 
 async def at_terminal(zone: Zone, terminal: Terminal, command: str, *, typed: bytes = b"", **options: Any) -> Said:
     """Runs it with the terminal as its stdin, stdout and stderr; `typed` once it has said `ready`."""
-    descriptors = dict.fromkeys(("stdin_fd", "stdout_fd", "stderr_fd"), terminal.slave)
+    descriptors = dict.fromkeys(("stdin_fd", "stdout_fd", "stderr_fd"), terminal.guest)
     values: dict[str, Any] = {"timeout_s": 60.0, **descriptors, **options}
     task = TaskSpec(command, {"PATH": PATH}, terminal=True, **values)
 
@@ -56,6 +57,12 @@ async def test_s4_the_shell_leads_a_session_whose_terminal_it_is(workshop: Works
     said = await run(workshop, f"stty size < /dev/tty; echo seen > /dev/tty; python3 -I -S -c '{source}'; exit 3")
     assert said.text == "24 80\r\nseen\r\nTrue True\r\n"
     assert said.end.exit_status == 3
+
+
+async def test_programs_find_and_make_terminals(workshop: Workshop) -> None:
+    said = await run(workshop, "tty; script -qc tty /dev/null; script -qc true /dev/null && echo made")
+    assert said.text == "/dev/pts/0\r\n/dev/pts/1\r\nmade\r\n"
+    assert said.end.exit_status == 0
 
 
 async def test_s4_keys_are_signals(workshop: Workshop) -> None:
@@ -93,7 +100,7 @@ async def test_s4_the_input_stays_read_only_beside_a_terminal(workshop: Workshop
 
 
 async def test_s4_no_other_terminal_can_be_reached(workshop: Workshop) -> None:
-    """No /dev/pts, no /dev/ptmx, no way up from the open descriptor; and no descriptor but the three."""
+    """Its devpts has this one alone; no way up from the open descriptor, and no descriptor but the three."""
     source = """
 import os
 def is_closed(number):
@@ -103,14 +110,52 @@ def is_closed(number):
         return True
 print([number for number in range(3, 1024) if not is_closed(number)])
 """
-    said = await run(workshop, f"ls /dev/pts /dev/ptmx /proc/self/fd/0/..; python3 -I -S -c '{source}'")
-    assert said.text.count("No such file or directory") + said.text.count("Not a directory") == 3, said.text
+    host, theirs = os.openpty()
+    try:
+        said = await run(workshop, f"ls /dev/pts; cat /proc/self/fd/0/..; python3 -I -S -c '{source}'")
+    finally:
+        os.close(host)
+        os.close(theirs)
+    assert said.text.startswith("0  ptmx\r\n"), said.text
+    assert "Not a directory" in said.text
     assert said.text.endswith("[]\r\n")
 
 
+async def test_s4_two_zones_share_no_terminals(workshop: Workshop) -> None:
+    async with (
+        zone_of(workshop.sandbox, name="one", terminal=True) as one,
+        zone_of(workshop.sandbox, name="two", terminal=True) as two,
+    ):
+        terminal = Terminal(24, 80)
+        first = asyncio.create_task(at_terminal(one, terminal, "tty; read line"))
+        await terminal.write(b"")  # once it is there
+        second = await at_terminal(two, Terminal(24, 80), "tty; ls /dev/pts")
+        await terminal.write(b"\r")
+        assert (await first).text.startswith("/dev/pts/0\r\n")
+        assert second.text == "/dev/pts/0\r\n0  ptmx\r\n"
+
+
+async def test_s5_a_task_takes_no_more_terminals_than_the_machine_can_spare(workshop: Workshop) -> None:
+    source = """
+import os
+many = []
+try:
+    while True:
+        many += os.openpty()
+except OSError as error:
+    print(len(many) // 2, error.strerror)
+"""
+    said = await run(workshop, f"python3 -I -S -c '{source}'")
+    assert said.text == "63 No space left on device\r\n"
+    master, slave = os.openpty()
+    os.close(master)
+    os.close(slave)
+
+
 async def test_s4_a_task_without_a_terminal_has_none(workshop: Workshop) -> None:
-    ended = await workshop.run("test -t 0 || test -t 1 || echo none; : < /dev/tty")
+    ended = await workshop.run("test -t 0 || test -t 1 || echo none; ls -d /dev/pts /dev/ptmx; : < /dev/tty")
     assert ended.out == "none\n"
+    assert ended.err.count("No such file or directory") == 3
     async with zone_of(workshop.sandbox, name="terminal", terminal=True) as zone:
         terminal = Terminal(24, 80)
         said = await at_terminal(zone, terminal, "setsid -w sh -c ': < /dev/tty'")

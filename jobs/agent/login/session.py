@@ -174,11 +174,11 @@ def task_of(
         command=spec.command or _SHELL,
         env=environment,
         timeout_s=spec.timeout_s,
-        stdout_fd=terminal.slave,
-        stderr_fd=terminal.slave,
+        stdout_fd=terminal.guest,
+        stderr_fd=terminal.guest,
         blob=blob,
         input_name=name,
-        stdin_fd=terminal.slave,
+        stdin_fd=terminal.guest,
         terminal=True,
     )
 

@@ -24,9 +24,9 @@ def arguments(blueprint: Blueprint, bubblewrap: str, interior: Interior, channel
     words += ["--disable-userns"]
     words += ["--clearenv", "--hostname", "zone", "--chdir", "/"]
     if interior.image is not None:
-        words += image_root(interior.seen(interior.image))
+        words += image_root(interior.seen(interior.image), terminal=interior.terminal)
     else:
-        words += host_root(blueprint.binds)
+        words += host_root(blueprint.binds, terminal=interior.terminal)
         for name, content in ETC.items():
             with contextlib.closing(SealedFile(name, content)) as file:
                 words += ["--perms", "0444", "--file", str(passed(file)), f"/etc/{name}"]
@@ -37,8 +37,6 @@ def arguments(blueprint: Blueprint, bubblewrap: str, interior: Interior, channel
     for path, content in interior.files.items():
         with contextlib.closing(SealedFile(path.rpartition("/")[2], content)) as file:
             words += ["--perms", "0555", "--file", str(passed(file)), path]
-    if interior.terminal:
-        words += ["--dev-bind", "/dev/tty", "/dev/tty"]
     for inside, outside in interior.binds.items():
         words += ["--ro-bind", outside, inside]
     for inside, outside in interior.assets.items():

@@ -22,6 +22,9 @@ DEVICE_LINKS: Final = {
     "/dev/stderr": "/proc/self/fd/2",
     "/dev/shm": SCRATCH_FOLDER,  # noqa: S108 - inside the zone
 }
+TERMINALS_FOLDER: Final = "/dev/pts"
+"""Where a task with a terminal mounts a devpts of its own, and by what name programs ask it for more terminals."""
+TERMINAL_LINKS: Final = {"/dev/ptmx": "pts/ptmx"}
 IMAGE_FOLDERS: Final = ("/run", "/manta", ASSETS_FOLDER)
 """Of an image: what a zone brings along lies in these."""
 IMAGE_MOUNT_POINTS: Final = ("/proc", "/dev", *IMAGE_FOLDERS, SCRATCH_FOLDER, INPUT_FOLDER, ZONE_FOLDER)

@@ -26,6 +26,8 @@ from jobs.sandbox.building.contents import (
     HOST_ETC,
     IMAGE_FOLDERS,
     SCRATCH_LINKS,
+    TERMINAL_LINKS,
+    TERMINALS_FOLDER,
     USR_LINKS,
 )
 
@@ -138,7 +140,9 @@ class _Root:
         for name in ("/dev",) if content.image is None else ("/dev", *IMAGE_FOLDERS):
             _folder(self._inside(name))  # with a /dev that is bound, a runtime adds nothing to it
             self._mount(name, "bind", str(self._folder / name[1:]), "bind", "ro", "nosuid")
-        self._link({**DEVICE_LINKS, **content.links})
+        self._link({**DEVICE_LINKS, **content.links, **(TERMINAL_LINKS if content.terminal else {})})
+        if content.terminal:
+            _folder(self._inside(TERMINALS_FOLDER))
         _folder(self._inside("/proc"))
         self._mount("/proc", "proc", "proc", "nosuid", "nodev", "noexec")
         for name in (*DEVICES, "tty") if content.terminal else DEVICES:

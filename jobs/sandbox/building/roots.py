@@ -10,11 +10,13 @@ from jobs.sandbox.building.contents import (
     HOST_ETC,
     IMAGE_FOLDERS,
     SCRATCH_LINKS,
+    TERMINAL_LINKS,
+    TERMINALS_FOLDER,
     USR_LINKS,
 )
 
 
-def host_root(binds: Mapping[str, Path]) -> list[str]:
+def host_root(binds: Mapping[str, Path], *, terminal: bool = False) -> list[str]:
     """The host's /usr and what a program needs besides; /etc is still empty."""
     arguments = ["--ro-bind", "/usr", "/usr", "--proc", "/proc", "--dir", "/dev"]
     for name in USR_LINKS:
@@ -23,7 +25,7 @@ def host_root(binds: Mapping[str, Path]) -> list[str]:
             arguments += ["--symlink", str(folder.readlink()), str(folder)]
         elif folder.is_dir():
             arguments += ["--ro-bind", str(folder), str(folder)]
-    arguments += _devices()
+    arguments += _devices(terminal)
     for folder_name in FOLDERS:
         arguments += ["--dir", folder_name]
     for link, target in SCRATCH_LINKS.items():
@@ -35,9 +37,10 @@ def host_root(binds: Mapping[str, Path]) -> list[str]:
     return arguments
 
 
-def image_root(folder: str) -> list[str]:
+def image_root(folder: str, *, terminal: bool = False) -> list[str]:
     """That folder as the root, read-only, with a /dev, and with IMAGE_FOLDERS open for what the zone brings along."""
-    arguments = ["--ro-bind", folder, "/", "--proc", "/proc", "--tmpfs", "/dev", *_devices(), "--remount-ro", "/dev"]
+    arguments = ["--ro-bind", folder, "/", "--proc", "/proc", "--tmpfs", "/dev", *_devices(terminal)]
+    arguments += ["--remount-ro", "/dev"]
     for name in IMAGE_FOLDERS:
         arguments += ["--tmpfs", name]
     return arguments
@@ -51,10 +54,10 @@ def image_end() -> list[str]:
     return arguments
 
 
-def _devices() -> list[str]:
-    arguments: list[str] = []
-    for name in DEVICES:
+def _devices(terminal: bool) -> list[str]:
+    arguments = ["--dir", TERMINALS_FOLDER] if terminal else []
+    for name in (*DEVICES, "tty") if terminal else DEVICES:
         arguments += ["--dev-bind", f"/dev/{name}", f"/dev/{name}"]
-    for link, target in DEVICE_LINKS.items():
+    for link, target in (DEVICE_LINKS | (TERMINAL_LINKS if terminal else {})).items():
         arguments += ["--symlink", target, link]
     return arguments

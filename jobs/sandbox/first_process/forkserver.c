@@ -111,6 +111,9 @@ static void need(int step, long result) {
 /* Joins a group by its cgroup.procs that the agent opened: the kernel asks for the opener's rights, not for ours. */
 static int join(int group) { return group < 0 || write(group, "0", 1) == 1 ? 0 : -1; }
 
+/* As many as a user's multiplexer may want: the machine has so many for all. Those of uid 0 are the zone's own user's. */
+#define TERMINALS "newinstance,ptmxmode=0666,mode=0620,uid=0,gid=0,max=64"
+
 enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4 };
 
 static long set_attributes(const char *path, uint64_t set) {
@@ -195,12 +198,38 @@ static void make_range_pipe(void) {
     need(STDIO, dup2(into, FED_INTO));
 }
 
+/* Sends a folder to the agent, by the socket that the task has as its stdin so far. */
+static void offer(int agent, int folder) {
+    char mark = 0, room[CMSG_SPACE(sizeof folder)] = {0};
+    struct iovec text = {.iov_base = &mark, .iov_len = 1};
+    struct msghdr offered = {.msg_iov = &text, .msg_iovlen = 1, .msg_control = room, .msg_controllen = sizeof room};
+    struct cmsghdr *rights = CMSG_FIRSTHDR(&offered);
+    *rights = (struct cmsghdr){.cmsg_len = CMSG_LEN(sizeof folder), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS};
+    memcpy(CMSG_DATA(rights), &folder, sizeof folder);
+    need(STDIO, sendmsg(agent, &offered, MSG_NOSIGNAL));
+}
+
+/* In a devpts of the task's own. The agent opens the master there and then sends a byte: nobody in here has its file. */
+static int open_terminal(int agent) {
+    char go;
+    need(STDIO, mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, TERMINALS));
+    int folder = open("/dev/pts", O_PATH | O_DIRECTORY | O_CLOEXEC);
+    need(STDIO, folder);
+    offer(agent, folder);
+    errno = EIO;
+    need(STDIO, read(agent, &go, 1) == 1 ? 0 : -1);
+    return open("/dev/pts/0", O_RDWR | O_NOCTTY);
+}
+
 static void take_streams(int standard_input) {
     int in_range = (message.header.flags & HAS_RANGE) != 0;
+    int at_terminal = (message.header.flags & HAS_TERMINAL) != 0;
     need(STDIO, standard_input);
+    if (at_terminal)
+        need(STDIO, standard_input = open_terminal(standard_input));
     need(STDIO, dup2(standard_input, 0));
-    need(STDIO, dup2(descriptors[0], 1));
-    need(STDIO, dup2(descriptors[1], 2));
+    need(STDIO, dup2(at_terminal ? standard_input : descriptors[0], 1));
+    need(STDIO, dup2(at_terminal ? standard_input : descriptors[1], 2));
     if (in_range)
         make_range_pipe();
     need(STDIO, syscall(SYS_close_range, in_range ? FED_INTO + 1U : 3U, ~0U, 0));

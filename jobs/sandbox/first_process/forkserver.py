@@ -39,6 +39,7 @@ _SYS_MOVE_MOUNT, _SYS_MOUNT_SETATTR = 429, 442
 _AT_FDCWD = -100
 _MOVE_MOUNT_F_EMPTY_PATH = 4
 _MOUNT_ATTR_RDONLY = 1
+_NOSUID = 2
 _NOSUID_NODEV = 2 | 4
 _NOEXEC = 8
 _PR_SET_PDEATHSIG = 1
@@ -49,6 +50,7 @@ _SECUREBITS_LOCKED = 0x2F  # NOROOT and NO_SETUID_FIXUP with their locks, KEEP_C
 _CAPABILITY_VERSION_3 = 0x20080522
 _OOM_SCORE = b"800"
 _TIOCSCTTY = 0x540E
+_TERMINALS = b"newinstance,ptmxmode=0666,mode=0620,uid=0,gid=0,max=64"  # 64: the machine has so many for all
 _SHELLS = ("/bin/bash", "/bin/sh")
 _DEFAULT_SIGNALS = [number for number in signal.valid_signals() if number not in (signal.SIGKILL, signal.SIGSTOP)]
 
@@ -153,6 +155,18 @@ def _place(mount: int, path: bytes) -> None:
     if mount >= 0:
         _check(_libc.syscall(_long(_SYS_MOVE_MOUNT), _long(mount), b"", _long(_AT_FDCWD), path,
                              _long(_MOVE_MOUNT_F_EMPTY_PATH)))  # fmt: skip
+
+
+def _open_terminal(agent: int) -> int:
+    """In a devpts of the task's own. The agent opens the master there and then sends a byte: nobody in here has its
+    file."""
+    _mount(b"devpts", b"/dev/pts", _NOSUID | _NOEXEC, _TERMINALS)
+    folder = os.open("/dev/pts", os.O_PATH | os.O_DIRECTORY)
+    with socket.socket(fileno=os.dup(agent)) as channel:
+        socket.send_fds(channel, [b"\0"], [folder])
+    if not os.read(agent, 1):
+        raise OSError(5, "the agent opened no terminal")
+    return os.open("/dev/pts/0", os.O_RDWR | os.O_NOCTTY)
 
 
 def _mount_scratch(request: Request) -> None:
@@ -285,7 +299,10 @@ def _first_process(request: Request, program: Filter, group: int, shared: mmap.m
         elif request.flags & SEES_ZONE:
             _read_only(b"/zone")
         step = "stdio"
-        for number, descriptor in enumerate((stdin, request.stdout, request.stderr)):
+        streams = stdin, request.stdout, request.stderr
+        if request.flags & HAS_TERMINAL:
+            streams = (_open_terminal(stdin),) * 3
+        for number, descriptor in enumerate(streams):
             os.dup2(descriptor, number)
         if request.flags & HAS_RANGE:
             _make_range_pipe()
