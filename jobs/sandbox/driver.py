@@ -19,6 +19,7 @@ from jobs.sandbox.cgroups import ControlGroups, ZoneLease, survey
 from jobs.sandbox.filters import seccomp
 from jobs.sandbox.first_process.build import fork_server
 from jobs.sandbox.mounts.broker_client import Broker
+from jobs.sandbox.mounts.stage_hand import stage_hand
 from jobs.sandbox.probe import probe, refuse_if_missing
 from jobs.sandbox.tenants import TenantUids
 from jobs.sandbox.zone import ForkServerZone
@@ -88,7 +89,6 @@ class NamespaceSandbox:
         self._builder = builder
         self._is_root = os.geteuid() == 0
         self._uids = TenantUids()
-        self._stage_program = SealedFile("stage", (Path(__file__).parent / "mounts" / "stage.py").read_bytes())
         self._broker = Broker(blobs_dir.resolve(), store_uid if self._is_root else None)
         self._blueprint: Blueprint | None = None
         self._groups: ControlGroups | None = None
@@ -150,7 +150,7 @@ class NamespaceSandbox:
     def _stage(self) -> Stage:
         """OSError when there is no place for it."""
         STAGE_PLACE.mkdir(mode=0o755, exist_ok=True)
-        return Stage(self._stage_program, str(self._shared_dir), str(STAGE_PLACE))
+        return Stage(str(self._shared_dir), str(STAGE_PLACE))
 
     def describe(self) -> dict[str, object]:
         return {
@@ -162,13 +162,12 @@ class NamespaceSandbox:
 
     async def close(self) -> None:
         await self._broker.close()
-        self._stage_program.close()
         if self._groups is not None:
             await self._groups.close()
             self._groups = None
         if self._blueprint is not None:
             blueprint = self._blueprint
-            own = (blueprint.program.file, blueprint.zone_filter, blueprint.task_filter)
+            own = (blueprint.program.file, blueprint.zone_filter, blueprint.task_filter, blueprint.stage_hand.file)
             for file in (*own, *blueprint.programs.values()):
                 file.close()
             if isinstance(blueprint.builder, Runtime):
@@ -212,7 +211,16 @@ class NamespaceSandbox:
         zone_filter = SealedFile("zone.bpf", seccomp.zone_filter(machine))
         task_filter = SealedFile("task.bpf", seccomp.task_filter(machine))
         programs = {path: SealedFile(Path(path).name, content) for path, content in self._programs.items()}
-        return Blueprint(self._zone_builder(), program, zone_filter, task_filter, self._binds, programs, self._links)
+        return Blueprint(
+            self._zone_builder(),
+            program,
+            zone_filter,
+            task_filter,
+            stage_hand(self._state_dir, self._wanted),
+            self._binds,
+            programs,
+            self._links,
+        )
 
 
 def _joins(lease: ZoneLease | None) -> Joins:

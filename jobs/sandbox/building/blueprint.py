@@ -2,7 +2,6 @@
 
 import fcntl
 import os
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,6 +85,7 @@ class Blueprint:
     program: Program
     zone_filter: SealedFile
     task_filter: SealedFile
+    stage_hand: "StageHand"
     binds: Mapping[str, Path] = field(default_factory=dict)
     programs: Mapping[str, SealedFile] = field(default_factory=dict)
     links: Mapping[str, str] = field(default_factory=dict)
@@ -93,19 +93,27 @@ class Blueprint:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Shows `folder`, which is closed to other users, at `place` to the zone being built (stage.py)."""
+    """A `folder` which is closed to other users is shown at `place` to the zone being built."""
 
-    program: SealedFile
-    folder: str
-    place: str
+    folder: str = ""
+    place: str = ""
 
     def seen(self, path: str) -> str:
         """Where a file of the folder is found on the stage."""
         return self.place + path.removeprefix(self.folder)
 
-    def command(self, descriptor: int, uid: int) -> list[str]:
-        script = f"/proc/self/fd/{descriptor}"
-        return [sys.executable, "-I", "-S", script, str(descriptor), str(uid), self.folder, self.place]
+
+@dataclass(frozen=True, slots=True)
+class StageHand:
+    """The program that becomes a zone's user, and shows the zone its stage before that (stage.py)."""
+
+    file: SealedFile
+    interpreter: tuple[str, ...] = ()
+
+    def command(self, descriptor: int, uid: int, stage: Stage) -> list[str]:
+        """To be followed by the command that is run as that user."""
+        program = f"/proc/self/fd/{descriptor}"
+        return [*self.interpreter, program, str(descriptor), str(uid), stage.folder, stage.place]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs.sandbox.building import bubblewrap, oci
-from jobs.sandbox.building.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage
+from jobs.sandbox.building.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage, StageHand
 
 _RUNTIME_END_S: Final = 10.0
 
@@ -74,7 +74,7 @@ def launch(blueprint: Blueprint, uid: int | None, interior: Interior) -> Launche
             plan = _plan(blueprint, uid, interior, opened[0], opened)
             if plan.bundle is not None:
                 undo.callback(shutil.rmtree, plan.bundle, ignore_errors=True)
-            process = _start(plan, interior.stage, uid, their_stderr, opened)
+            process = _start(plan, blueprint.stage_hand, interior.stage, uid, their_stderr, opened)
         finally:
             for descriptor in opened:
                 os.close(descriptor)
@@ -94,14 +94,13 @@ class _Plan:
 
 
 def _start(
-    plan: _Plan, stage: Stage | None, uid: int | None, their_stderr: int, opened: list[int]
+    plan: _Plan, hand: StageHand, stage: Stage | None, uid: int | None, their_stderr: int, opened: list[int]
 ) -> "subprocess.Popen[bytes]":
     arguments, descriptors = plan.arguments, plan.descriptors
-    if stage is not None and uid is not None:
-        opened.append(stage.program.open())
-        arguments = stage.command(opened[-1], uid) + arguments
+    if uid is not None:
+        opened.append(hand.file.open())
+        arguments = hand.command(opened[-1], uid, stage or Stage()) + arguments
         descriptors = [*descriptors, opened[-1]]
-        uid = None
     return subprocess.Popen(
         arguments,
         stdin=subprocess.DEVNULL,
@@ -111,9 +110,6 @@ def _start(
         cwd="/",
         env={},
         start_new_session=True,
-        user=uid,
-        group=uid,
-        extra_groups=None if uid is None else (),
     )
 
 
