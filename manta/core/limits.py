@@ -334,6 +334,9 @@ FAIR_ACCOUNTS_MAX: Final = 1024
 """Accounts with ready tasks for a node that are looked at when its lanes are shared out."""
 FAIR_JOBS_MAX: Final = 32
 """Jobs of one account that are looked at then, the oldest first."""
+LEFT_PAGE: Final = 128
+LEFT_PAGES: Final = 8
+"""How often a poll looks for that many further tasks of a job, where those that it found are left to other nodes."""
 FAIR_IDLE_MAX: Final = 16
 """Accounts whose jobs are looked at for the lane in reserve, the least busy first."""
 

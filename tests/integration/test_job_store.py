@@ -480,6 +480,42 @@ async def test_a_task_is_offered_anew_to_the_only_node_that_is_large_enough_for_
     assert await lease(catalog, clock, "n2") == []
 
 
+@pytest.mark.invariant("J4")
+async def test_a_task_that_fits_is_found_behind_many_that_are_left_to_others(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """A small node sat idle until the large one had done all of a phase that only it has room for."""
+    await put(catalog, clock, "a")
+    large, small = {**MAP, "memory": "64M"}, {**MAP, "memory": "8M"}
+    job = await begin(catalog, clock, [large, small], *["s3://books/a"] * 30)
+    await catalog.jobs.report("n2", done(await lease(catalog, clock, "n2", lanes=1)))
+
+    async def poll(lanes: int = 2) -> list[Granted]:
+        slots = [new_id(clock.now_ms()) for _ in range(lanes)]
+        return await catalog.jobs.lease("n1", "e", slots, leaves=lambda needs, _: needs.memory_bytes > 8 << 20)
+
+    (grant,) = await poll()
+    assert grant.task.phase == 1
+    assert counts(await catalog.jobs.get_job(job)) == {"ready": 29, "committed": 1}
+    assert await poll() == []
+    await catalog.jobs.report("n1", done([grant]))
+    clock.advance(REDUCER_PATIENCE_S + 1)
+    await alive(catalog, clock, "n1")
+    await expire(catalog.jobs, ["n1"], {"n2": 1.0})
+    assert len(await lease(catalog, clock, "n1", lanes=40)) == 29, "the large one is gone: nobody else has more room"
+
+
+@pytest.mark.invariant("J4")
+async def test_a_reducer_that_its_node_leaves_is_anybody_s(catalog: Catalog, clock: StandingClock) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP, {**REDUCE, "memory": "64M"}], "s3://books/a")
+    await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n1",)))
+    assert counts(await catalog.jobs.get_job(job), 1) == {"ready": 1}
+    assert await catalog.jobs.lease("n1", "e", [new_id(clock.now_ms())], leaves=lambda *_: True) == []
+    (reducer,) = await lease(catalog, clock, "n2")
+    assert reducer.task.job_id == job
+
+
 @pytest.mark.invariant("J1", "J2")
 @pytest.mark.parametrize("winner", [0, 1])
 async def test_of_two_attempts_one_is_committed(catalog: Catalog, clock: StandingClock, winner: int) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any, TypeVar
 
 import pytest
@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
+from jobs.model.resources import Needs
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult, Usage
 from manta.catalog.job_records import TaskRow
@@ -134,11 +135,17 @@ class JobMachine(RuleBasedStateMachine):
         self.epochs[node] += 1
         self.renew(node)
 
-    @rule(node=st.sampled_from(NODES), lanes=st.integers(1, 5))
-    def lease(self, node: str, lanes: int) -> None:
+    @rule(node=st.sampled_from(NODES), lanes=st.integers(1, 5), small=st.booleans())
+    def lease(self, node: str, lanes: int, *, small: bool = False) -> None:
+        """A small node leaves whatever another may run."""
         slots = [new_id(self.clock.now_ms()) for _ in range(lanes)]
-        for grant in now(self.jobs.lease(node, f"e{self.epochs[node]}", slots)):
+
+        def leaves(_: Needs, holders: Sequence[str]) -> bool:
+            return small and set(holders) != {node}
+
+        for grant in now(self.jobs.lease(node, f"e{self.epochs[node]}", slots, leaves=leaves)):
             task = grant.task
+            assert not small or task.nodes == [node]
             assert task.blob_id is None or node in task.nodes, "a map task runs where its input lies (J5)"
             assert ref(task) not in self.held, "an attempt is given once"
             self.held[ref(task)] = node, task

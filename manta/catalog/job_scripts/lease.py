@@ -17,6 +17,7 @@ from manta.catalog.job_scripts.turns import find_turns, idle_claims
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Many, Op, Script
+from manta.core.limits import LEFT_PAGE, LEFT_PAGES
 
 
 def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:
@@ -101,13 +102,10 @@ def _lease_of_job(
     if unit is None or unit.stopped:
         return []
     tasks: dict[int, TaskRow] = {}
-    left: dict[int, TaskRow] = {}
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
-            rows = yield Op("ready_tasks", (queue, unit.job.owner_id, unit.job.job_id, len(slots) - len(tasks)))
-            for task in (TaskRow(*row) for row in rows):
-                (left if leaves(unit.plan.phases[task.phase], _holders(task)) else tasks)[task.task_id] = task
-    yield from _offer_to_holders(unit, left.values())
+            found = yield from _take_from(unit, queue, len(slots) - len(tasks), leaves)
+            tasks.update((task.task_id, task) for task in found)
     if not tasks:
         return []
     granted: list[Granted] = []
@@ -134,13 +132,35 @@ def _lease_of_job(
     return granted
 
 
-def _offer_to_holders(unit: Unit, left: Iterable[TaskRow]) -> Script[None]:
-    """What this node leaves to others may stand in its queue alone, since it came to nothing on one of them."""
-    rows = [
-        (node, unit.job.owner_id, task.job_id, task.task_id, unit.now_ms) for task in left for node in _holders(task)
+def _take_from(unit: Unit, queue: str, most: int, leaves: Leaves) -> Script[list[TaskRow]]:
+    """Tasks of that queue that this node does not leave to others: those are moved on, and hide nothing behind them."""
+    page = most
+    for _ in range(LEFT_PAGES):
+        rows = yield Op("ready_tasks", (queue, unit.job.owner_id, unit.job.job_id, page))
+        taken: list[TaskRow] = []
+        left: list[TaskRow] = []
+        for task in (TaskRow(*row) for row in rows):
+            (left if leaves(unit.plan.phases[task.phase], _holders(task)) else taken).append(task)
+        if queue == ANY_NODE or not left:
+            break
+        yield from _move_on(unit, queue, left)
+        if len(taken) >= most:
+            break
+        page = max(most, LEFT_PAGE)
+    return taken[:most]
+
+
+def _move_on(unit: Unit, queue: str, left: Sequence[TaskRow]) -> Script[None]:
+    """Out of that node's queue, into those of the others that may run them: they may stand in this one alone."""
+    owner_id, now_ms = unit.job.owner_id, unit.now_ms
+    others = [
+        (node, owner_id, task.job_id, task.task_id, now_ms)
+        for task in left
+        for node in _holders(task) or [ANY_NODE]
+        if node != queue
     ]
-    if rows:
-        yield Many("ready_insert", rows)
+    yield Many("ready_insert", others)
+    yield Many("ready_delete", [(queue, owner_id, task.job_id, task.task_id) for task in left])
 
 
 def _holders(task: TaskRow) -> list[str]:
