@@ -46,14 +46,13 @@ def frames(read: Callable[[int], bytes]) -> Iterator[tuple[bytes, bytes]]:
 
 def is_exact_in_json(value: object, depth: int = 0) -> bool:
     """Whether JSON gives back this very value: no subclass, no tuple, no key but text, no number beyond the usual."""
-    kind = type(value)
-    if kind is dict or kind is list:
-        return depth < _DEPTH_MAX and _has_exact_items(value, depth + 1)  # type: ignore[arg-type]
-    if kind is int:
-        return bool(-_INTEGER_MAX <= value < _INTEGER_MAX)  # type: ignore[operator]
-    if kind is float:
-        return bool(value - value == 0.0)  # type: ignore[operator]
-    return value is None or kind is bool or kind is str
+    if type(value) is dict or type(value) is list:
+        return depth < _DEPTH_MAX and _has_exact_items(value, depth + 1)
+    if type(value) is int:
+        return -_INTEGER_MAX <= value < _INTEGER_MAX
+    if type(value) is float:
+        return value - value == 0.0
+    return value is None or type(value) is bool or type(value) is str
 
 
 def _has_exact_items(value: dict[object, object] | list[object], depth: int) -> bool:

@@ -16,6 +16,7 @@ _CODE: Final = "/manta/code"
 _NATIVE: Final = Path(__file__).with_name("native")
 _ROOMS: Final = ("failures", "agent", "arguments", "streams", "outputs", "split", "reading", "aggregate", "main")
 """Of the Python program, each after those it needs."""
+_UNPACKER_ROOMS: Final = ("refusal", "archive", "layers", "manifest", "tree", "main")
 _INTERPRETERS: Final = ("/usr/bin/python3", "/usr/local/bin/python3")
 _COMPILE_TIMEOUT_S: Final = 30.0
 _COMPILE: Final = (
@@ -33,18 +34,26 @@ for name, code in rooms:
     exec(code, room.__dict__)
 room.main(sys.argv[0], sys.argv[1:])
 """
-
-
 NO_PROGRAMS: Final = (
     "There is neither a C compiler nor a usable Python under /usr, so tasks find no mpipe, mcat and the like: install "
     "gcc and libc6-dev, then restart the node."
 )
+_UNPACKER_START: Final = """\
+import sys
+for name, text in {rooms}:
+    room = sys.modules[name] = type(sys)(name)
+    exec(compile(text, name, "exec"), room.__dict__)
+room.main()
+"""
 UNPACK_COMMAND: Final = 'exec "$PYTHON" -I -S -c "$UNPACKER" $ARGUMENTS'
-"""How the unpacker of images is run in a zone; what it takes is in its first lines."""
+"""How the unpacker of images is run in a zone; the package's first lines say what it takes."""
 
 
 def unpacker() -> str:
-    return Path(__file__).with_name("unpack_image.py").read_text()
+    """Its modules as one program, which a Python is given by `-c`."""
+    folder = Path(__file__).with_name("unpacking")
+    sources = [(f"jobs.programs.unpacking.{room}", (folder / f"{room}.py").read_text()) for room in _UNPACKER_ROOMS]
+    return _UNPACKER_START.format(rooms=sources)
 
 
 def programs(state_dir: Path) -> dict[str, bytes]:

@@ -1,12 +1,13 @@
 """Images as users bring them, on a real store of three nodes with one copy: archives of this machine's own programs."""
 
+import dataclasses
 import tarfile
 from collections.abc import Iterator
 
 import pytest
 
 from manta.sdk import Job, Store
-from tests.support.oci import Image, entry, file, programs, tar
+from tests.support.oci import Image, by_zstd, entry, file, programs, tar
 from tests.support.shared_store import shared_store
 from tests.support.store import RunningStore
 from tests.support.store_jobs import await_done
@@ -111,6 +112,14 @@ def test_the_tasks_programs_need_nothing_of_an_image(store: Store) -> None:
 def test_an_archive_of_docker_save_will_do(store: Store) -> None:
     store.write("s3://images/docker.tar", GOOD.docker_archive())
     assert set(_outputs(store, _run(store, _map("hello you", "s3://images/docker.tar")))) == {
+        "hello from the image, you\n"
+    }
+
+
+def test_layers_compressed_by_zstd_will_do(store: Store) -> None:
+    """The node's own program unpacks them, inside the zone."""
+    store.write("s3://images/zstd.tar", dataclasses.replace(GOOD, compress=by_zstd).archive())
+    assert set(_outputs(store, _run(store, _map("hello you", "s3://images/zstd.tar")))) == {
         "hello from the image, you\n"
     }
 

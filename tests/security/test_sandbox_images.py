@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 import pytest_asyncio
 
-from jobs.programs.unpack_image import unpack
+from jobs.programs.unpacking.main import unpack
 from jobs.sandbox.api import Zone, ZoneInitError
 from tests.support.oci import Image, entry, file, programs, tar
 from tests.support.sandbox import ZONE, Workshop, run_in

@@ -66,6 +66,11 @@ def python(name: str = "usr/bin/python3") -> list[tuple[tarfile.TarInfo, bytes]]
     return found
 
 
+def by_zstd(data: bytes) -> bytes:
+    """For `compress`; zstd is one of the packages that `make setup` brings."""
+    return subprocess.run(["zstd", "-qc"], input=data, capture_output=True, check=True).stdout
+
+
 @dataclass
 class Image:
     """`layers` are tars. The switches spoil the archive: see `archive`."""

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from jobs.programs.unpack_image import MOUNT_POINTS, Bad, unpack
+from jobs.programs.unpacking import layers
+from jobs.programs.unpacking.main import unpack
+from jobs.programs.unpacking.refusal import Bad, NotHere
+from jobs.programs.unpacking.tree import MOUNT_POINTS
 from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
-from tests.support.oci import Image, entry, file, tar
+from tests.support.oci import Image, by_zstd, entry, file, tar
 
 SHELL = file("bin/sh", b"#!", 0o755)
 MIB = 1 << 20
@@ -108,6 +111,20 @@ def test_an_archive_of_docker_save_will_do(tmp_path: Path) -> None:
     assert _tree(tmp_path) == {"b": "2"}
 
 
+@pytest.mark.parametrize("size", [10, 4 * MIB], ids=["small", "large"])
+def test_layers_compressedby_zstd_will_do(tmp_path: Path, size: int) -> None:
+    noise = os.urandom(size // 2).hex().encode()
+    image = Image([tar([SHELL, file("a", noise)]), tar([file("b", b"2")])], compress=by_zstd)
+    _unpack(tmp_path, image.archive(), bytes_max=8 * MIB)
+    assert _tree(tmp_path) == {"a": noise.decode(), "b": "2"}
+
+
+def test_a_node_without_zstd_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(layers, "PROGRAMS", str(tmp_path))
+    with pytest.raises(NotHere, match="install `zstd`"):
+        _unpack(tmp_path, Image([tar([SHELL])], compress=by_zstd).archive())
+
+
 def _damage(files: dict[str, bytes]) -> None:
     name = max(files, key=lambda name: len(files[name]))
     files[name] = files[name][:-9] + b"x" + files[name][-8:]
@@ -140,7 +157,10 @@ BAD = [
     (Image([LARGE], spoil=_damage).archive(), "digest|CRC|ended|Error"),
     (Image([LARGE], spoil=_swap).archive(), "digest"),
     (Image([LARGE], spoil=_swap).docker_archive(), "digest"),
-    (Image([LARGE], compress=lambda data: b"\x28\xb5\x2f\xfd" + data).archive(), "zstd"),
+    (Image([LARGE], compress=lambda data: b"\x28\xb5\x2f\xfd" + data).archive(), "not what zstd made"),
+    (Image([LARGE], compress=lambda data: by_zstd(data)[:-9]).archive(), "not what zstd made"),
+    (Image([LARGE], compress=by_zstd, spoil=_swap).archive(), "digest"),
+    (Image([tar([SHELL, file("big", bytes(64 * MIB))])], compress=by_zstd).archive(), "bytes"),
     (Image([tar([SHELL, file("../up")])]).archive(), "leads out"),
     (Image([tar([SHELL, file("n" * 256)])]).archive(), "too long"),
     (Image([tar([SHELL, file("/".join("d" * 200) + "/x")])]).archive(), "deep"),

@@ -30,6 +30,7 @@ _TENANT: Final = " images"
 _ARCHIVE: Final = f"{ASSETS_FOLDER}/archive"
 _TARGET: Final = "/unpacked"
 _BAD_ARCHIVE: Final = 1
+_LACKING: Final = 3
 
 
 class BadImageError(Exception):
@@ -94,6 +95,8 @@ def _facts_of(end: TaskEnd, said: bytes, complained: str, bytes_max: int) -> Fac
         raise BadImageError(f"that needed more than {IMAGE_UNPACK_MEMORY_BYTES // MIB} MiB of memory")
     if end.exit_status == _BAD_ARCHIVE and complained:
         raise BadImageError(complained.splitlines()[-1], too_large=complained.endswith(f"more than {bytes_max} bytes"))
+    if end.exit_status == _LACKING and complained:
+        raise BadImageError(complained.splitlines()[-1], lasting=False)
     raise ServiceUnavailable(f"The image could not be unpacked on this node: {complained or end}.")
 
 

@@ -7,10 +7,16 @@ from __future__ import annotations
 
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import ModuleType
+else:
+    ModuleType = type(sys)  # without importing types
+
 NAMES = ("dataclasses", "dis", "inspect", "logging", "typing", "uuid")
 
 
-class _Later(type(sys)):  # type: ignore[misc]  # ModuleType, without importing types
+class _Later(ModuleType):
     """Stands for a module, for those who imported it meanwhile."""
 
     def __getattr__(self, name: str) -> object:

@@ -25,14 +25,14 @@ TYPE_CHECKING = False  # typing itself takes longer to import than all the rest
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from types import TracebackType
-    from typing import BinaryIO, NoReturn
+    from typing import Any, BinaryIO, NoReturn
 
-    Function = Callable[..., object]
+    Function = Callable[..., Any]
 
 _APPLY: dict[str, Callable[[Function, Iterable[object]], Iterable[object]]] = {
     "map": map,
     "filter": filter,
-    "flat_map": lambda function, values: itertools.chain.from_iterable(map(function, values)),  # type: ignore[arg-type]
+    "flat_map": lambda function, values: itertools.chain.from_iterable(map(function, values)),
 }
 _FRAMES_OF_OURS = "jobs."
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
+    from _typeshed import WriteableBuffer
+
 
 class Input:
     """An object where it lies. `range` is (start, end) in bytes where the object was split, else None."""
@@ -38,7 +40,7 @@ class Input:
     def open(self) -> BinaryIO:
         """A binary file, to be read and sought in."""
         file = open(self.path, "rb")
-        return file if self.range is None else io.BufferedReader(_Part(file, *self.range))  # type: ignore[type-var]
+        return file if self.range is None else io.BufferedReader(_Part(file, *self.range))
 
     def bytes(self) -> bytes:
         with self.open() as file:
@@ -68,7 +70,7 @@ class _Part(io.RawIOBase):
     def seekable(self) -> bool:
         return True
 
-    def readinto(self, buffer: bytearray) -> int:  # type: ignore[override]
+    def readinto(self, buffer: WriteableBuffer, /) -> int:
         view = memoryview(buffer)[: max(0, self._end - self._file.tell())]
         return self._file.readinto(view)
 
