@@ -416,6 +416,8 @@ ZONE_RETRY_S: Final = 5.0
 # what an agent keeps
 STDERR_TOTAL_MAX_BYTES: Final = 512 * MIB
 """What a node keeps of its tasks' stderr, all jobs together; the oldest jobs' goes first."""
+STDERR_DISK_FRACTION: Final = 1 / 32
+"""It has this share of the node's disk at most."""
 OBJECT_CACHE_MAX_BYTES: Final = 8 * GIB
 """What a node keeps of assets and archives of images, beside its volume; the longest unused goes first."""
 IMAGE_CACHE_MAX_BYTES: Final = 32 * GIB

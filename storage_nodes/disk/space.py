@@ -27,6 +27,11 @@ def measure(path: str | int) -> Space:
     return Space(found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize)
 
 
+def share(path: str | int, fraction: float, most: int) -> int:
+    """That fraction of the whole volume, but never more than `most`."""
+    return min(most, int(measure(path).total_bytes * fraction))
+
+
 def require(path: str | int, size_bytes: int) -> None:
     """InsufficientStorage unless `size_bytes` more fit above the reserve. Measured anew: it heals by itself."""
     space = measure(path)

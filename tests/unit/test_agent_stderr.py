@@ -9,8 +9,20 @@ import pytest
 from jobs.agent.stderr.feed import Said
 from jobs.agent.stderr.store import StderrStore
 from manta.core.errors import InvalidArgument, SlowDown
-from manta.core.limits import FEED_BYTES, FEED_QUIET_S, FEEDS_ACCOUNT_MAX, FEEDS_MAX, JOB_EXPIRY_S
+from manta.core.limits import (
+    FEED_BYTES,
+    FEED_QUIET_S,
+    FEEDS_ACCOUNT_MAX,
+    FEEDS_MAX,
+    JOB_EXPIRY_S,
+    MIB,
+    STDERR_DISK_FRACTION,
+    STDERR_KEEP_BYTES,
+    STDERR_TOTAL_MAX_BYTES,
+)
 from manta.core.names import new_job_id
+from storage_nodes.disk import space
+from storage_nodes.disk.space import Space
 from tests.support.waiting import eventually
 
 OWNER = "owner"
@@ -132,6 +144,25 @@ def test_a_full_disk_costs_the_task_nothing(tmp_path: Path) -> None:
     store.keep(_job(_Clock()), 1, b"x")
     assert store.dropped == 1
     assert store.total_bytes == 0
+
+
+@pytest.mark.invariant("S5", "O2")
+def test_s5_what_tasks_say_fills_no_small_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """S5: all of it has a share of the disk, and none of the reserve that keeps a full disk readable."""
+    disk = Space(256 * MIB, 200 * MIB)
+    monkeypatch.setattr(space, "measure", lambda _path: disk)
+    clock = _Clock()
+    store = _store(tmp_path, clock, STDERR_TOTAL_MAX_BYTES)
+    for _ in range(4):
+        job = _job(clock)
+        for task in range(50):
+            store.keep(job, task, bytes(STDERR_KEEP_BYTES))
+    assert 0 < store.total_bytes <= disk.total_bytes * STDERR_DISK_FRACTION
+    assert store.dropped == 0
+    disk = Space(256 * MIB, disk.reserve_bytes + 4096)
+    store.keep(job, 100, bytes(8192))
+    store.keep(job, 101, b"just one block")
+    assert (store.read(job, 100), store.read(job, 101), store.dropped) == (b"", b"just one block", 1)
 
 
 async def test_a_followed_job_is_told_piece_by_piece(tmp_path: Path) -> None:

@@ -126,4 +126,4 @@ def _finish(file: BinaryIO) -> None:
 
 def cache_bytes(folder: Path, most: int) -> int:
     """The bound of a cache in that folder: `most`, and no more than its share of the disk."""
-    return min(most, int(space.measure(str(folder)).total_bytes * CACHE_DISK_FRACTION))
+    return space.share(str(folder), CACHE_DISK_FRACTION, most)

@@ -9,8 +9,10 @@ from typing import Final
 
 from jobs.agent.stderr.feed import Feeds, Said, Saying
 from manta.core.clock import Clock
-from manta.core.limits import JOB_EXPIRY_S, RECENT_STDERR_MAX, STDERR_TOTAL_MAX_BYTES
+from manta.core.errors import InsufficientStorage
+from manta.core.limits import JOB_EXPIRY_S, RECENT_STDERR_MAX, STDERR_DISK_FRACTION, STDERR_TOTAL_MAX_BYTES
 from manta.core.names import birth_ms, check_job_id
+from storage_nodes.disk import space
 
 _FILE_BLOCK_BYTES: Final = 4096
 
@@ -43,6 +45,7 @@ class StderrStore:
     def load(self) -> None:
         """Take stock of what an earlier agent kept. Reads every folder: not for the event loop."""
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._total_max = space.share(str(self._folder), STDERR_DISK_FRACTION, self._total_max)
         for job in sorted(self._folder.iterdir()):
             used = sum(_blocks(file.stat().st_size) for file in job.iterdir())
             self._bytes[job.name] = used
@@ -69,11 +72,12 @@ class StderrStore:
             if not self._make_room(job_id, size):
                 self.dropped += 1
                 return
+            space.require(str(self._folder), size)
             if job_id not in self._bytes:
                 (self._folder / check_job_id(job_id)).mkdir(exist_ok=True)
                 self._bytes[job_id] = 0
             self._file(job_id, task_id).write_bytes(data)
-        except OSError:
+        except (OSError, InsufficientStorage):
             self.dropped += 1
             return
         self._bytes[job_id] += size
