@@ -1,5 +1,6 @@
 """A store on a small disk of its own: tasks that write without end, beside PUTs and a job that know nothing of it."""
 
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -114,6 +115,34 @@ def test_s5_endless_output_on_a_small_disk_is_noticed_by_nobody_else(store: Runn
         assert putting.refusals == []
         assert node(root)["writable"]
         assert free_before > 100 * MIB
+
+
+def test_s5_no_account_pins_a_small_cache(store: RunningStore) -> None:
+    """An account's task, or session, that needs more than its share is told; another's beside it has what it needs."""
+    with ExitStack() as stack:
+        root = stack.enter_context(store.client())
+        eve, alice = (account(store, root, name, stack) for name in ("eve", "alice"))
+        for one, bucket, size in ((eve, "eve", 14), (alice, "alice", 4)):
+            one.write(f"s3://{bucket}/in", b"in\n")
+            one.write(f"s3://{bucket}/tool", bytes(size * MIB))
+        eve.write("s3://eve/other", bytes(14 * MIB))
+        pinning = eve.submit([with_assets("echo on >&2; sleep 600", "eve/tool")], inputs=["s3://eve/in"])
+        assert next(iter(pinning.follow_all_stderr()))["text"] == "on\n"
+        more = eve.submit([with_assets("true", "eve/tool", "eve/other")], inputs=["s3://eve/in"])
+        good = alice.submit([with_assets("stat -c %s /assets/alice/tool", "alice/tool")], inputs=["s3://alice/in"])
+        assert good.wait(timeout_s=60).errors == 0
+        more.wait(timeout_s=60)
+        (error,) = more.errors()
+        assert error["code"] == "TaskInitError"
+        assert re.search(r"of one account may take \d+ MiB of this node's cache at a time", error["message"])
+        session = store.manta("login", "--reduce", "-c", "true", "s3://eve/tool", "s3://eve/other")
+        assert session.returncode == 1
+        assert b"of this node's cache at a time" in session.stderr
+        pinning.cancel()
+
+
+def with_assets(command: str, *names: str) -> dict[str, Any]:
+    return {"type": "map", "exec": command, "assets": [f"s3://{name}" for name in names]}
 
 
 def node(root: Store) -> dict[str, Any]:

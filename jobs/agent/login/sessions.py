@@ -124,7 +124,10 @@ class Sessions:
     async def _files(self, spec: LoginSpec, stack: contextlib.AsyncExitStack) -> dict[str, str]:
         """Those of a reduce session, from here or from where they lie, by their paths in the zone."""
         files: dict[str, str] = {}
-        for number, ref in enumerate(spec.inputs if spec.kind is TaskKind.REDUCE else (), 1):
+        refs = spec.inputs if spec.kind is TaskKind.REDUCE else ()
+        if refs:
+            self._objects.require_possible(sum({ref.blob_id: ref.size for ref in refs}.values()))
+        for number, ref in enumerate(refs, 1):
             file = await self._objects.hold(ref, spec.tenant)
             stack.callback(self._objects.release, file, spec.tenant)
             files[f"{INPUT_FOLDER}/{number}/{input_name(ref.key)}"] = str(file)
