@@ -114,10 +114,11 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
     `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
     asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
-    `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or, if
-    they are among `started`, the agent's own end stopped them. Nothing more is wanted of `blocked_jobs`, whose zones
-    take long to build. `idle_lanes` have nothing to do at all: they may try again what runs too long elsewhere.
-    `queued` are (job id, phase, how many) that wait here for a lane: leased, but not running.
+    `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or,
+    if they are among `started`, the agent stopped them itself, at its end or for want of word from any gateway.
+    Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
+    all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many) that wait here for
+    a lane: leased, but not running.
     """
 
     node_id: str

@@ -347,6 +347,10 @@ async def test_without_any_gateway_for_the_time_of_a_lease_tasks_are_ended(rig: 
     rig.clock.ahead_s += LEASE_S + 1
     await _ended(pid)
     await rig.gateway.start()
+    await rig.gateway.wait(lambda: any(poll.returned for poll in rig.gateway.leases))
+    told = next(poll for poll in rig.gateway.leases if poll.returned)
+    assert told.returned == (_ref(lease),), "it is offered to others at once"
+    assert _ref(lease) in told.started
     await rig.gateway.offer(rig.gateway.phase("echo again", phase=1), await rig.input(b"x"))
     await rig.gateway.wait_results(1)
     assert await rig.output() == b"again\n"

@@ -43,6 +43,8 @@ class Link:
         """Whether the lane in reserve is all that is free."""
         self._heard_s = clock.monotonic_s()
         self._returned: list[AttemptRef] = []
+        self._stopped: set[AttemptRef] = set()
+        """Those of `_returned` that had begun."""
         self.reachable = False
 
     def changed(self) -> None:
@@ -105,6 +107,7 @@ class Link:
                 continue
             turn, told = 0, False
             self._returned = [ref for ref in self._returned if ref not in request.returned]
+            self._stopped.intersection_update(self._returned)
             if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
@@ -164,6 +167,7 @@ class Link:
         held = self.held()
         room = self._room()
         wait_s = LEASE_POLL_S if not held else 2 * HEARTBEAT_S
+        returned = tuple(self._returned)[:HELD_MAX]
         return LeaseRequest(
             self._node_id,
             self._epoch,
@@ -171,8 +175,8 @@ class Link:
             wait_s=wait_s if room else 0.0,
             held=held,
             known_phases=tuple(self._specs),
-            started=self._lanes.started(),
-            returned=tuple(self._returned),
+            started=(*self._lanes.started(), *(ref for ref in returned if ref in self._stopped)),
+            returned=returned,
             blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
             queued=self._lanes.queued(),
@@ -216,9 +220,15 @@ class Link:
             self.changed()
 
     def check_leases(self) -> None:
-        """Without word from any gateway for the time of a lease, others may have our tasks: end them (J6)."""
+        """Without word from any gateway for the time of a lease, others may have our tasks: end them (J6).
+
+        The first gateway that answers is told: it would miss them only after the time of another lease.
+        """
         if self._clock.monotonic_s() - self._heard_s <= LEASE_S:
             return
         self.reachable = False
-        for attempt in self._lanes.attempts():
+        for attempt in [attempt for attempt in self._lanes.attempts() if not attempt.lost]:
+            self._returned.append(attempt.ref)
+            if attempt.stage is not Stage.WAITING:
+                self._stopped.add(attempt.ref)
             self._lanes.lose(attempt.ref)
