@@ -586,4 +586,6 @@ async def test_what_runs_at_the_end_of_the_agent_is_nobodys_fault(tmp_path: Path
         lease = await rig.gateway.offer(rig.gateway.phase("echo $$ >&2; sleep 600"), await rig.input(b"x"))
         await _said_pid(rig, lease)
         await rig.agent.close()
-        assert [ref.task_id for ref in rig.gateway.leases[-1].returned] == [lease.task_id]
+        last = rig.gateway.leases[-1]
+        assert [ref.task_id for ref in last.returned] == [lease.task_id]
+        assert last.started == last.returned, "it had begun"

@@ -7,6 +7,7 @@ import pytest
 from jobs.model.resources import Capacity
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, TaskResult
 from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.memory import MemoryCatalog
 from manta.core.limits import (
     INFRASTRUCTURE_RETRIES,
@@ -135,6 +136,35 @@ async def test_what_a_node_hands_back_is_another_nodes_at_once_and_nobodys_fault
     assert (moved.task_id, moved.attempt) == (held[1].task_id, 2)
     task = await bench.catalog.jobs.get_task(moved.job_id, moved.task_id)
     assert (task.losses, task.faults, task.failures) == (0, 0, 0)
+    assert earlier_attempts(task) == [], "it never ran there"
+
+
+async def test_what_an_agent_stops_at_its_end_is_remembered_and_nobodys_fault() -> None:
+    bench = Bench()
+    await bench.begin("a", "b")
+    began, waits = refs(await bench.poll("n1", lanes=2))
+    await bench.poll("n1", [began, waits], [began], lanes=0)
+    await bench.poll("n1", (), [began], [began, waits], lanes=0)
+    again = refs(await bench.poll("n2", lanes=2))
+    tasks = [await bench.catalog.jobs.get_task(one.job_id, one.task_id) for one in again]
+    assert [task.losses for task in tasks] == [0, 0]
+    told = [[(one.attempt, one.node_id, one.why) for one in earlier_attempts(task)] for task in tasks]
+    assert told == [[(1, "n1", "NodeStopped")], []]
+
+
+async def test_what_a_node_dropped_while_its_gateway_was_another_is_remembered() -> None:
+    """It ran there under a gateway that is gone: this one gives the node the time of a lease to name it."""
+    bench = Bench()
+    job = await bench.begin("a")
+    await bench.catalog.jobs.renew("n1", "e", bench.clock.now_ms() + 1_000_000)
+    (grant,) = await bench.catalog.jobs.lease("n1", "e", [new_id(bench.clock.now_ms())])
+    for _ in range(3):
+        await bench.poll("n1", lanes=0)
+        bench.clock.advance(LEASE_S / 2 + 1)
+    (again,) = refs(await bench.poll("n2"))
+    task = await bench.catalog.jobs.get_task(job, again.task_id)
+    assert [(one.attempt, one.node_id, one.why) for one in earlier_attempts(task)] == [(1, "n1", "NodeLost")]
+    assert (grant.task.attempt, task.losses) == (1, 0)
 
 
 @pytest.mark.invariant("J4")

@@ -215,17 +215,24 @@ class _Apply:
                 return put_back(unit, current, outcome, unit.alive, earlier)
         if task is not current:
             unit.lost.add(current.node_id)
-        state, earlier = TaskState.COMMITTED, with_other(unit, current, task, OVERTAKEN)
-        if isinstance(outcome, Fail):
-            state = TaskState.FAILED
+        state = TaskState.FAILED
+        earlier = with_other(unit, current, task, OVERTAKEN) if unit.elders else task.earlier
+        if isinstance(outcome, Commit):
+            state = TaskState.COMMITTED
+            self._add_outputs(task, result)
+        elif isinstance(outcome, Fail):
             earlier = with_attempt(task._replace(earlier=earlier), usage, unit.now_ms, outcome.failure.code)
             unit.error(task, outcome.failure, usage, result.stderr)
-        else:
-            self._add_outputs(task, result)
         if task.phase == 0 and unit.phases[0].kind is TaskKind.REDUCE:
             reducer_ended(unit, task.reducer, state)
-        times = {"started_ms": usage.started_ms, "ended_ms": usage.ended_ms}
-        return unit.change(task, state=int(state), slot=None, earlier=earlier, **times)
+        return unit.change(
+            task,
+            state=int(state),
+            slot=None,
+            started_ms=usage.started_ms,
+            ended_ms=usage.ended_ms,
+            earlier=earlier,
+        )
 
     def _settle(self, task: TaskRow, result: TaskResult) -> Outcome:
         retries = self.unit.plan.phases[task.phase].retries
