@@ -1,10 +1,10 @@
 """A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import islice
 
-from manta.cli.job_tasks import moment_s
+from manta.cli.job_tasks import end_text, moment_s
 from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
 from manta.sdk.jobs import JobStatus, Line, PhaseStatus
@@ -37,6 +37,7 @@ def page(
     `now_s`: the time, seconds since the epoch, for a job that still runs.
     """
     began_s, ended_s = moment_s(status.created) or now_s, moment_s(status.ended) or now_s
+    others = _Others()
     name = status.name or f"Job {status.id}"
     parts = [
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(name)}</title>',
@@ -48,7 +49,8 @@ def page(
         _totals(status),
         "<h2>Phases</h2>",
         *(_phase(number, phase) for number, phase in enumerate(status.phases)),
-        timeline(tasks, began_s, ended_s),
+        timeline(others.seen(tasks), began_s, ended_s),
+        others.table(),
         _failures(errors, status.errors),
         _outputs(outputs, status.outputs),
     ]
@@ -86,6 +88,34 @@ def _phase(number: int, phase: PhaseStatus) -> str:
         f'<div class="bar"><div class="good" style="width:{100 * counts.committed / whole:.2f}%"></div>'
         f'<div class="bad" style="width:{100 * bad / whole:.2f}%"></div></div>'
     )
+
+
+class _Others:
+    """Attempts beside the last ones of their tasks, told one by one also where the timeline has too many to draw."""
+
+    def __init__(self) -> None:
+        self._rows: list[str] = []
+        self._count = 0
+
+    def seen(self, tasks: Iterable[Line]) -> Iterator[Line]:
+        """The tasks, as they are read."""
+        for task in tasks:
+            for attempt in task["earlier"]:
+                self._count += 1
+                if self._count <= LINES_MAX:
+                    self._rows.append(_attempt_row(task, attempt))
+            yield task
+
+    def table(self) -> str:
+        return _table("Other attempts", ("task", "attempt", "node", "from", "to", "end"), self._rows, self._count)
+
+
+def _attempt_row(task: Line, attempt: Line) -> str:
+    cells = [
+        f"{task['task']} {task['input'] or 'reducer'}", str(attempt["attempt"]), str(attempt["node"]),
+        (attempt["started"] or "")[11:19], (attempt["ended"] or "")[11:19], end_text(attempt["why"], "running"),
+    ]  # fmt: skip
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
 
 
 def _failures(errors: Iterable[Line], count: int) -> str:

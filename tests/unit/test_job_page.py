@@ -83,6 +83,17 @@ def test_a_page_is_bounded_and_says_so() -> None:
     assert text.count("s3://b/") == LINES_MAX
 
 
+def test_other_attempts_are_told_one_by_one_however_many_tasks_there_are() -> None:
+    why = "NodeLost</td>"
+    lost = {"attempt": 1, "node": "n<2", "started": _time(10), "ended": _time(30), "why": why}
+    many = (_task(n, 10, 11, attempt=2, earlier=[lost] if n % 2 else []) for n in range(2 * BARS_MAX))
+    text = page(JobStatus("j", "done"), many, [], [], 100.0)
+    assert f"The first {LINES_MAX:,} of {BARS_MAX:,}." in text
+    cells = ("1 b/k", "1", "n&lt;2", "00:00:10", "00:00:30", "failed NodeLost&lt;/td&gt;")
+    assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
+    assert "Other attempts" not in page(JobStatus("j", "done"), [_task(1, 0, 1)], [], [], 100.0)
+
+
 def _bars(text: str) -> list[tuple[str, float, float, float]]:
     """(class, x, y, width) of each bar."""
     found = re.findall(r'<rect class="([^"]+)" x="([\d.]+)" y="([\d.]+)" width="([\d.]+)"', text)
