@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from benchmarks.report import Figure, percentile, show
-from jobs.sandbox import open_sandbox
+from jobs.sandbox import NamespaceSandbox
 from jobs.sandbox.api import Sandbox, TaskSpec, Zone, ZoneSpec
 from jobs.sandbox.building.builders import builder_choice
 from manta.core.errors import SandboxUnavailable
@@ -102,7 +102,7 @@ async def _driver(builder: str, kind: str, tasks: int, zones: int) -> list[Figur
         blobs.chmod(0o700)
         file.write_bytes(b"x" * 4096)
         file.chmod(0o444)
-        sandbox = open_sandbox(blobs, Path(folder, "state"), fork_server_kind=kind, builder=builder_choice(builder))
+        sandbox = NamespaceSandbox(blobs, Path(folder, "state"), fork_server_kind=kind, builder=builder_choice(builder))
         nowhere = os.open(os.devnull, os.O_WRONLY)
         try:
             await sandbox.start()

@@ -62,15 +62,16 @@ def _exceeded_message(exceeded: Exceeded) -> str:
 
 
 def _overrun_message(overrun: Overrun, spec: PhaseSpec) -> str:
+    memory, scratch = _size(spec.memory_bytes), _size(spec.scratch_bytes)
     match overrun:
         case Overrun.TIMEOUT:
-            return f"The task ran longer than its timeout of {spec.timeout_s:g} s and was ended."
+            return f"The task ran longer than its timeout of {spec.timeout_s:g} s and was ended: raise `timeout`."
         case Overrun.MEMORY:
-            return f"The task needed more than its memory limit of {_size(spec.memory_bytes)} and was ended."
+            return f"The task needed more than its memory limit of {memory} and was ended: raise `memory`."
         case Overrun.PIDS:
-            return f"The task started more than its limit of {TASK_PIDS_MAX} processes and failed."
+            return f"The task started more than {TASK_PIDS_MAX} processes and failed: start fewer at a time."
         case Overrun.SCRATCH:
-            return f"The task filled its scratch limit of {_size(spec.scratch_bytes)} and failed."
+            return f"The task filled its scratch limit of {scratch} and failed: raise `disk`, and `memory` with it."
         case Overrun.KILLED:
             return "The task was killed."
 

@@ -20,16 +20,18 @@ class AgentRoutes:
         self.agent: Agent | None = None
 
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.raw_path == LOGIN_PATH and request.method == "GET" and self.agent is not None:
-            return await self.agent.sessions.serve(request)
-        followed = _SAID.fullmatch(request.raw_path)
-        if followed is not None and request.method == "GET" and self.agent is not None:
-            job_id, account, after, now = followed.groups()
-            news = await self.agent.stderr.feeds.news(job_id, account, int(after), wait=now is None)
-            return web.Response(body=pack(news), content_type="application/octet-stream")
-        named = _STDERR.fullmatch(request.raw_path)
-        if named is None or request.method != "GET" or self.agent is None:
-            raise NotFound("The node's agent has no such call.")
-        job_id, task_id = named.groups()
-        data = self.agent.stderr.read(job_id, int(task_id))
-        return web.Response(body=data, content_type="application/octet-stream")
+        agent, path = self.agent, request.raw_path
+        if agent is not None and request.method == "GET":
+            if path == LOGIN_PATH:
+                return await agent.sessions.serve(request)
+            if (followed := _SAID.fullmatch(path)) is not None:
+                job_id, account, after, now = followed.groups()
+                return _bytes(pack(await agent.stderr.feeds.news(job_id, account, int(after), wait=now is None)))
+            if (named := _STDERR.fullmatch(path)) is not None:
+                job_id, task_id = named.groups()
+                return _bytes(agent.stderr.read(job_id, int(task_id)))
+        raise NotFound("The node's agent has no such call.")
+
+
+def _bytes(body: bytes) -> web.Response:
+    return web.Response(body=body, content_type="application/octet-stream")

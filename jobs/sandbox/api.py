@@ -1,9 +1,10 @@
 """What a sandbox offers the agent, whichever driver builds it: zones, and tasks in them."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 from manta.core.limits import INIT_TIMEOUT_S
 
@@ -11,6 +12,7 @@ INPUT_FOLDER: Final = "/input"
 """A task sees its input as `<INPUT_FOLDER>/<input_name>`, scratch (its home and working folder) as SCRATCH_FOLDER."""
 SCRATCH_FOLDER: Final = "/scratch"
 ASSETS_FOLDER: Final = "/assets"
+_KILL_AGAIN_S: Final = 0.2
 ZONE_FOLDER: Final = "/zone"
 """Where `init` runs and leaves what tasks shall find: writable for init alone, read-only for the zone's tasks."""
 
@@ -52,7 +54,7 @@ class TaskInput:
 
 
 def input_path(place: int, name: str) -> str:
-    """Where a task finds the input at that place, from 0, of several."""
+    """Where a task, or a session, finds the input at that place of several."""
     return f"{INPUT_FOLDER}/{place}/{name}"
 
 
@@ -115,6 +117,13 @@ class Zone(Protocol):
     async def close(self) -> None:
         """End the zone and everything in it."""
         ...
+
+
+async def kill_until_ended(zone: Zone, running: "asyncio.Task[Any]") -> None:
+    """Asks again and again: a zone that is about to start the task that is `running` has nothing to kill yet."""
+    while not running.done():
+        await zone.kill()
+        await asyncio.wait([running], timeout=_KILL_AGAIN_S)
 
 
 class Sandbox(Protocol):

@@ -9,7 +9,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from jobs.sandbox.api import Sandbox, TaskSpec, ZoneInitError, ZoneSpec
+from jobs.sandbox.api import TaskSpec, ZoneInitError, ZoneSpec
 from jobs.sandbox.bounds import group_limits_of, limits_of, means, scratch_bytes_of
 from jobs.sandbox.building.blueprint import Blueprint, Interior, Joins, Runtime, SealedFile, Stage
 from jobs.sandbox.building.builders import BUBBLEWRAP, BuilderChoice
@@ -32,59 +32,33 @@ STAGE_PLACE: Final = Path("/run/manta-stage")
 """Empty but for those who build a zone: each sees there what it is shown."""
 
 
-def open_sandbox(  # noqa: PLR0913 - composed once, by name where it matters
-    blobs_dir: Path,
-    state_dir: Path,
-    *,
-    shared_dir: Path | None = None,
-    store_uid: int | None = None,
-    binds: Mapping[str, Path] | None = None,
-    programs: Mapping[str, bytes] | None = None,
-    links: Mapping[str, str] | None = None,
-    fork_server_kind: str | None = None,
-    builder: BuilderChoice = BUBBLEWRAP,
-) -> Sandbox:
-    """A driver over the volume whose blobs lie in `blobs_dir`; `state_dir` keeps the compiled fork server.
-
-    `shared_dir` is where the files lie that zones get as assets. `store_uid` owns the blobs, where the node runs as
-    root and the store does not. `binds` maps paths in the zone to the host's, read-only; `programs` are executable
-    files by their path in the zone, `links` symbolic links to their targets. `fork_server_kind` forces "c" or "python";
-    by default C where a compiler is found. `builder` is what builds the zones.
-    """
-    return NamespaceSandbox(
-        blobs_dir,
-        state_dir,
-        shared_dir=shared_dir or state_dir / "shared",
-        store_uid=store_uid,
-        binds=binds or {},
-        programs=programs or {},
-        links=links or {},
-        fork_server_kind=fork_server_kind,
-        builder=builder,
-    )
-
-
 class NamespaceSandbox:
-    """The Sandbox of api.py, on Linux namespaces."""
+    """The Sandbox of api.py, on Linux namespaces, over the volume whose blobs lie in `blobs_dir`."""
 
-    def __init__(  # noqa: PLR0913 - as open_sandbox
+    def __init__(  # noqa: PLR0913 - composed once, by name where it matters
         self,
         blobs_dir: Path,
         state_dir: Path,
         *,
-        shared_dir: Path,
-        store_uid: int | None,
-        binds: Mapping[str, Path],
-        programs: Mapping[str, bytes],
-        links: Mapping[str, str],
-        fork_server_kind: str | None,
-        builder: BuilderChoice,
+        shared_dir: Path | None = None,
+        store_uid: int | None = None,
+        binds: Mapping[str, Path] | None = None,
+        programs: Mapping[str, bytes] | None = None,
+        links: Mapping[str, str] | None = None,
+        fork_server_kind: str | None = None,
+        builder: BuilderChoice = BUBBLEWRAP,
     ) -> None:
+        """`state_dir` keeps the compiled fork server; `shared_dir` is where the files lie that zones get as assets.
+
+        `store_uid` owns the blobs, where the node runs as root and the store does not. `binds` maps paths in the zone
+        to the host's, read-only; `programs` are executable files by their path in the zone, `links` symbolic links to
+        their targets. `fork_server_kind` forces "c" or "python"; by default C where a compiler is found.
+        """
         self._state_dir = state_dir
-        self._shared_dir = shared_dir
-        self._binds = binds
-        self._programs = programs
-        self._links = links
+        self._shared_dir = shared_dir or state_dir / "shared"
+        self._binds = binds or {}
+        self._programs = programs or {}
+        self._links = links or {}
         self._wanted = fork_server_kind
         self._builder = builder
         self._is_root = os.geteuid() == 0

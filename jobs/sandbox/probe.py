@@ -17,6 +17,7 @@ from jobs.sandbox.building.builders import BUBBLEWRAP, BuilderChoice
 from jobs.sandbox.cgroups import survey
 from jobs.sandbox.filters.syscall_numbers import MACHINES
 from jobs.sandbox.tenants import UID_BASE
+from manta.core.compiled import COMPILERS
 from manta.core.errors import SandboxUnavailable
 
 _KERNEL_MIN: Final = (5, 14)
@@ -145,7 +146,7 @@ def _namespace_remedy() -> str:
 
 
 def _compiler() -> Finding:
-    path = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+    path = next(filter(None, map(shutil.which, COMPILERS)), None)
     remedy = "Install `gcc` to have tasks started about twice as fast."
     return Finding("C compiler for the fork server", path is not None, path or "not on PATH", remedy, required=False)
 

@@ -67,7 +67,7 @@ class ForkServerZone:
         return self._launched.process.pid
 
     async def greet(self) -> None:
-        """Waits until the fork server is ready; SandboxUnavailable with bubblewrap's own words if it never is."""
+        """Waits until the fork server is ready; SandboxUnavailable with its builder's own words if it never is."""
         try:
             async with asyncio.timeout(_HELLO_TIMEOUT_S):
                 hello = await self._reply

@@ -20,7 +20,7 @@ from jobs.model.resources import Capacity
 from jobs.programs.install import NO_PROGRAMS, links, programs
 from jobs.programs.python_runtime import python_runtime
 from jobs.sandbox.building.builders import builder_choice
-from jobs.sandbox.driver import open_sandbox
+from jobs.sandbox.driver import NamespaceSandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
 from manta.core.errands import give_up
@@ -75,7 +75,7 @@ def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
         VolumeStore(storage),
         PeerStore(),
         [HttpGateway(url, config.node_id, key, clock) for url in config.gateways],
-        open_sandbox(
+        NamespaceSandbox(
             storage.volume.layout.blobs,
             data / "sandbox",
             shared_dir=cache,

@@ -77,8 +77,8 @@ def test_job_control(running: RunningStore, user: UserTerminal) -> None:
     assert "Stopped" in user.until("manta:")
     user.until("# ")
     assert re.search(r"\[1\]\+  Stopped +sleep 7002", user.run("jobs"))
-    user.run("kill -9 %1; wait")
-    assert not sleepers(running, 7002)
+    user.run("kill -9 %1")
+    await_condition(lambda: not sleepers(running, 7002), "the job is dead")
 
 
 def test_programs_find_the_terminal(user: UserTerminal) -> None:

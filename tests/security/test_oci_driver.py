@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox import open_sandbox, probe
+from jobs.sandbox import NamespaceSandbox, probe
 from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.building.oci import bundles_folder
 from jobs.sandbox.zone import ForkServerZone
@@ -39,7 +39,7 @@ async def test_s4_a_zone_leaves_no_bundle_and_the_driver_no_folder(tmp_path: Pat
 
 
 async def test_s4_a_missing_runtime_is_refused(tmp_path: Path) -> None:
-    sandbox = open_sandbox(tmp_path, tmp_path / "state", builder=builder_choice("oci", str(tmp_path / "none")))
+    sandbox = NamespaceSandbox(tmp_path, tmp_path / "state", builder=builder_choice("oci", str(tmp_path / "none")))
     with pytest.raises(SandboxUnavailable, match=r"OCI runtime .*none: not on PATH\. Install the package `runc`, or"):
         await sandbox.start()
     await sandbox.close()
@@ -58,7 +58,7 @@ async def test_s4_a_runtime_that_builds_no_zone_is_refused(tmp_path: Path, scrip
     runtime = Path("/run" if os.geteuid() == 0 else tmp_path, f"manta-test-runtime-{os.getpid()}")
     runtime.write_text(f"#!/bin/sh\n{script}\n")
     runtime.chmod(0o755)
-    sandbox = open_sandbox(tmp_path / "blobs", tmp_path / "state", builder=builder_choice("oci", str(runtime)))
+    sandbox = NamespaceSandbox(tmp_path / "blobs", tmp_path / "state", builder=builder_choice("oci", str(runtime)))
     try:
         with pytest.raises(SandboxUnavailable, match=reason):
             await sandbox.start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from jobs.programs.install import links, programs, python_programs
-from jobs.sandbox.driver import open_sandbox
+from jobs.sandbox.driver import NamespaceSandbox
 from manta.core.limits import GIB
 from tests.support.sandbox import ZONE, run_in, started, zone_of
 
@@ -148,7 +148,7 @@ async def test_the_stores_own_programs_run(language: str, tmp_path: Path, sandbo
     files = programs(tmp_path) if language == "c" else python_programs()
     blobs = tmp_path / "blobs"
     blobs.mkdir(mode=0o700)
-    sandbox = open_sandbox(blobs, sandbox_state, programs=files, links=links())
+    sandbox = NamespaceSandbox(blobs, sandbox_state, programs=files, links=links())
     await sandbox.start()
     try:
         zone = await sandbox.open_zone(ZONE)

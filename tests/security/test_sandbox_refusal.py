@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import manta.core.compiled
-from jobs.sandbox import open_sandbox, probe
+from jobs.sandbox import NamespaceSandbox, probe
 from jobs.sandbox.first_process.build import fork_server
 from manta.core.errors import SandboxUnavailable
 from tests.support.sandbox import ZONE, put_blob, run_in, started, zone_of
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.invariant("S4")
 
 async def test_s4_without_bubblewrap_nothing_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    sandbox = open_sandbox(tmp_path, tmp_path / "state")
+    sandbox = NamespaceSandbox(tmp_path, tmp_path / "state")
     with pytest.raises(SandboxUnavailable, match=r"bubblewrap: not on PATH\. Install the package `bubblewrap`"):
         await sandbox.start()
     with pytest.raises(SandboxUnavailable, match="not started"):
@@ -27,7 +27,7 @@ async def test_s4_without_bubblewrap_nothing_starts(tmp_path: Path, monkeypatch:
 
 async def test_s4_a_bubblewrap_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As where the kernel forbids user namespaces: bubblewrap's own words reach the operator."""
-    sandbox = open_sandbox(tmp_path, tmp_path / "state")
+    sandbox = NamespaceSandbox(tmp_path, tmp_path / "state")
     with tempfile.TemporaryDirectory() as folder:  # tmp_path is closed to the uid that bubblewrap is run as
         Path(folder).chmod(0o755)
         broken = Path(folder, "bwrap")
@@ -43,14 +43,14 @@ async def test_s4_a_zone_that_cannot_be_built_is_told(tmp_path: Path, sandbox_st
     """bubblewrap gives up on a bind of what is not there, and its reason comes through."""
     blobs = tmp_path / "blobs"
     blobs.mkdir(mode=0o700)
-    sandbox = open_sandbox(blobs, sandbox_state, binds={"/opt/none": tmp_path / "none"})
+    sandbox = NamespaceSandbox(blobs, sandbox_state, binds={"/opt/none": tmp_path / "none"})
     with pytest.raises(SandboxUnavailable, match=r"bwrap: .*none"):
         await sandbox.start()
     await sandbox.close()
 
 
 async def test_s4_a_missing_blobs_folder_is_told(tmp_path: Path, sandbox_state: Path) -> None:
-    sandbox = open_sandbox(tmp_path / "none", sandbox_state)
+    sandbox = NamespaceSandbox(tmp_path / "none", sandbox_state)
     with pytest.raises(SandboxUnavailable, match=r"mount broker .*No such file or directory"):
         await sandbox.start()
     await sandbox.close()
@@ -59,7 +59,7 @@ async def test_s4_a_missing_blobs_folder_is_told(tmp_path: Path, sandbox_state: 
 async def test_s4_binds_are_read_only(tmp_path: Path, sandbox_state: Path) -> None:
     blobs = tmp_path / "blobs"
     blobs.mkdir(mode=0o700)
-    sandbox = open_sandbox(blobs, sandbox_state, binds={"/opt/programs": Path("/usr/share")})
+    sandbox = NamespaceSandbox(blobs, sandbox_state, binds={"/opt/programs": Path("/usr/share")})
     await sandbox.start()
     try:
         zone = await sandbox.open_zone(ZONE)
@@ -114,7 +114,7 @@ async def test_s4_the_store_may_have_a_uid_of_its_own(sandbox_state: Path) -> No
         blob = put_blob(blobs, "blob-1", b"one line\n")
         for path in (Path(folder), blobs, *blobs.rglob("*")):
             os.chown(path, store_uid, store_uid)
-        sandbox = open_sandbox(blobs, sandbox_state, store_uid=store_uid)
+        sandbox = NamespaceSandbox(blobs, sandbox_state, store_uid=store_uid)
         await sandbox.start()
         try:
             zone = await sandbox.open_zone(ZONE)

@@ -15,7 +15,7 @@ import jobs.sandbox.driver
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone, ZoneSpec
 from jobs.sandbox.building.blueprint import Program, SealedFile
 from jobs.sandbox.building.builders import builder_choice
-from jobs.sandbox.driver import NamespaceSandbox, open_sandbox
+from jobs.sandbox.driver import NamespaceSandbox
 from jobs.sandbox.first_process import forkserver
 from manta.core.limits import MIB
 
@@ -103,8 +103,7 @@ async def started(blobs: Path, state: Path, kind: str, builder: str = "bubblewra
     if builder == "oci" and choice.find() is None:
         pytest.skip("there is no runc on this machine")
     blobs.mkdir(mode=0o700, exist_ok=True)
-    sandbox = open_sandbox(blobs, state, fork_server_kind=kind, builder=choice)
-    assert isinstance(sandbox, NamespaceSandbox)
+    sandbox = NamespaceSandbox(blobs, state, fork_server_kind=kind, builder=choice)
     await sandbox.start()
     try:
         yield sandbox

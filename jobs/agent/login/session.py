@@ -7,7 +7,7 @@ from typing import Final
 
 from jobs.agent.login.terminal import END_OF_INPUT, Terminal
 from jobs.model.login import LoginEnd, LoginSpec, decode_resize, encode_end
-from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone
+from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone, kill_until_ended
 from manta.core import websocket
 from manta.core.clock import Clock
 from manta.core.errands import give_up
@@ -23,7 +23,6 @@ from manta.core.limits import (
 from manta.core.websocket import CloseCode, Kind
 from storage_nodes.server.tunnel import Tunnel
 
-_KILL_AGAIN_S: Final = 0.2
 _LOOK_S: Final = 1.0
 _GONE: Final = "The client is gone."
 
@@ -62,7 +61,8 @@ class Session:
         try:
             await asyncio.wait({running, *ends}, return_when=asyncio.FIRST_COMPLETED)
             reason = next((one.result() for one in ends if one.done()), "")
-            end = await self._ended(running)
+            await kill_until_ended(self._zone, running)
+            end = running.result()
             self._terminal.close_slave()
             await give_up(ends)
             if not self._tunnel.gone.is_set():
@@ -76,13 +76,6 @@ class Session:
             return await self._zone.run(task)
         except MantaError as error:
             return error
-
-    async def _ended(self, running: "asyncio.Task[TaskEnd | MantaError]") -> TaskEnd | MantaError:
-        """Asks until it is dead: a zone that is about to start the shell has nothing to kill yet."""
-        while not running.done():
-            await self._zone.kill()
-            await asyncio.wait({running}, timeout=_KILL_AGAIN_S)
-        return running.result()
 
     # -- both ways
 

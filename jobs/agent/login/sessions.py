@@ -20,7 +20,7 @@ from jobs.agent.zones.environment import input_name, login_environment
 from jobs.model.login import LENGTH_BYTES, LoginSpec
 from jobs.model.wire import TaskKind, unpack
 from jobs.programs.protocol import FRAME_HEAD_BYTES, Kind, encode_frame, join_fields
-from jobs.sandbox.api import INPUT_FOLDER, Sandbox, Zone, ZoneSpec
+from jobs.sandbox.api import Sandbox, Zone, ZoneSpec, input_path
 from manta.core.clock import Clock
 from manta.core.errands import give_up
 from manta.core.errors import BadRequest, InvalidArgument, SandboxUnavailable, SlowDown
@@ -130,7 +130,7 @@ class Sessions:
         for number, ref in enumerate(refs, 1):
             file = await self._objects.hold(ref, spec.tenant)
             stack.callback(self._objects.release, file, spec.tenant)
-            files[f"{INPUT_FOLDER}/{number}/{input_name(ref.key)}"] = str(file)
+            files[input_path(number, input_name(ref.key))] = str(file)
         return files
 
     @contextlib.asynccontextmanager

@@ -76,7 +76,7 @@ class BatchRunner:
                 wall_s += one.end.wall_s if one.end is not None else 0.0
                 ended.storing.append(asyncio.create_task(self._runner.finish(part, one)))
                 if len(ended.storing) > _STORING_MAX:
-                    await self._take(part.ref, parts, ended)
+                    await self._take(attempt, ended)
                 if attempt.lost:
                     return
         ended.end = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=wall_s, cpu_s=0.0)
@@ -89,15 +89,16 @@ class BatchRunner:
                 self._runner.prepare(parts[place : place + _AHEAD])
             yield part, await self._runner.run(part, zone, environment)
 
-    async def _take(self, ref: AttemptRef, parts: Sequence[Attempt], ended: BatchEnded) -> None:
+    async def _take(self, attempt: Attempt, ended: BatchEnded) -> None:
         """The oldest that is being stored, under its own number."""
         result = await asyncio.shield(ended.storing[0])
         ended.storing.popleft()
         if ended.output_count + len(result.outputs) > REPORT_OUTPUTS_MAX:
             result = await self._too_many(result)
         ended.output_count += len(result.outputs)
-        number = parts[len(ended.results)].number
-        ended.results.append(structs.replace(result, attempt=AttemptRef(ref.job_id, number, ref.attempt)))
+        number = attempt.lease.batch[len(ended.results)].number
+        ref = AttemptRef(attempt.ref.job_id, number, attempt.ref.attempt)
+        ended.results.append(structs.replace(result, attempt=ref))
 
     async def _too_many(self, result: TaskResult) -> TaskResult:
         """Alone it is within the limits: it leaves the batch, to be a task of its own."""
@@ -108,9 +109,8 @@ class BatchRunner:
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
         if not isinstance(ended, BatchEnded):
             return await self._runner.finish(attempt, ended)
-        parts = [attempt.of_input(one) for one in attempt.lease.batch]
         while ended.storing:
-            await self._take(attempt.ref, parts, ended)
+            await self._take(attempt, ended)
         return TaskResult(attempt.ref, _sum([one.usage for one in ended.results]), members=tuple(ended.results))
 
     async def abandon(self, attempt: Attempt, ended: Ended) -> None:

@@ -9,10 +9,9 @@ from typing import Final
 
 from jobs.agent.streams.pipes import Ends
 from jobs.programs.turns import ENDED, encode_turn
-from jobs.sandbox.api import Overrun, TaskEnd, TaskInput, TaskSpec, Zone
+from jobs.sandbox.api import Overrun, TaskEnd, TaskInput, TaskSpec, Zone, kill_until_ended
 from manta.core.errands import spawn
 
-_KILL_AGAIN_S: Final = 0.2
 _WELL: Final = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=0.0, cpu_s=0.0)
 
 
@@ -77,9 +76,7 @@ class TurnProcess:
     async def end(self) -> None:
         """Nothing of it runs on."""
         self._unwatch()
-        while not self._running.done():
-            await self._zone.kill()
-            await asyncio.wait([self._running], timeout=_KILL_AGAIN_S)
+        await kill_until_ended(self._zone, self._running)
         if not self._running.cancelled():
             self._running.exception()  # whoever's turn it was knows
         await asyncio.gather(*self._errands)

@@ -55,9 +55,9 @@ class ZoneBuilder:
         now_s = self._clock.monotonic_s()
         for group in groups:
             while (
-                self._may_begin(group.spec.tenant, now_s)
+                group.wants_zone(lanes, now_s)
                 and now_s >= group.retry_at_s
-                and group.wants_zone(lanes, now_s)
+                and self._may_begin(group.spec.tenant, now_s)
             ):
                 attempt = next(one for one in reversed(group.waiting) if one not in group.builders)
                 group.building += 1
