@@ -426,6 +426,10 @@ IMAGES_REMEMBERED_MAX: Final = 1024
 """Archives whose digest, or whose fault, a node remembers."""
 CACHE_DISK_FRACTION: Final = 1 / 8
 """A node's caches each have this share of its disk at most."""
+CACHE_ACCOUNT_FRACTION: Final = 1 / 2
+"""What the tasks and sessions of one account use of a cache at a time is at most this share of it,"""
+CACHE_LEFT_FACTOR: Final = 3
+"""and at most so many times what nobody uses: there is room for the next account."""
 CACHE_PATIENCE_S: Final = 45.0
 """How long a zone waits for room in its account's share of a cache: longer than idle zones keep theirs."""
 CACHE_RETRY_S: Final = 3.0

@@ -127,7 +127,7 @@ async def test_s5_what_an_account_uses_leaves_room_for_the_next(
         refs = [await _ref(node, bytes([number]) * 1000) for number in range(4)]
         first, _ = [await cache.hold(ref, ALICE) for ref in refs[:2]]
         assert await cache.hold(refs[0], ALICE) == first
-        with pytest.raises(OverShareError, match="as they leave to others"):
+        with pytest.raises(OverShareError, match="less while others use it"):
             await cache.hold(refs[2], ALICE)
         await cache.hold(refs[2], BOB)
         for _ in range(2):
@@ -136,7 +136,7 @@ async def test_s5_what_an_account_uses_leaves_room_for_the_next(
 
 
 @pytest.mark.invariant("S5")
-@pytest.mark.parametrize(("sizes", "says"), [((1000, 1500), "may take"), ((1500,), "leave to others")])
+@pytest.mark.parametrize(("sizes", "says"), [((1000, 1500), "may take"), ((1500,), "less while others")])
 async def test_s5_a_task_whose_account_has_no_share_left_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sizes: tuple[int, ...], says: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""The bound of a node's caches: what is in use stays, no account uses more than it leaves, the rest goes by its age."""
+"""The bound of a node's caches: what is in use stays, no account uses more than its share, the rest goes by its age."""
 
 from collections import Counter
 
@@ -27,17 +27,17 @@ def test_the_longest_unused_goes_first_and_what_is_held_stays() -> None:
 
 
 @pytest.mark.invariant("S5")
-def test_s5_an_account_holds_no_more_than_it_leaves_to_others() -> None:
+def test_s5_an_account_holds_half_and_less_beside_others() -> None:
     shelf = Shelf(8 * GIB)
     shelf.put("a", 4 * GIB, ALICE)
     with pytest.raises(OverShareError, match="4096 MiB now, and 1 MiB more") as refused:
         shelf.require_share(ALICE, 1)
     assert not refused.value.lasting
-    shelf.require_share(BOB, 2 * GIB)
-    shelf.put("b", 2 * GIB, BOB)
-    assert [shelf.allowance(one) for one in (ALICE, BOB, CAROL)] == [0, 0, GIB]
+    shelf.require_share(BOB, 3 * GIB)
+    shelf.put("b", 3 * GIB, BOB)
+    assert [shelf.allowance(one) for one in (ALICE, BOB, CAROL)] == [0, 0, 3 * GIB // 4]
     shelf.release("a", ALICE)
-    assert shelf.allowance(BOB) == 2 * GIB
+    assert shelf.allowance(BOB) == GIB
     with pytest.raises(OverShareError, match="may take 4096 MiB") as refused:
         shelf.require_possible(4 * GIB + 1)
     assert refused.value.lasting

@@ -49,7 +49,7 @@ class Image:
 
 
 class ImageCache:
-    """Folders by digest, held while zones use them; no account holds more of them than it leaves to others."""
+    """Folders by digest, held while zones use them; no account holds more than its share of them."""
 
     def __init__(self, folder: Path, sandbox: Sandbox, objects: ObjectCache) -> None:
         self._folder = folder

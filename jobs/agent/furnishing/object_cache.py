@@ -22,8 +22,8 @@ _MODE: Final = 0o555
 
 
 class ObjectCache:
-    """Files of `folder`, executable and for everyone to read; a file that is held is not removed, and no account's
-    files that are held may be more than they leave to others'.
+    """Files of `folder`, executable and for everyone to read; a file that is held is not removed, and no account
+    holds more than its share.
 
     Blobs themselves cannot serve: they are neither executable nor, where the object has its copies elsewhere, here.
     """

@@ -4,11 +4,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from manta.core.errors import SlowDown
-from manta.core.limits import MIB
+from manta.core.limits import CACHE_ACCOUNT_FRACTION, CACHE_LEFT_FACTOR, MIB
 
 
 class OverShareError(SlowDown):
-    """An account's tasks and sessions would use more of a cache than they leave to others.
+    """An account's tasks and sessions would use more of a cache than their share.
 
     `lasting`: whatever else of the account's ends.
     """
@@ -19,8 +19,9 @@ class OverShareError(SlowDown):
             f"{what} {_mib(share_bytes)} of this node's cache at a time, and these take {_mib(more_bytes)}: use "
             "fewer, or smaller ones."
             if lasting
-            else f"{what} as much of this node's cache as they leave to others; yours take {_mib(used_bytes)} now, and "
-            f"{_mib(more_bytes)} more are too much: run fewer jobs side by side that bring different ones."
+            else f"{what} {_mib(share_bytes)} of this node's cache, less while others use it; yours take "
+            f"{_mib(used_bytes)} now, and {_mib(more_bytes)} more are too much: run fewer jobs side by side that bring "
+            "different ones."
         )
         self.lasting = lasting
 
@@ -34,8 +35,8 @@ class _Item:
 class Shelf:
     """At most `max_bytes`; what somebody holds stays, of the rest the longest unused goes first.
 
-    What an account holds may never be more than what is left that nobody holds: so there is room for the next account,
-    however many there are. Each account that holds something counts as if it were alone.
+    An account holds at most CACHE_ACCOUNT_FRACTION of it, and at most CACHE_LEFT_FACTOR times what is left that nobody
+    holds: so there is room for the next account, however many there are. What several accounts hold counts for each.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -49,7 +50,7 @@ class Shelf:
     @property
     def share_bytes(self) -> int:
         """The most that one account may hold, when no other holds anything."""
-        return self._max_bytes // 2
+        return int(self._max_bytes * CACHE_ACCOUNT_FRACTION)
 
     def held_bytes(self, account: str | None = None) -> int:
         """By that account, or by any."""
@@ -59,7 +60,8 @@ class Shelf:
 
     def allowance(self, account: str) -> int:
         """How many bytes more the account may hold, of what nobody holds yet."""
-        return max(0, (self._max_bytes - self.held_bytes() - self.held_bytes(account)) // 2)
+        own, left = self.held_bytes(account), self._max_bytes - self.held_bytes()
+        return max(0, min(self.share_bytes - own, (CACHE_LEFT_FACTOR * left - own) // (CACHE_LEFT_FACTOR + 1)))
 
     def require_possible(self, size_bytes: int) -> None:
         """OverShareError for what no account may ever hold at a time."""
@@ -124,8 +126,10 @@ class Shelf:
             return
         if not item.holders:
             self.require_share(account, item.size)
-        elif self.held_bytes(account) + item.size > self._max_bytes - self.held_bytes():
-            raise self._over_share(account, item.size)
+        else:
+            left = self._max_bytes - self.held_bytes()
+            if self.held_bytes(account) + item.size > min(self.share_bytes, CACHE_LEFT_FACTOR * left):
+                raise self._over_share(account, item.size)
 
     def _over_share(self, account: str, more_bytes: int) -> OverShareError:
         lasting = more_bytes > self.share_bytes
