@@ -14,6 +14,7 @@ from jobs.agent.furnishing import image_cache
 from jobs.agent.furnishing.image_cache import Image, ImageCache
 from jobs.agent.furnishing.image_unpacking import BadImageError, Facts
 from jobs.agent.furnishing.shelf import OverShareError
+from jobs.agent.furnishing.turns import Turn, Turns
 from jobs.model.wire import InputRef
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, ZoneSpec
 from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
@@ -21,6 +22,7 @@ from manta.core.errors import InsufficientStorage, ServiceUnavailable
 from manta.core.limits import IMAGE_ACCOUNT_UNPACKS_MAX, IMAGE_MAX_BYTES, IMAGE_UNPACKS_MAX
 from storage_nodes.disk import space
 from storage_nodes.disk.space import Space
+from tests.support.waiting import eventually
 
 Unpack = Callable[[Path], TaskEnd]
 ALICE, BOB = "alice", "bob"
@@ -325,17 +327,23 @@ async def test_one_image_does_not_wait_for_all_of_anothers(
         _unpacked(target)
         return Facts((), "", 1, 1)
 
+    waiting: list[str] = []
+
+    class WatchedTurns(Turns):
+        def join(self, account: str) -> Turn:
+            waiting.append(account)
+            return super().join(account)
+
+    monkeypatch.setattr(image_cache, "Turns", WatchedTurns)
     monkeypatch.setattr(image_cache, "unpack", slow)
     monkeypatch.setattr(space, "measure", lambda _folder: Space(1 << 40, 40 << 30))
     cache = _cache(tmp_path, unpackers)
     async with asyncio.TaskGroup() as group:
         for number in range(6):
             group.create_task(cache.hold(unpackers.archive(f"{number}", b"%d" % number), ALICE))
-        while not unpacked or len(_kept(tmp_path)) < 6:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: unpacked and len(waiting) == 6)
         group.create_task(cache.hold(unpackers.archive("bob's", b"bob's"), BOB))
-        while len(_kept(tmp_path)) < 7:
-            await asyncio.sleep(0.001)
+        await eventually(lambda: BOB in waiting)
         go_on.set()
     assert "bob's" in unpacked[:3]
     assert len(unpacked) == 7
