@@ -25,25 +25,29 @@ _COMPILE: Final = (
     "codes = [(name, compile(text, name, 'exec', dont_inherit=True, optimize=2)) for name, text in sources]; "
     "sys.stdout.buffer.write(marshal.dumps(codes))"
 )
-_START: Final = """\
-import marshal, sys
-with open("{code}", "rb") as file:
-    rooms = marshal.loads(file.read())
+ENTER_ROOMS: Final = """\
 for name, code in rooms:
     room = sys.modules[name] = type(sys)(name)
     exec(code, room.__dict__)
-room.main(sys.argv[0], sys.argv[1:])
+    parent, _, last = name.rpartition(".")
+    if parent in sys.modules:
+        setattr(sys.modules[parent], last, room)
+"""
+"""Of a program that is made of modules, (name, code) each after those it needs: the last one has its `main`."""
+_START: Final = f"""\
+import marshal, sys
+with open("{{code}}", "rb") as file:
+    rooms = marshal.loads(file.read())
+{ENTER_ROOMS}room.main(sys.argv[0], sys.argv[1:])
 """
 NO_PROGRAMS: Final = (
     "There is neither a C compiler nor a usable Python under /usr, so tasks find no mpipe, mcat and the like: install "
     "gcc and libc6-dev, then restart the node."
 )
-_UNPACKER_START: Final = """\
+_UNPACKER_START: Final = f"""\
 import sys
-for name, text in {rooms}:
-    room = sys.modules[name] = type(sys)(name)
-    exec(compile(text, name, "exec"), room.__dict__)
-room.main()
+rooms = {{rooms}}
+{ENTER_ROOMS}room.main()
 """
 UNPACK_COMMAND: Final = 'exec "$PYTHON" -I -S -c "$UNPACKER" $ARGUMENTS'
 """How the unpacker of images is run in a zone; the package's first lines say what it takes."""

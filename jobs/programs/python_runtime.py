@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from jobs.model.program import PROGRAM_COMMAND, PROGRAM_FILE, PROGRAM_FOLDER, RAISED, PackedProgram
-from jobs.programs.install import interpreter
+from jobs.programs.install import ENTER_ROOMS, interpreter
 
 _ROOT: Final = Path(__file__).parents[2]
 _ROOMS: Final = (
@@ -36,13 +36,7 @@ import marshal, sys
 sys.path += {{sites}}
 with open("{_ROOMS_FILE}", "rb") as file:
     rooms = marshal.loads(file.read())
-for name, code in rooms:
-    room = sys.modules[name] = type(sys)(name)
-    exec(code, room.__dict__)
-    parent, _, last = name.rpartition(".")
-    if parent in sys.modules:
-        setattr(sys.modules[parent], last, room)
-room.main("{PROGRAM_FILE}", "{RAISED}")
+{ENTER_ROOMS}room.main("{PROGRAM_FILE}", "{RAISED}")
 """
 _IMAGE_RUN: Final = f'#!/bin/sh\nexec python3 -I {_START_FILE} "$@"\n'.encode()
 _IMAGE_CHECK: Final = (

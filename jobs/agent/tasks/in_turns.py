@@ -73,7 +73,8 @@ def _start(attempt: Attempt, turns: Sequence[_Turn], zone: Zone, environment: di
     refs = [turn.part.lease.input for turn in turns]
     inputs = [TaskInput(turn.blob, input_name(ref.key if ref else "")) for turn, ref in zip(turns, refs, strict=True)]
     spec = attempt.spec
-    return TurnProcess(zone, f"{spec.exec} {IN_TURNS}", environment, inputs, spec.timeout_s)
+    command = f"exec {spec.exec} {IN_TURNS}"  # no shell stays: a process of the task but its own is one to be ended
+    return TurnProcess(zone, command, environment, inputs, spec.timeout_s)
 
 
 async def _run_turn(runner: Runner, process: TurnProcess, turn: _Turn, place: int, zone: Zone) -> Ended:
