@@ -1,6 +1,7 @@
 """A Python function on batches: one process takes the inputs one after another, and each is as it would be alone."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -14,7 +15,9 @@ import pytest
 from manta.core.limits import SMALL_BLOB_BYTES
 from manta.sdk import Job, Store
 from tests.support.oci import Image, python, tar
+from tests.support.sleepers import sleepers
 from tests.support.store import RunningStore, running_store
+from tests.support.waiting import await_condition
 
 COUNT = 8
 URIS = [f"s3://small/{folder}/same.txt" for folder in range(COUNT)]
@@ -148,6 +151,30 @@ def test_its_programs_are_those_of_their_input(store: Store) -> None:
     assert {key: size for key, (size, _) in outputs.items()} == {str(number): number for number in range(COUNT)}
     tasks = {line["key"].split("/")[0]: line["seq"] for line in job.inputs()}
     assert {key: task for key, (_, task) in outputs.items()} == tasks
+
+
+@pytest.mark.invariant("J6")
+def test_cancel_ends_the_process_and_names_every_input(store: Store, running: RunningStore) -> None:
+    job = store.objects("s3://small/**").map(lambda o: subprocess.run(["sleep", "3601"]), batch=COUNT).submit()
+    await_condition(lambda: bool(sleepers(running, 3601)), "a process to run")
+    job.cancel()
+    await_condition(lambda: not sleepers(running, 3601), "every process to end", 5.0)
+    assert job.wait(timeout_s=20).state == "cancelled"
+    assert [error["code"] for error in job.errors()] == ["JobCancelled"] * COUNT
+
+
+@pytest.mark.invariant("J1", "J4")
+def test_a_node_that_is_killed_loses_no_input_and_repeats_no_output(store: Store, running: RunningStore) -> None:
+    def slowly(o: Any) -> int:
+        if o.size == COUNT // 2 and os.environ["MANTA_ATTEMPT"] == "1":
+            subprocess.run(["sleep", "3602"])
+        return int(o.size)
+
+    job = store.objects("s3://small/**").map(slowly, batch=COUNT).submit()
+    await_condition(lambda: bool(sleepers(running, 3602)), "a process to run")
+    os.kill(running.children()["node-1"], signal.SIGKILL)
+    assert job.wait(timeout_s=120).errors == 0
+    assert sorted(store.values(job)) == list(range(COUNT))
 
 
 def test_in_an_image_too(store: Store) -> None:
