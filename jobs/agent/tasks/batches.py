@@ -18,15 +18,13 @@ from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.streams.outputs import Outputs
 from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.in_turns import run_in_turns
-from jobs.agent.tasks.runner import Runner
+from jobs.agent.tasks.runner import CHECKED_TOGETHER, Runner
 from jobs.model.wire import AttemptRef, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, Zone
 from manta.core.limits import REPORT_OUTPUTS_MAX
 
 _STORING_MAX: Final = 4
 """Inputs of one batch whose outputs are being stored; more hold the batch."""
-_AHEAD: Final = 64
-"""Inputs that are checked together, ahead of their turn."""
 
 
 @dataclass(slots=True)
@@ -85,8 +83,8 @@ class BatchRunner:
         self, parts: Sequence[Attempt], zone: Zone, environment: dict[str, str]
     ) -> AsyncGenerator[tuple[Attempt, Ended], None]:
         for place, part in enumerate(parts):
-            if place % _AHEAD == 0:
-                self._runner.prepare(parts[place : place + _AHEAD])
+            if place % CHECKED_TOGETHER == 0:
+                self._runner.prepare(parts[place : place + CHECKED_TOGETHER])
             yield part, await self._runner.run(part, zone, environment)
 
     async def _take(self, attempt: Attempt, ended: BatchEnded) -> None:

@@ -10,7 +10,7 @@ from typing import Final
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.tasks.ended import Ended
-from jobs.agent.tasks.runner import Runner, ZoneBroken
+from jobs.agent.tasks.runner import CHECKED_TOGETHER, Runner, ZoneBroken
 from jobs.agent.tasks.turn_process import TurnProcess
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, turn_environment
@@ -19,8 +19,6 @@ from jobs.programs.turns import IN_TURNS
 from jobs.sandbox.api import TaskEnd, TaskInput, Zone
 from manta.core.errors import SandboxUnavailable
 
-_AHEAD: Final = 64
-"""Inputs that are checked together."""
 _FEWEST: Final = 8
 """Inputs that a process is given at least, however many fail: each has to be mounted for it."""
 
@@ -61,8 +59,8 @@ async def run_in_turns(
 async def _checked(runner: Runner, parts: Sequence[Attempt]) -> list[_Turn]:
     turns: list[_Turn] = []
     for place, part in enumerate(parts):
-        if place % _AHEAD == 0:
-            await runner.check_ahead(parts[place : place + _AHEAD])
+        if place % CHECKED_TOGETHER == 0:
+            await runner.check_ahead(parts[place : place + CHECKED_TOGETHER])
         ended = Ended(*runner.begin())
         blob = await runner.checked(part, ended)
         turns.append(_Turn(part, blob, ended.failure))

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import Sequence
+from typing import Final
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters, InputBytes
@@ -25,7 +26,10 @@ from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
 from manta.core.errands import spawn
 from manta.core.errors import MantaError, SandboxUnavailable
-from manta.core.limits import STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+from manta.core.limits import LEASE_BATCH_MAX, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+
+CHECKED_TOGETHER: Final = LEASE_BATCH_MAX
+"""Inputs of a batch that are checked at a time, ahead of their turn."""
 
 
 class ZoneBroken(Exception):
