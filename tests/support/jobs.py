@@ -11,7 +11,7 @@ from jobs.model.wire import AttemptRef, Failure, Output, TaskResult, Usage
 from jobs.scheduler.expiry import Expiry
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import NewJob, Stirred, TaskRow
-from manta.catalog.job_scripts.lease import merge
+from manta.catalog.job_scripts.loss import merge
 from manta.catalog.job_store import JobStore
 from manta.catalog.records import Attributes, Blob, ObjectVersion
 from manta.core.limits import TASK_TIMEOUT_DEFAULT_S

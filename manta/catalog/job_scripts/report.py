@@ -13,7 +13,7 @@ from manta.catalog.job_scripts.attempts import OVERTAKEN, with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by, with_other
 from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
-from manta.catalog.job_scripts.lease import merge, put_back
+from manta.catalog.job_scripts.loss import merge, put_back
 from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
 from manta.catalog.job_scripts.unit import Unit, find_unit

@@ -25,7 +25,20 @@ from manta.catalog.job_records import (
     UsageDay,
     leave_nothing,
 )
-from manta.catalog.job_scripts import create, double, expire, explain, lease, report, retry, tend, turns, usage, views
+from manta.catalog.job_scripts import (
+    create,
+    double,
+    expire,
+    explain,
+    lease,
+    loss,
+    report,
+    retry,
+    tend,
+    turns,
+    usage,
+    views,
+)
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
 from manta.core.clock import Clock
@@ -96,7 +109,7 @@ class ScriptedJobs(ABC):
         return [job_id for job_id in job_ids if job_id not in live]
 
     async def renew(self, node_id: str, epoch: str, until_ms: int, *, begins: bool = True) -> Stirred:
-        return await self.write(lambda: lease.renew(node_id, epoch, until_ms, self._now(), begins=begins))
+        return await self.write(lambda: loss.renew(node_id, epoch, until_ms, self._now(), begins=begins))
 
     async def has_ready(self, node_id: str) -> bool:
         return bool(await self._rows("ready_any", node_id, ANY_NODE))
@@ -135,7 +148,7 @@ class ScriptedJobs(ABC):
         self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool, why: str | None = None
     ) -> Stirred:
         code = (NODE_LOST if delivered else "") if why is None else why
-        return await self.write(lambda: lease.release(node_id, attempts, self._now(), delivered=delivered, why=code))
+        return await self.write(lambda: loss.release(node_id, attempts, self._now(), delivered=delivered, why=code))
 
     async def agents(self) -> list[tuple[str, str, int]]:
         return await self.read(expire.known_agents)

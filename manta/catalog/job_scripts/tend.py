@@ -8,7 +8,7 @@ from manta.catalog.job_records import INPUT_ONLY, Stirred, TaskRow
 from manta.catalog.job_scripts.clone import copy_page
 from manta.catalog.job_scripts.ending import ended_as
 from manta.catalog.job_scripts.finish import move_on
-from manta.catalog.job_scripts.lease import cancel_task
+from manta.catalog.job_scripts.loss import cancel_task
 from manta.catalog.job_scripts.map_tasks import cut_page
 from manta.catalog.job_scripts.resolve import resolve_page
 from manta.catalog.job_scripts.retry import retry_page
