@@ -30,6 +30,8 @@ while message := agent.recv(1 << 17):
     if name == "wait":
         time.sleep(60)
     agent.send(%r)
+    if name == "die_later":
+        os._exit(9)
 """
 
 
@@ -80,6 +82,19 @@ async def test_whatever_ends_the_process_is_of_the_input_whose_turn_it_was(rig: 
         "The task was killed.", b"d\n",
     ]  # fmt: skip
     assert result.failure is None
+
+
+async def test_a_process_that_ends_between_two_inputs_fails_neither(rig: Rig, tmp_path: Path) -> None:
+    names = ["a", *["die_later"] * 12, "b"]
+    result = await batch(rig, phase(rig, tmp_path), *names)
+    assert await outputs(rig, result) == [f"{name}\n".encode() for name in names]
+
+
+async def test_a_process_that_never_takes_an_input_ends_each(rig: Rig, tmp_path: Path) -> None:
+    spec = phase(rig, tmp_path)
+    (tmp_path / "program.py").write_text("raise SystemExit(5)")
+    told = await outputs(rig, await batch(rig, spec, "a", "b", "c"))
+    assert [one.message for one in told if isinstance(one, Failure)] == ["The task ended with exit status 5."] * 3
 
 
 async def test_a_timeout_is_of_each_input(rig: Rig, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Final
 from jobs.agent.attempt import Attempt
 from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.runner import CHECKED_TOGETHER, Runner, ZoneBroken
-from jobs.agent.tasks.turn_process import TurnProcess
+from jobs.agent.tasks.turn_process import NotTakenError, TurnProcess
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, turn_environment
 from jobs.model.wire import Failure
@@ -44,7 +44,10 @@ async def run_in_turns(
         process = _start(attempt, given, zone, environment)
         try:
             for place, turn in enumerate(given):
-                ended = await _run_turn(runner, process, turn, place, zone)
+                try:
+                    ended = await _run_turn(runner, process, turn, place, zone)
+                except NotTakenError:
+                    break
                 taken += 1
                 failed = ended.end is not None and not _is_well(ended.end)
                 yield turn.part, ended

@@ -15,6 +15,10 @@ from manta.core.errands import spawn
 _WELL: Final = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=0.0, cpu_s=0.0)
 
 
+class NotTakenError(Exception):
+    """The process had ended before it was told of that input: whatever ended it, the input did not."""
+
+
 class TurnProcess:
     """`stdout` and `stderr` are its pipes, for whoever's turn it is. To be ended with `end`."""
 
@@ -38,6 +42,7 @@ class TurnProcess:
         self._news: asyncio.Future[None] = self._loop.create_future()
         self._said_ended = False
         self._timed_out = False
+        self._turns = 0
         self._errands: set[asyncio.Task[None]] = set()
         task = TaskSpec(
             command=command,
@@ -57,7 +62,11 @@ class TurnProcess:
         return self._running.done()
 
     async def turn(self, variables: Mapping[str, str]) -> TaskEnd:
-        """How that input ended. Unless it has ended well the process has ended with it. SandboxUnavailable."""
+        """How that input ended. Unless it has ended well the process has ended with it.
+
+        NotTakenError, never of the first: what ends a process at its start would end any. SandboxUnavailable.
+        """
+        self._turns += 1
         self._said_ended = self._timed_out = False
         self._news = self._loop.create_future()
         began_s = self._loop.time()
@@ -70,6 +79,8 @@ class TurnProcess:
         finally:
             timer.cancel()
         end = _WELL if self._said_ended else await self._running
+        if end is not _WELL and self._turns > 1 and not self._timed_out and self._is_untold():
+            raise NotTakenError
         overrun = Overrun.TIMEOUT if self._timed_out and end.overrun is Overrun.KILLED else end.overrun
         return replace(end, overrun=overrun, wall_s=self._loop.time() - began_s)
 
@@ -96,6 +107,13 @@ class TurnProcess:
             return
         self._unwatch()
         self._kill()
+
+    def _is_untold(self) -> bool:
+        """Whether what was sent last still lies at the other end, which is open here too."""
+        try:
+            return bool(self._theirs.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
+        except BlockingIOError:
+            return False
 
     def _time_out(self) -> None:
         self._timed_out = True
