@@ -11,6 +11,7 @@ from jobs.agent.counters import Counters
 from jobs.agent.furnishing.furnisher import Furnisher
 from jobs.agent.furnishing.image_cache import ImageCache
 from jobs.agent.furnishing.object_cache import ObjectCache
+from jobs.agent.furnishing.scarcity import yield_when_scarce
 from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.login.sessions import Sessions
 from jobs.agent.output_limit import output_share
@@ -73,6 +74,7 @@ class Agent:
         caller = Gateways(gateways)
         self._outputs = Outputs(node_id, store, peers, caller, output_share(lanes))
         inputs = ReduceInputs(node_id, store, peers, caller)
+        self._cache_folder = cache_folder
         self._objects = ObjectCache(cache_folder / "objects", inputs)
         self._images = ImageCache(cache_folder / "images", sandbox, self._objects)
         furnisher = Furnisher(node_id, caller, self._objects, self._images, python or python_runtime())
@@ -97,6 +99,7 @@ class Agent:
         if not await self._start_sandbox():
             self._spawn(self._retry_sandbox())
         self._spawn(self._expire())
+        self._spawn(yield_when_scarce(self._cache_folder, self._images, self._objects))
         self._spawn(self._link.run())
 
     async def failed(self) -> None:

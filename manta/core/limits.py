@@ -426,6 +426,9 @@ IMAGES_REMEMBERED_MAX: Final = 1024
 """Archives whose digest, or whose fault, a node remembers."""
 CACHE_DISK_FRACTION: Final = 1 / 8
 """A node's caches each have this share of its disk at most."""
+CACHE_YIELD_FRACTION: Final = 1 / 64
+"""While a disk has less than this share of it left above its reserve, its caches give up what nobody uses."""
+CACHE_LOOK_S: Final = 5.0
 CACHE_ACCOUNT_FRACTION: Final = 1 / 2
 """What the tasks and sessions of one account use of a cache at a time is at most this share of it,"""
 CACHE_LEFT_FACTOR: Final = 3

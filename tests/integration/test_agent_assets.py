@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from jobs.agent.furnishing import furnisher, object_cache
+from jobs.agent.furnishing import furnisher, object_cache, scarcity
 from jobs.agent.furnishing.object_cache import ObjectCache
 from jobs.agent.furnishing.shelf import OverShareError
 from jobs.agent.peer_store import PeerStore
@@ -17,6 +17,7 @@ from manta.core.errors import InsufficientStorage, MantaError
 from storage_nodes.disk import space
 from tests.support.agent import JOB
 from tests.support.agent_rig import Node, Rig, rig, rig_on, storage_node
+from tests.support.waiting import eventually
 
 __all__ = ["rig"]
 
@@ -214,6 +215,37 @@ async def test_a_full_disk_takes_no_assets(tmp_path: Path, monkeypatch: pytest.M
                 await cache.hold(ref, ALICE)
         assert cache.used_bytes == 0
         assert (await cache.hold(ref, ALICE)).read_bytes() == b"x" * 1000
+
+
+@pytest.mark.invariant("D6")
+async def test_d6_the_caches_of_a_disk_with_little_room_give_up_what_nobody_uses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only as much as is missing, and what tasks use stays."""
+    monkeypatch.setattr(scarcity, "CACHE_LOOK_S", 0.01)
+    async with storage_node(tmp_path, "node-1") as node:
+        cache = await _cache(node, tmp_path)
+        refs = [await _ref(node, bytes([number]) * 1000) for number in range(4)]
+        for ref in refs:
+            await cache.hold(ref, ALICE)
+        for ref in refs[:3]:
+            cache.release(tmp_path / "cache" / str(ref.blob_id), ALICE)
+        enough = space.reserve_bytes(1 << 30) + (1 << 30 >> 6)
+        missing = 1500
+
+        def measure(_folder: str) -> space.Space:
+            return space.Space(1 << 30, enough - missing + 4000 - cache.used_bytes)
+
+        with monkeypatch.context() as scarce:
+            scarce.setattr(space, "measure", measure)
+            yielding = asyncio.create_task(scarcity.yield_when_scarce(tmp_path / "cache", cache))
+            await eventually(lambda: len(_files(tmp_path)) == 2)
+            assert set(_files(tmp_path)) == {str(ref.blob_id) for ref in refs[2:]}
+            missing = 5000
+            await eventually(lambda: len(_files(tmp_path)) == 1)
+            yielding.cancel()
+        assert set(_files(tmp_path)) == {str(refs[3].blob_id)}
+        assert cache.used_bytes == 1000
 
 
 async def test_half_a_file_of_an_earlier_agent_is_removed(tmp_path: Path) -> None:

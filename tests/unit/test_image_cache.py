@@ -349,6 +349,16 @@ async def test_one_image_does_not_wait_for_all_of_anothers(
     assert len(unpacked) == 7
 
 
+@pytest.mark.invariant("D6")
+async def test_d6_images_that_nobody_uses_are_given_up(tmp_path: Path, unpackers: Unpackers) -> None:
+    cache = _cache(tmp_path, unpackers)
+    one, two = [await cache.hold(unpackers.archive(name, name.encode()), ALICE) for name in ("one", "two")]
+    cache.release(one, ALICE)
+    assert await cache.give_up(10 * WEIGHT) == WEIGHT
+    assert _kept(tmp_path) == {two.root.parent.name}
+    assert (await cache.hold(unpackers.archive("one", b"one"), ALICE)).root.is_dir()
+
+
 async def test_half_an_image_and_one_of_before_a_reboot_are_not_used(
     tmp_path: Path, unpackers: Unpackers, monkeypatch: pytest.MonkeyPatch
 ) -> None:

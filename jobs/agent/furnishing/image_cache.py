@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from jobs.agent.furnishing.image_unpacking import BadImageError, Facts, check_mount_points, unpack
-from jobs.agent.furnishing.object_cache import ObjectCache, cache_bytes
+from jobs.agent.furnishing.object_cache import PART, ObjectCache, cache_bytes, moved_away
 from jobs.agent.furnishing.shelf import OverShareError, Shelf
 from jobs.agent.furnishing.turns import Turns
 from jobs.model.wire import InputRef
@@ -32,7 +32,6 @@ from storage_nodes.disk import space
 _LOG = logging.getLogger("manta.agent")
 _ROOT: Final = "root"
 _FACTS: Final = "image.json"
-_PART: Final = ".part"
 _BYTES_PER_ENTRY: Final = 4096
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
@@ -76,7 +75,7 @@ class ImageCache:
         self._shelf = Shelf(bound)
         self._max_bytes = min(IMAGE_MAX_BYTES, self._shelf.share_bytes)
         for path in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            facts = _read_facts(path) if path.suffix != _PART else None
+            facts = _read_facts(path) if path.suffix != PART else None
             if facts is None:
                 _remove(path)
             else:
@@ -110,6 +109,12 @@ class ImageCache:
 
     def release(self, image: Image, tenant: str) -> None:
         self._shelf.release(image.root.parent.name, tenant)
+
+    async def give_up(self, size_bytes: int) -> int:
+        """Remove what nobody uses, the longest unused first, until it is so many bytes. How many it was."""
+        going = self._shelf.spare(size_bytes)
+        await _all_removed(moved_away(self._folder, self._removals, [name for name, _ in going]))
+        return sum(size for _, size in going)
 
     def _lock(self, name: str) -> asyncio.Lock:
         """Of a blob, or, inside that of a blob, of a digest."""
@@ -164,7 +169,7 @@ class ImageCache:
 
     async def _placed(self, digest: str, archive: Path, tenant: str) -> tuple[Facts, list[Path]]:
         """The image in its place, and what made room for it and is to be removed."""
-        part = self._folder / f"{digest}{_PART}"
+        part = self._folder / f"{digest}{PART}"
         try:
             await asyncio.to_thread(_begin, part)
             facts = await self._unpacked(digest, archive, part / _ROOT, tenant)
@@ -190,15 +195,7 @@ class ImageCache:
         going = self._shelf.make_room(size)
         if going is None:
             raise ServiceUnavailable("The node's cache is full of images that running tasks use.")
-        return [moved for name in (*going, digest) if (moved := self._moved_away(name)) is not None]
-
-    def _moved_away(self, name: str) -> Path | None:
-        away = self._folder / f"{name}-{next(self._removals)}{_PART}"
-        try:
-            (self._folder / name).rename(away)
-        except FileNotFoundError:
-            return None
-        return away
+        return moved_away(self._folder, self._removals, [*going, digest])
 
     async def _unpacked(self, digest: str, archive: Path, target: Path, tenant: str) -> Facts:
         """OverShareError, or InsufficientStorage, which are no faults of the archive, where an image may need more."""

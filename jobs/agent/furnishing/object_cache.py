@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -17,7 +18,7 @@ from manta.core.names import check_id
 from storage_nodes.disk import space
 
 _EMPTY: Final = "empty"
-_PART: Final = ".part"
+PART: Final = ".part"
 _MODE: Final = 0o555
 
 
@@ -43,11 +44,11 @@ class ObjectCache:
         self._folder.chmod(0o711)
         self._shelf = Shelf(cache_bytes(self._folder, OBJECT_CACHE_MAX_BYTES))
         for path in sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime):
-            if path.suffix == _PART:
+            if path.suffix == PART:
                 path.unlink()
             else:
                 self._shelf.put(path.name, path.stat().st_size)
-        _unlink(self._moved_away(self._shelf.make_room(0) or []))
+        _unlink(moved_away(self._folder, self._removals, self._shelf.make_room(0) or []))
 
     async def hold(self, ref: InputRef, account: str) -> Path:
         """The object's file, for that account, until `release`. OverShareError; the store's own errors."""
@@ -69,6 +70,12 @@ class ObjectCache:
         """OverShareError for objects that together have more than an account may ever hold."""
         self._shelf.require_possible(size_bytes)
 
+    async def give_up(self, size_bytes: int) -> int:
+        """Remove what nobody uses, the longest unused first, until it is so many bytes. How many it was."""
+        going = self._shelf.spare(size_bytes)
+        await asyncio.to_thread(_unlink, moved_away(self._folder, self._removals, [name for name, _ in going]))
+        return sum(size for _, size in going)
+
     async def _fetch(self, name: str, ref: InputRef, account: str) -> None:
         self._shelf.require_share(account, ref.size)
         going = self._shelf.make_room(ref.size)
@@ -76,7 +83,7 @@ class ObjectCache:
             raise ServiceUnavailable("The node's cache is full of what running tasks use: try again later.")
         self._shelf.put(name, ref.size, account)
         try:
-            await asyncio.to_thread(_unlink, self._moved_away(going))
+            await asyncio.to_thread(_unlink, moved_away(self._folder, self._removals, going))
             await self._write(self._folder / name, ref)
         except OSError as error:
             self._shelf.remove(name)
@@ -88,7 +95,7 @@ class ObjectCache:
     async def _write(self, target: Path, ref: InputRef) -> None:
         """InsufficientStorage when it would not fit beside what else is being fetched."""
         space.require(str(self._folder), self._promised_bytes + ref.size)
-        part = target.with_suffix(_PART)
+        part = target.with_suffix(PART)
         self._promised_bytes += ref.size
         try:
             with await asyncio.to_thread(open, part, "wb") as file:
@@ -103,13 +110,14 @@ class ObjectCache:
         finally:
             self._promised_bytes -= ref.size
 
-    def _moved_away(self, names: list[str]) -> list[Path]:
-        """So that nothing that is fetched anew under its name is removed."""
-        away = [self._folder / f"{name}-{next(self._removals)}{_PART}" for name in names]
-        for name, path in zip(names, away, strict=True):
-            with contextlib.suppress(FileNotFoundError):
-                (self._folder / name).rename(path)
-        return away
+
+def moved_away(folder: Path, numbers: Iterator[int], names: Sequence[str]) -> list[Path]:
+    """Under names by which a later agent removes them, so that nothing that is made anew under theirs is removed."""
+    away = [folder / f"{name}-{next(numbers)}{PART}" for name in names]
+    for name, path in zip(names, away, strict=True):
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).rename(path)
+    return away
 
 
 def _unlink(paths: list[Path]) -> None:

@@ -108,16 +108,20 @@ class Shelf:
     def make_room(self, size: int) -> list[str] | None:
         """What goes for so many bytes more, taken off the shelf; None, with nothing taken, when that is not enough."""
         excess = self.used_bytes + size - self._max_bytes
-        going: list[str] = []
+        if excess > self.used_bytes - self.held_bytes():
+            return None
+        return [name for name, _ in self.spare(excess)]
+
+    def spare(self, size: int) -> list[tuple[str, int]]:
+        """What nobody holds, taken off the shelf until it is so many bytes, if there are: names with their sizes."""
+        going: list[tuple[str, int]] = []
         for name, item in self._items.items():
-            if excess <= 0:
+            if size <= 0:
                 break
             if not item.holders:
-                going.append(name)
-                excess -= item.size
-        if excess > 0:
-            return None
-        for name in going:
+                going.append((name, item.size))
+                size -= item.size
+        for name, _ in going:
             del self._items[name]
         return going
 
