@@ -2,10 +2,8 @@
 
 import os
 import shutil
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -13,33 +11,13 @@ import pytest
 
 from manta.catalog.sqlite.engine import SqliteEngine
 from manta.core.errors import InsufficientStorage, InternalError, MantaError, ServiceUnavailable
-from tests.support.loop_disk import loop_disk, why_not
+from tests.support.faults import failing, needs_strace
+from tests.support.loop_disk import loop_disk, needs_disk
 from tests.support.rows import add, names
 from tests.support.store import RunningStore, running_store
 
-needs_disk = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a loop disk can be had")
-needs_strace = pytest.mark.skipif(
-    shutil.which("strace") is None or os.geteuid() != 0, reason="failing system calls needs strace and root"
-)
 SYNCS = "fdatasync,fsync"
 RESTART_S = 60.0
-
-
-@contextmanager
-def failing(pid: int, calls: str, when: str, path: Path) -> Iterator[None]:
-    """Those system calls of the process fail with EIO on that file, counted in each thread by itself."""
-    inject = f"inject={calls}:error=EIO:when={when}"
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-p", str(pid), "-o", os.devnull, "-P", str(path), "-e", inject], stderr=subprocess.PIPE
-    )
-    try:
-        assert tracer.stderr is not None
-        while b"attached" not in (line := tracer.stderr.readline()):
-            assert line, "strace ended"
-        yield
-    finally:
-        tracer.terminate()
-        tracer.communicate()
 
 
 @needs_disk
@@ -82,7 +60,7 @@ async def test_a_read_error_fails_what_met_it_and_nothing_else(tmp_path: Path) -
     await engine.close()
     engine = SqliteEngine(path, 0)
     try:
-        with failing(os.getpid(), "pread64", "1+", path):
+        with failing(os.getpid(), "pread64", "EIO", "1+", path):
             with pytest.raises(InternalError, match="could not be read"):
                 await engine.write(add("meanwhile"))
             with pytest.raises(InternalError, match="could not be read"):
@@ -102,10 +80,13 @@ async def test_d5_after_a_failed_sync_of_the_catalog_nothing_is_acknowledged(tmp
     try:
         await engine.write(add("before"))
         if of == "commit":
-            with failing(os.getpid(), SYNCS, "1", tmp_path / "catalog.db-wal"), pytest.raises(ServiceUnavailable):
+            with (
+                failing(os.getpid(), SYNCS, "EIO", "1", tmp_path / "catalog.db-wal"),
+                pytest.raises(ServiceUnavailable),
+            ):
                 await engine.write(add("lost"))
         else:
-            with failing(os.getpid(), SYNCS, "1", tmp_path / "catalog.db"):
+            with failing(os.getpid(), SYNCS, "EIO", "1", tmp_path / "catalog.db"):
                 while not told:
                     with suppress(ServiceUnavailable):
                         await engine.write(add(os.urandom(500_000).hex()))
@@ -141,7 +122,7 @@ def test_d5_a_gateway_whose_catalog_failed_to_sync_ends_with_evidence_and_is_sta
         client.make_bucket("kept")
         client.write("s3://kept/before", b"1")
         gateway = store.children()["gateway"]
-        with failing(gateway, SYNCS, "1", store.data / "catalog.db-wal"), suppress(MantaError):
+        with failing(gateway, SYNCS, "EIO", "1", store.data / "catalog.db-wal"), suppress(MantaError):
             client.write("s3://kept/during", b"2")
         _wait_for_another(store, gateway)
         client.write("s3://kept/after", b"3")

@@ -113,7 +113,7 @@ def _kill_along(store: RunningStore, dice: random.Random, jobs: list[Job], kills
     """The kills are spread evenly over the work: each waits until its share of the map tasks has ended."""
     for kill in range(kills):
         _await_tasks(*jobs, goal=tasks * (kill + 1) // (kills + 2))
-        _kill_one(store, dice)
+        store.kill_one(dice)
 
 
 def _await_tasks(*jobs: Job, goal: int) -> None:
@@ -122,16 +122,6 @@ def _await_tasks(*jobs: Job, goal: int) -> None:
     while (done := sum(patiently(job.status).phases[0].tasks.finished for job in jobs)) < goal:
         assert time.monotonic() < deadline, f"no progress: {done} of {goal}"
         time.sleep(0.02)
-
-
-def _kill_one(store: RunningStore, dice: random.Random) -> None:
-    await_condition(lambda: bool(store.children()), "a process to kill")
-    children = store.children()
-    pid = children[dice.choice(sorted(children))]
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 def _ended(job: Job) -> JobStatus:

@@ -3,14 +3,13 @@
 import os
 import random
 import signal
-import time
 from pathlib import Path
 
 import pytest
 
 from benchmarks.load import Target
 from tests.support.ledger import Ledger
-from tests.support.store import RunningStore, running_store
+from tests.support.store import running_store
 
 KILLS = 50
 SEED = 20261122
@@ -27,25 +26,12 @@ def test_fifty_kills_under_load_lose_nothing(tmp_path: Path) -> None:
         with ledger:
             for _ in range(KILLS):
                 ledger.await_progress(dice.randint(1, 30))
-                _kill_one(store, dice)
+                store.kill_one(dice)
             ledger.await_progress(30)
         assert ledger.audit() == []
     with running_store(tmp_path, "--lanes", "0") as store:
         ledger.target = Target(store.url, store.access_key, store.secret_key)
         assert ledger.audit() == []
-
-
-def _kill_one(store: RunningStore, dice: random.Random) -> None:
-    """Any one of the gateway and the nodes that lives now; the supervisor brings it back by itself."""
-    children = store.children()
-    while not children:
-        time.sleep(0.01)
-        children = store.children()
-    pid = children[dice.choice(sorted(children))]
-    try:
-        os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
-        return
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ import pytest
 
 from benchmarks.load import Target
 from tests.support.ledger import Ledger
-from tests.support.loop_disk import loop_disk, why_not
+from tests.support.loop_disk import loop_disk, needs_disk
 from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store
 from tests.support.waiting import await_condition
@@ -20,7 +20,7 @@ DISK_BYTES = 2 << 30
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.invariant("D2", "D3")
-@pytest.mark.skipif(bool(why_not()), reason=why_not() or "never")
+@needs_disk
 @pytest.mark.parametrize("options", [(), ("--no-journal",)], ids=["journal", "plain"])
 def test_nothing_acknowledged_is_lost_with_the_power(tmp_path: Path, options: tuple[str, ...]) -> None:
     with loop_disk(tmp_path, DISK_BYTES) as disk:

@@ -1,11 +1,7 @@
 """A disk that fills up, fails to sync, or loses its power, under a real storage node."""
 
 import asyncio
-import os
-import shutil
-import subprocess
 from collections.abc import Awaitable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,16 +9,12 @@ import pytest
 from manta.core.errors import InsufficientStorage, MantaError, NoSuchBlob, VolumeReadOnly
 from manta.core.limits import MIB
 from storage_nodes.client.node_client import NodeClient
-from tests.support.loop_disk import LoopDisk, loop_disk, why_not
+from tests.support.faults import failing, needs_strace
+from tests.support.loop_disk import LoopDisk, loop_disk, needs_disk
 from tests.support.node_writes import LARGE, SMALL, Write, put_large, put_parts, put_small
-from tests.support.storage import NewNode, NodeProcess, blob_id, get, new_nodes, put_stream, storage_node
+from tests.support.storage import NewNode, blob_id, get, new_nodes, put_stream, storage_node
 
 __all__ = ["storage_node"]
-
-needs_disk = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a loop disk can be had")
-needs_strace = pytest.mark.skipif(
-    shutil.which("strace") is None or os.geteuid() != 0, reason="failing system calls needs strace and root"
-)
 
 
 @pytest.fixture
@@ -35,22 +27,6 @@ def disk(tmp_path: Path) -> Iterator[LoopDisk]:
 def disk_node(disk: LoopDisk) -> Iterator[NewNode]:
     with new_nodes(disk.folder) as make:
         yield make
-
-
-@contextmanager
-def failing(node: NodeProcess, call: str, error: str, when: str) -> Iterator[None]:
-    """System calls of that name fail as told, counted in each thread of the node by itself."""
-    tracer = subprocess.Popen(
-        ["strace", "-f", "-p", str(node.pid), "-o", os.devnull, "-e", f"inject={call}:error={error}:when={when}"],
-        stderr=subprocess.PIPE,
-    )
-    try:
-        assert tracer.stderr is not None
-        assert b"attached" in tracer.stderr.readline()
-        yield
-    finally:
-        tracer.terminate()
-        tracer.communicate()
 
 
 @needs_disk
@@ -115,7 +91,7 @@ async def test_d6_no_space_in_the_middle_of_a_write_leaves_nothing(
     node.start()
     client, name, first = node.client(), blob_id(), blob_id()
     await client.put(first, SMALL)
-    with failing(node, call, "ENOSPC", "1+"), pytest.raises(InsufficientStorage):
+    with failing(node.pid, call, "ENOSPC", "1+"), pytest.raises(InsufficientStorage):
         await write(client, name)
     assert not any((node.data / "tmp").iterdir())
     with pytest.raises((NoSuchBlob, MantaError)):
@@ -150,7 +126,7 @@ async def test_d5_the_nth_failing_sync_is_never_acknowledged(
         client, name = node.client(), blob_id()
         await client.put(before, SMALL)
         try:
-            with failing(node, call, "EIO", str(number)):
+            with failing(node.pid, call, "EIO", str(number)):
                 await write(client, name)
         except VolumeReadOnly:
             failed += 1
@@ -189,7 +165,7 @@ async def test_d5_a_failing_sync_behind_the_journal_ends_writing_and_loses_nothi
     node = storage_node()
     node.start()
     client, acknowledged = node.client(), dict[str, bytes]()
-    with failing(node, "syncfs", "EIO", "1"), pytest.raises(VolumeReadOnly):
+    with failing(node.pid, "syncfs", "EIO", "1"), pytest.raises(VolumeReadOnly):
         await put_until_refused(client, acknowledged)
     await refuses_all_writes(client)
     await client.close()

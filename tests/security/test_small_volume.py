@@ -14,11 +14,11 @@ from botocore.exceptions import ClientError
 
 from manta.core.limits import MIB
 from manta.sdk import Job, Store, connect
-from tests.support.loop_disk import loop_disk, why_not
+from tests.support.loop_disk import loop_disk, needs_disk
 from tests.support.store import RunningStore, running_store
 
 pytestmark = [
-    pytest.mark.skipif(bool(why_not()), reason=why_not() or "a loop disk can be had"),
+    needs_disk,
     pytest.mark.invariant("S5"),
 ]
 DISK_BYTES = 256 * MIB

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 _FS_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
 _CLONE_NEWNS = 0x00020000
@@ -72,3 +74,6 @@ def loop_disk(root: Path, size_bytes: int = 64 << 20) -> Iterator[LoopDisk]:
         yield disk
     finally:
         disk.unmount()
+
+
+needs_disk = pytest.mark.skipif(bool(why_not()), reason=why_not() or "a loop disk can be had")

@@ -1,17 +1,19 @@
 """A real `manta serve` for tests and benchmarks: its own folder, a free port, nothing left behind."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from manta.sdk import Store, connect
 from tests.support.processes import end
+from tests.support.waiting import await_condition
 
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 90.0
@@ -73,6 +75,13 @@ class RunningStore:
                 if word.endswith(b".json"):
                     found[Path(os.fsdecode(word)).stem] = pid
         return found
+
+    def kill_one(self, dice: random.Random) -> None:
+        """Any of the gateway and the nodes that lives now; the supervisor brings it back by itself."""
+        await_condition(lambda: bool(self.children()), "a process to kill")
+        children = self.children()
+        with suppress(ProcessLookupError):
+            os.kill(children[dice.choice(sorted(children))], signal.SIGKILL)
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
