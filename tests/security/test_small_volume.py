@@ -20,6 +20,7 @@ from tests.support.store import RunningStore, running_store
 pytestmark = [
     needs_disk,
     pytest.mark.invariant("S5"),
+    pytest.mark.timeout(600),
 ]
 DISK_BYTES = 256 * MIB
 LANES = 3
@@ -100,9 +101,9 @@ def test_s5_endless_output_on_a_small_disk_is_noticed_by_nobody_else(store: Runn
         putting = stack.enter_context(Putting(store))
         jobs = {name: endless(eve, command) for name, command in ENDLESS.items()}
         good = alice.submit([{"type": "map", "exec": "cat; head -c 1000000 /dev/zero"}], inputs=["s3://alice/in"])
-        assert good.wait(timeout_s=60).errors == 0
+        assert good.wait(timeout_s=180).errors == 0
         for name, job in jobs.items():
-            assert job.wait(timeout_s=120).outputs == 0, name
+            assert job.wait(timeout_s=180).outputs == 0, name
             errors = list(job.errors())
             assert len(errors) == INPUTS, name
             for error in errors:
@@ -130,8 +131,8 @@ def test_s5_no_account_pins_a_small_cache(store: RunningStore) -> None:
         assert next(iter(pinning.follow_all_stderr()))["text"] == "on\n"
         more = eve.submit([with_assets("true", "eve/tool", "eve/other")], inputs=["s3://eve/in"])
         good = alice.submit([with_assets("stat -c %s /assets/alice/tool", "alice/tool")], inputs=["s3://alice/in"])
-        assert good.wait(timeout_s=60).errors == 0
-        more.wait(timeout_s=60)
+        assert good.wait(timeout_s=180).errors == 0
+        more.wait(timeout_s=180)
         (error,) = more.errors()
         assert error["code"] == "TaskInitError"
         assert re.search(r"of one account may take \d+ MiB of this node's cache at a time", error["message"])
