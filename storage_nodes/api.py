@@ -37,7 +37,10 @@ class BlobInfo(msgspec.Struct, frozen=True):
 
 
 class NodeStatus(msgspec.Struct, frozen=True):
-    """`writable` is False after a failed fsync (D5) or at the reserve (D6); `reason` says which."""
+    """`writable` is False after a failed fsync (D5) or at the reserve (D6); `reason` says which.
+
+    `served_bytes`: of blobs, sent over the network or a socket since it started, to gateways and to other nodes.
+    """
 
     node_id: str
     version: str
@@ -48,6 +51,7 @@ class NodeStatus(msgspec.Struct, frozen=True):
     blobs_quarantined: int
     uptime_s: float
     agent: dict[str, object] = {}
+    served_bytes: int = 0
 
 
 class BlobWriter(Protocol):

@@ -15,6 +15,7 @@ from jobs.agent.furnishing.scarcity import yield_when_scarce
 from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.login.sessions import Sessions
 from jobs.agent.output_limit import output_share
+from jobs.agent.peer_meter import MeteredPeers
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.resources import Resources, machine_capacity
 from jobs.agent.stderr.store import StderrStore
@@ -70,19 +71,19 @@ class Agent:
         self.stderr = StderrStore(stderr_folder, clock)
         self._sandbox = sandbox
         self._gateways = gateways
-        self._peers = peers
+        self.peers = MeteredPeers(peers, self.counters)
         caller = Gateways(gateways)
-        self._outputs = Outputs(node_id, store, peers, caller, output_share(lanes))
-        inputs = ReduceInputs(node_id, store, peers, caller)
+        self._outputs = Outputs(node_id, store, self.peers, caller, output_share(lanes))
+        inputs = ReduceInputs(node_id, store, self.peers, caller)
         self._cache_folder = cache_folder
         self._objects = ObjectCache(cache_folder / "objects", inputs)
         self._images = ImageCache(cache_folder / "images", sandbox, self._objects)
         furnisher = Furnisher(node_id, caller, self._objects, self._images, python or python_runtime())
-        runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.counters)
+        runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.peers)
         resources = Resources(lanes, capacity or machine_capacity())
         self._lanes = Lanes(
-            resources, sandbox, furnisher, BatchRunner(runner, self._outputs), clock, self.counters, self._on_result,
-            self._on_change,
+            resources, sandbox, furnisher, BatchRunner(runner, self._outputs, self.peers), clock, self.counters,
+            self._on_result, self._on_change,
         )  # fmt: skip
         self.sessions = Sessions(sandbox, store, self._objects, clock, resources, lambda: self._lanes.unavailable)
         epoch = secrets.token_hex(8)
@@ -116,7 +117,7 @@ class Agent:
         if held:
             await self._link.give_back(held, begun)
         await self._sandbox.close()
-        await self._peers.close()
+        await self.peers.close()
         for gateway in self._gateways:
             await gateway.close()
 

@@ -1,13 +1,14 @@
 """One attempt of one task, from its lease to the gateway's acknowledgement of its result."""
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Final
 
 from msgspec import structs
 
-from jobs.model.wire import AttemptRef, BatchInput, PhaseSpec, TaskLease
+from jobs.model.wire import AttemptRef, BatchInput, InputRef, PhaseSpec, TaskLease
 from jobs.sandbox.api import Zone
 
 _KILL_AGAIN_S: Final = 0.2
@@ -36,6 +37,8 @@ class Attempt:
 
     is_further: bool = False
     """Its output is not the one that the task's own slot is for."""
+    moved_bytes: int = 0
+    """Of a map task's input, what was read from other nodes (J5: none); of all inputs of a batch."""
 
     def __post_init__(self) -> None:
         self.ref = AttemptRef(self.lease.job_id, self.lease.task_id, self.lease.attempt)
@@ -44,6 +47,12 @@ class Attempt:
     def number(self) -> int:
         """By which its stderr and its outputs are named: the task's, or that of the input of a batch."""
         return self.lease.task_id
+
+    @property
+    def input_blobs(self) -> tuple[str, ...]:
+        """Of a map task's input, or of each of a batch; an empty object has none."""
+        inputs: Sequence[InputRef | None] = [one.input for one in self.lease.batch] or [self.lease.input]
+        return tuple(ref.blob_id for ref in inputs if ref is not None and ref.blob_id is not None)
 
     def of_input(self, one: BatchInput) -> "Attempt":
         """The part of a batch that runs for this input, with the rights of the whole."""

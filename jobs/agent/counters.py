@@ -5,7 +5,9 @@ from dataclasses import asdict, dataclass
 
 @dataclass(slots=True)
 class Counters:
-    """Bytes are of input: read in place, moved to a map task (J5: none), or shuffled to a reducer."""
+    """Bytes of input: read in place, moved to a map task (J5: none), or shuffled to a reducer. Of outputs: all that
+    tasks made, and what was sent to further nodes for their copies.
+    """
 
     tasks_done: int = 0
     tasks_failed: int = 0
@@ -16,6 +18,9 @@ class Counters:
     moved_bytes: int = 0
     shuffled_bytes: int = 0
     output_bytes: int = 0
+    copied_bytes: int = 0
+    peer_read_bytes: int = 0
+    """All that was read from other nodes, whatever for."""
 
     def as_dict(self) -> dict[str, int]:
         return asdict(self)

@@ -40,6 +40,8 @@ class OutputMeter:
         self._share = share
         self._bytes = 0
         self.exceeded: Exceeded | None = None
+        self.copied_bytes = 0
+        """What further nodes were sent, for their copies."""
 
     def take(self, size: int) -> bool:
         """Whether so many bytes more are within the limit; once they are not, none are."""

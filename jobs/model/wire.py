@@ -171,7 +171,10 @@ class Output(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Usage(msgspec.Struct, frozen=True):
-    """`in_place`: map input read on this node. `moved` (map), `shuffled` (reduce): input that came from others."""
+    """`in_place`: map input read on this node. `moved` (map), `shuffled` (reduce): input that came from others.
+
+    `copied`: what was sent to further nodes of the attempt's outputs.
+    """
 
     started_ms: int
     ended_ms: int
@@ -179,6 +182,7 @@ class Usage(msgspec.Struct, frozen=True):
     in_place_bytes: int = 0
     moved_bytes: int = 0
     shuffled_bytes: int = 0
+    copied_bytes: int = 0
 
 
 class Failure(msgspec.Struct, frozen=True):

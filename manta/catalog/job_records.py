@@ -173,6 +173,7 @@ class UsageDay(NamedTuple):
     in_place_bytes: int
     moved_bytes: int
     shuffled_bytes: int
+    copied_bytes: int
 
 
 class FoundObject(NamedTuple):
@@ -246,6 +247,7 @@ class JobView:
     in_place_bytes: int
     moved_bytes: int
     shuffled_bytes: int
+    copied_bytes: int
     task_seconds: float
     byte_seconds: int
     """Memory that its tasks had reserved, times how long they ran."""

@@ -78,7 +78,8 @@ def _print_usage(label: str, head: str, used: dict[str, Any], json: bool) -> Non
     output.line(
         f"{head:<12}{used['attempts']:>12,} attempts {used['task_seconds']:>14,.1f} task seconds "
         f"{gib_hours:>12,.3f} GiB hours {output.size_text(used['input_bytes_in_place']):>12} in place "
-        f"{output.size_text(used['input_bytes_moved']):>12} moved"
+        f"{output.size_text(used['input_bytes_moved']):>12} moved "
+        f"{output.size_text(used['output_bytes_copied']):>12} copied"
     )
 
 

@@ -70,6 +70,7 @@ def _totals(status: JobStatus) -> str:
         "read in place": size_text(status.input_bytes_in_place),
         "input moved": size_text(status.input_bytes_moved),
         "shuffled": size_text(status.shuffle_bytes_moved),
+        "output copied": size_text(status.output_bytes_copied),
         "task seconds": f"{status.task_seconds:,.1f}",
         "memory used": f"{status.byte_seconds / (1 << 30) / 3600:,.3f} GiB h",
     }

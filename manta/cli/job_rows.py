@@ -100,17 +100,25 @@ def note(phase: PhaseStatus, rate_per_s: float | None) -> list[tuple[int, str]]:
 
 
 def moved(status: JobStatus) -> list[tuple[int, str]]:
-    """What the job's own row says: bytes read where they lie, and bytes that had to move."""
+    """What the job's own row says: bytes, and what is not known yet."""
+    words = bytes_of(status)
+    if not status.input_ended:
+        words.append((0, "its input is open"))
+    elif not status.phases or not status.phases[0].complete:
+        words.append((0, "inputs are still being looked up"))
+    return words
+
+
+def bytes_of(status: JobStatus) -> list[tuple[int, str]]:
+    """Those read where they lie, and those that had to move."""
     words = [
         (1, f"{output.size_text(status.input_bytes_in_place)} read in place"),
         (2, f"{output.size_text(status.input_bytes_moved)} moved"),
     ]
     if status.shuffle_bytes_moved:
         words.append((3, f"{output.size_text(status.shuffle_bytes_moved)} shuffled"))
-    if not status.input_ended:
-        words.append((0, "its input is open"))
-    elif not status.phases or not status.phases[0].complete:
-        words.append((0, "inputs are still being looked up"))
+    if status.output_bytes_copied:
+        words.append((4, f"{output.size_text(status.output_bytes_copied)} copied"))
     return words
 
 
@@ -120,7 +128,7 @@ def facts(status: JobStatus) -> str:
         counted(count, word)
         for count, word in ((status.inputs, "input"), (status.outputs, "output"), (status.errors, "error"))
     )
-    return f"{counts}; {_joined(moved(status)[:2])}; {status.task_seconds:,.1f} task seconds"
+    return f"{counts}; {_joined(bytes_of(status))}; {status.task_seconds:,.1f} task seconds"
 
 
 def counted(count: int, word: str) -> str:

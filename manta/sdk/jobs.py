@@ -68,6 +68,7 @@ class JobStatus(msgspec.Struct, frozen=True):
     input_bytes_in_place: int = 0
     input_bytes_moved: int = 0
     shuffle_bytes_moved: int = 0
+    output_bytes_copied: int = 0
     task_seconds: float = 0.0
     byte_seconds: int = 0
 

@@ -11,18 +11,20 @@ from manta.core.limits import MIB, SMALL_BLOB_BYTES
 from storage_nodes.disk.growing import GrowingFiles
 from storage_nodes.disk.reader import OpenBlob
 from storage_nodes.disk.volume import Volume
+from storage_nodes.server.status import StatusBoard
 from storage_nodes.server.workers import Workers
 
 _WINDOW_BYTES = 8 * MIB
 
 
 class Downloads:
-    """Answers GETs of blobs and of growing blobs."""
+    """Answers GETs of blobs and of growing blobs, and counts what they take away."""
 
-    def __init__(self, volume: Volume, growing: GrowingFiles, workers: Workers) -> None:
+    def __init__(self, volume: Volume, growing: GrowingFiles, workers: Workers, board: StatusBoard) -> None:
         self._volume = volume
         self._growing = growing
         self._workers = workers
+        self._board = board
 
     async def send(self, request: web.BaseRequest, blob_id: str) -> web.StreamResponse:
         """The range that the call asks for. A damaged copy is quarantined; in mid-stream the connection is cut."""
@@ -31,7 +33,9 @@ class Downloads:
             return await self._send_growing(request, blob_id, start, length)
         try:
             if length <= SMALL_BLOB_BYTES:
-                return web.Response(body=await self._read_small(blob_id, start, length))
+                data = await self._read_small(blob_id, start, length)
+                self._board.served_bytes += len(data)
+                return web.Response(body=data)
             return await self._send_file(request, blob_id, start, length)
         except BlobDamaged:
             await self._workers.run(lambda: self._volume.quarantine(blob_id))
@@ -69,6 +73,7 @@ class Downloads:
                 if request.transport is None:
                     raise ConnectionResetError
                 await loop.sendfile(request.transport, file, position, window)
+                self._board.served_bytes += window
 
     async def _send_growing(
         self, request: web.BaseRequest, blob_id: str, start: int, length: int
@@ -80,6 +85,7 @@ class Downloads:
             data = first
             while data:
                 await response.write(data)
+                self._board.served_bytes += len(data)
                 data = await self._workers.run(lambda: _next(blocks))
         except BaseException:
             _cut(request)

@@ -78,7 +78,7 @@ class Handlers:
         self._workers = workers
         self._board = board
         self._growing = GrowingFiles(volume)
-        self._downloads = Downloads(volume, self._growing, workers)
+        self._downloads = Downloads(volume, self._growing, workers, board)
         self._assembler = Assembler(volume, self._growing, workers)
         self._listing = Listing(volume)
         self._table: dict[tuple[str, str], Handler] = {

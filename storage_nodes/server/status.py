@@ -19,6 +19,7 @@ class StatusBoard:
         self._started_s = monotonic_s()
         self._version = _version()
         self.agent: AgentStatus = dict
+        self.served_bytes = 0
 
     def read(self) -> NodeStatus:
         space = self._volume.space()
@@ -33,6 +34,7 @@ class StatusBoard:
             blobs_quarantined=self._volume.quarantined,
             uptime_s=self._monotonic_s() - self._started_s,
             agent=self.agent(),
+            served_bytes=self.served_bytes,
         )
 
 

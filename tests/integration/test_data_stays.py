@@ -7,11 +7,13 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.support.cluster import Cluster, cluster
 from tests.support.netns import network
+from tests.support.waiting import await_condition
 
 NODES = 3
 OBJECTS = 18
@@ -44,6 +46,24 @@ def _texts(folder: Path) -> int:
     return words
 
 
+def _served(built: Cluster, *, since: dict[str, float] | None = None) -> tuple[dict[str, int], dict[str, float]]:
+    """What each node has sent of its blobs, and how long it had been up then: a later word than that of `since`."""
+
+    def told() -> list[dict[str, Any]]:
+        return [json.loads(line) for line in built.manta("nodes", "--json").stdout.splitlines()]
+
+    def is_news(nodes: list[dict[str, Any]]) -> bool:
+        known = all(node["status"] is not None for node in nodes)
+        return known and all(node["status"]["uptime_s"] > (since or {}).get(node["id"], 0.0) for node in nodes)
+
+    await_condition(lambda: is_news(told()), "what the nodes say next")
+    nodes = told()
+    return (
+        {node["id"]: node["status"]["served_bytes"] for node in nodes},
+        {node["id"]: node["status"]["uptime_s"] for node in nodes},
+    )
+
+
 def _status(built: Cluster) -> dict[str, int]:
     listing = built.manta("job", "list", "--json").stdout.splitlines()
     status: dict[str, int] = json.loads(listing[0])
@@ -58,6 +78,7 @@ def test_a_map_reads_in_place_and_the_interfaces_agree(shared_path: Path) -> Non
         assert built.manta("mb", "s3://texts").returncode == 0
         put = built.manta("put", "-r", str(shared_path / "texts"), "s3://texts/")
         assert put.returncode == 0, put.stderr
+        served, told = _served(built)
         before = [host.traffic_bytes() for host in built.nodes]
         run = built.manta("job", "run", "-m", "wc -w", "-r", "awk '{n+=$1} END {print n}'", "s3://texts/")
         moved = [host.traffic_bytes() - start for host, start in zip(built.nodes, before, strict=True)]
@@ -67,6 +88,9 @@ def test_a_map_reads_in_place_and_the_interfaces_agree(shared_path: Path) -> Non
         assert status["input_bytes_moved"] == 0
         # Control messages and small results only: far less than one input for each node.
         assert max(moved) < OBJECT_BYTES / 2, moved
+        served_since, _ = _served(built, since=_served(built, since=told)[1])
+        sent = sum(served_since.values()) - sum(served.values())
+        assert sent <= len(run.stdout), "the nodes sent the answer to whoever asked for it, and no input to anyone"
         _no_node_can_open_anothers_volume(built)
 
 
@@ -86,10 +110,13 @@ def test_the_counters_would_see_it_if_data_moved(shared_path: Path) -> None:
         sample.write_bytes(os.urandom(OBJECT_BYTES))
         sample.chmod(0o644)
         assert built.manta("put", str(sample), "s3://sample/big").returncode == 0
+        served, told = _served(built)
         before = sum(host.traffic_bytes() for host in built.nodes)
         answer = built.manta("cat", "s3://sample/big")
         assert answer.stdout == sample.read_bytes()
         assert sum(host.traffic_bytes() for host in built.nodes) - before >= OBJECT_BYTES
+        served_since, _ = _served(built, since=_served(built, since=told)[1])
+        assert sum(served_since.values()) - sum(served.values()) == OBJECT_BYTES
 
 
 def test_the_tools_for_namespaces_are_here() -> None:

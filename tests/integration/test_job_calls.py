@@ -349,7 +349,7 @@ async def test_an_account_sees_what_it_used_and_root_what_anybody_did(gateway: R
     assert used["account"] == "root"
     assert used["total"] == {
         "attempts": 2, "task_seconds": 1.0, "byte_seconds": 256 << 20, "input_bytes_in_place": 20,
-        "input_bytes_moved": 0, "shuffle_bytes_moved": 0,
+        "input_bytes_moved": 0, "shuffle_bytes_moved": 0, "output_bytes_copied": 0,
     }  # fmt: skip
     assert [day["attempts"] for day in used["days"]] == [2]
     assert used["days"][0]["day"] == root_day(gateway)

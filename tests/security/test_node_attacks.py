@@ -69,6 +69,7 @@ async def test_a_poll_that_waits_for_no_number_is_refused(node: NodeSide) -> Non
         Usage(1, 2, 1.0, in_place_bytes=2**63 - 1),
         Usage(1, 2, 1.0, moved_bytes=-1),
         Usage(1, 2, 1.0, shuffled_bytes=2**64 - 1),
+        Usage(1, 2, 1.0, copied_bytes=-1),
         Usage(-(2**63), 2, 1.0),
         Usage(1, 2**63 - 1, 1.0),
     ],

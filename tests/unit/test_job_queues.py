@@ -16,7 +16,7 @@ _PLAN = parse_document(b'{"phases": [{"type": "map", "exec": "wc"}], "inputs": [
 def _view(ready: int, running: int) -> JobView:
     tasks = {"waiting": 0, "ready": ready, "running": running, "committed": 5, "failed": 0, "cancelled": 0}
     phases = (PhaseView(TaskKind.MAP, "wc", tasks, True),)
-    return JobView("j", "alice", "", "running", 1, None, True, None, _PLAN, phases, 9, 0, 0, 0, 0, 0, 0.0, 0)
+    return JobView("j", "alice", "", "running", 1, None, True, None, _PLAN, phases, 9, 0, 0, 0, 0, 0, 0, 0.0, 0)
 
 
 @given(st.integers(0, 99), st.integers(0, 99), st.lists(st.integers(-3, 99), max_size=4))

@@ -44,6 +44,7 @@ class Outputs:
         attempt: AttemptRef,
         slot: OutputSlot,
         captured: Captured,
+        meter: OutputMeter,
         *,
         further: bool = False,
         inline_bytes: int = 0,
@@ -51,7 +52,7 @@ class Outputs:
         """The durable output. A peer that does not take its copy is replaced by another, under a new blob id.
 
         `further`: beside the one that the task's own slot is for. Up to `inline_bytes` it becomes durable with the
-        task's report instead.
+        task's report instead. `meter` learns what peers were sent.
         """
         output = Output(blob_id=None, size=captured.size, md5=captured.md5, crc64nvme=captured.crc64nvme)
         if captured.size == 0:
@@ -60,7 +61,7 @@ class Outputs:
             return structs.replace(output, inline=captured.data)
         if captured.data is not None:
             await self._store.put(slot.blob_id, captured.data)
-        slot = await self._copy_everywhere(attempt, slot, captured, further=further)
+        slot = await self._copy_everywhere(attempt, slot, captured, meter, further=further)
         nodes = (self._node_id, *(copy.node_id for copy in slot.copies))
         return Output(slot.blob_id, output.size, output.md5, output.crc64nvme, nodes)
 
@@ -70,39 +71,42 @@ class Outputs:
             await self._store.delete(list(blob_ids))
 
     async def _copy_everywhere(
-        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, *, further: bool
+        self, attempt: AttemptRef, slot: OutputSlot, captured: Captured, meter: OutputMeter, *, further: bool
     ) -> OutputSlot:
         avoid: set[str] = set()
-        failed = await self._copy(slot, captured)
+        failed = await self._copy(slot, captured, meter)
         for pause_s in _PAUSES_S:
             if not failed:
                 return slot
             avoid |= {node_id for node_id, error in failed.items() if not isinstance(error, AccessDenied)}
             await asyncio.sleep(pause_s)
             slot = await self._move_to_new_slot(attempt, slot, captured, avoid, further=further)
-            failed = await self._copy(slot, captured)
+            failed = await self._copy(slot, captured, meter)
         if failed:
             raise NotEnoughNodes(f"The further copies of an output could not be written to {', '.join(sorted(avoid))}.")
         return slot
 
-    async def _copy(self, slot: OutputSlot, captured: Captured) -> dict[str, MantaError]:
+    async def _copy(self, slot: OutputSlot, captured: Captured, meter: OutputMeter) -> dict[str, MantaError]:
         """Node id → error, of the copies that failed."""
         if not slot.copies:
             return {}
-        ends = await asyncio.gather(*(self._copy_to(copy, slot.blob_id, captured) for copy in slot.copies))
+        ends = await asyncio.gather(*(self._copy_to(copy, slot.blob_id, captured, meter) for copy in slot.copies))
         return {copy.node_id: error for copy, error in zip(slot.copies, ends, strict=True) if error is not None}
 
-    async def _copy_to(self, copy: PeerSource, blob_id: str, captured: Captured) -> MantaError | None:
+    async def _copy_to(
+        self, copy: PeerSource, blob_id: str, captured: Captured, meter: OutputMeter
+    ) -> MantaError | None:
         try:
             if captured.data is not None:
                 await self._peers.put(copy, blob_id, captured.data)
+                meter.copied_bytes += captured.size
             else:
-                await self._stream_to(copy, blob_id, captured.size)
+                await self._stream_to(copy, blob_id, captured.size, meter)
         except MantaError as error:
             return error
         return None
 
-    async def _stream_to(self, copy: PeerSource, blob_id: str, size: int) -> None:
+    async def _stream_to(self, copy: PeerSource, blob_id: str, size: int, meter: OutputMeter) -> None:
         writer = await self._peers.open_put(copy, blob_id, size)
         try:
             reader = await self._store.open_get(blob_id, 0, size)
@@ -110,6 +114,7 @@ class Outputs:
                 while data := await reader.read():
                     for start in range(0, len(data), STREAM_CHUNK_BYTES):
                         await writer.write(data[start : start + STREAM_CHUNK_BYTES])
+                    meter.copied_bytes += len(data)
             finally:
                 await reader.close()
         except BaseException:

@@ -110,8 +110,9 @@ class TaskOutputs:
             return None
         named = item.call.target is not None
         stored = await self._outputs.store(
-            self._attempt, item.slot, item.captured, further=True, inline_bytes=0 if named else self._inline_bytes
-        )
+            self._attempt, item.slot, item.captured, self._meter,
+            further=True, inline_bytes=0 if named else self._inline_bytes,
+        )  # fmt: skip
         bucket, key = item.call.target or ("", "")
         return structs.replace(
             stored, reducer=item.call.reducer, bucket=bucket, key=key, headers=item.call.headers, side=item.call.side

@@ -15,6 +15,7 @@ from msgspec import structs
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.outcome import infrastructure_failure
+from jobs.agent.peer_meter import MeteredPeers
 from jobs.agent.streams.outputs import Outputs
 from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.in_turns import run_in_turns
@@ -39,15 +40,20 @@ class BatchEnded(Ended):
 class BatchRunner:
     """A `lanes.TaskRunner` over the one for single inputs."""
 
-    def __init__(self, runner: Runner, outputs: Outputs) -> None:
+    def __init__(self, runner: Runner, outputs: Outputs, peers: MeteredPeers) -> None:
         self._runner = runner
         self._outputs = outputs
+        self._peers = peers
 
     def prepare(self, attempts: Sequence[Attempt]) -> None:
         self._runner.prepare([attempt for attempt in attempts if not attempt.lease.batch])
 
     async def run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
         """Raises `ZoneBroken`: then none of the batch counts."""
+        with self._peers.map_inputs_of([attempt]):
+            return await self._run(attempt, zone, environment)
+
+    async def _run(self, attempt: Attempt, zone: Zone, environment: dict[str, str]) -> Ended:
         if not attempt.lease.batch:
             return await self._runner.run(attempt, zone, environment)
         ended = BatchEnded(*self._runner.begin())
@@ -109,7 +115,9 @@ class BatchRunner:
             return await self._runner.finish(attempt, ended)
         while ended.storing:
             await self._take(attempt, ended)
-        return TaskResult(attempt.ref, _sum([one.usage for one in ended.results]), members=tuple(ended.results))
+        usage = _sum([one.usage for one in ended.results])
+        usage = structs.replace(usage, moved_bytes=usage.moved_bytes + attempt.moved_bytes)
+        return TaskResult(attempt.ref, usage, members=tuple(ended.results))
 
     async def abandon(self, attempt: Attempt, ended: Ended) -> None:
         """Nothing of it is reported: what is stored already is removed, what is on its way runs out first."""
@@ -132,4 +140,5 @@ def _sum(parts: Sequence[Usage]) -> Usage:
         task_seconds=sum(one.task_seconds for one in parts),
         in_place_bytes=sum(one.in_place_bytes for one in parts),
         moved_bytes=sum(one.moved_bytes for one in parts),
+        copied_bytes=sum(one.copied_bytes for one in parts),
     )

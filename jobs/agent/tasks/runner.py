@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from jobs.agent.attempt import Attempt
-from jobs.agent.counters import Counters, InputBytes
+from jobs.agent.counters import InputBytes
 from jobs.agent.outcome import infrastructure_failure, own_fault
 from jobs.agent.output_limit import OutputMeter
+from jobs.agent.peer_meter import MeteredPeers
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.streams.capture import Stdout
@@ -48,7 +49,7 @@ class Runner:
         caller: Caller,
         stderr: StderrStore,
         clock: Clock,
-        counters: Counters,
+        peers: MeteredPeers,
     ) -> None:
         self._node_id = node_id
         self._caller = caller
@@ -57,7 +58,8 @@ class Runner:
         self._outputs = outputs
         self._stderr = stderr
         self._clock = clock
-        self._counters = counters
+        self._counters = peers.counters
+        self._peers = peers
         self._loop = asyncio.get_running_loop()
         self._errands: set[asyncio.Task[None]] = set()
 
@@ -70,7 +72,8 @@ class Runner:
         refs = [attempt.lease.input for attempt in attempts if attempt.lease.input is not None]
         blobs = [(ref.blob_id, ref.size) for ref in refs if ref.blob_id is not None]
         if len(blobs) > 1:
-            await self._store.check_ahead(blobs)
+            with self._peers.map_inputs_of(attempts):
+                await self._store.check_ahead(blobs)
 
     def begin(self) -> tuple[int, InputBytes, OutputMeter]:
         """When an attempt begins, what it has read and what it has put out."""
@@ -263,6 +266,7 @@ class Runner:
                 attempt.ref,
                 attempt.lease.slot,
                 captured,
+                ended.meter,
                 further=attempt.is_further,
                 inline_bytes=attempt.spec.inline_bytes,
             )
@@ -279,12 +283,15 @@ class Runner:
         if ended.end is not None and attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
             counted.in_place = attempt.lease.input.size if ended.lines is None else ended.lines.size
         self._count(counted, failure)
+        self._counters.copied_bytes += ended.meter.copied_bytes
         usage = Usage(
             started_ms=ended.started_ms,
             ended_ms=self._now_ms(),
             task_seconds=ended.end.wall_s if ended.end is not None else 0.0,
             in_place_bytes=counted.in_place,
+            moved_bytes=attempt.moved_bytes,
             shuffled_bytes=counted.shuffled,
+            copied_bytes=ended.meter.copied_bytes,
         )
         stderr = ended.stderr[-STDERR_IN_ERROR_BYTES:] if failure is not None else b""
         return TaskResult(attempt.ref, usage, outputs, failure, stderr)

@@ -108,6 +108,7 @@ def _is_sane(usage: Usage) -> bool:
         usage.in_place_bytes,
         usage.moved_bytes,
         usage.shuffled_bytes,
+        usage.copied_bytes,
     )
     return all(0 <= number <= TASK_COUNTER_MAX for number in numbers)
 
@@ -174,6 +175,7 @@ class _Apply:
         unit.job.in_place += usage.in_place_bytes
         unit.job.moved += usage.moved_bytes
         unit.job.shuffled += usage.shuffled_bytes
+        unit.job.copied += usage.copied_bytes
         if task.members is not None and not isinstance(outcome, Again):
             return self._end_batch(task, result, outcome)
         return self._end(current, task, result, outcome)

@@ -62,6 +62,7 @@ class JobRow:
     clone_after: int = 0
     ending: str = ""
     retry_until: int = 0
+    copied: int = 0
 
     @property
     def ended(self) -> bool:
@@ -286,7 +287,7 @@ class Unit:
                 job.state, job.ended_ms, job.input_ended, job.cancel_reason, job.cursor, job.next_task, job.inputs,
                 job.outputs, job.errors, job.running, job.in_place, job.moved, job.shuffled, job.task_ms, job.tend,
                 job.doomed, job.retry, job.outputs_gone, job.errors_gone, job.byte_seconds, job.doubled,
-                job.clone_of, job.clone_after, job.ending, job.retry_until,
+                job.clone_of, job.clone_after, job.ending, job.retry_until, job.copied,
                 job.job_id,
             ),
         )  # fmt: skip

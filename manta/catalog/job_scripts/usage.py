@@ -6,12 +6,12 @@ from manta.core.clock import day_of
 from manta.core.limits import BYTE_SECONDS_MAX
 
 Spent = list[int]
-"""tasks, task_ms, byte_seconds, in_place, moved, shuffled."""
+"""tasks, task_ms, byte_seconds, in_place, moved, shuffled, copied."""
 
 
 def counted(job: JobRow) -> Spent:
     """The job's counters now; `charge` takes what they have grown by since."""
-    return [0, job.task_ms, job.byte_seconds, job.in_place, job.moved, job.shuffled]
+    return [0, job.task_ms, job.byte_seconds, job.in_place, job.moved, job.shuffled, job.copied]
 
 
 def charge(spent: dict[str, Spent], job: JobRow, before: Spent, attempts: int) -> None:
@@ -24,7 +24,7 @@ def charge(spent: dict[str, Spent], job: JobRow, before: Spent, attempts: int) -
 
 def charge_time(owner_id: str, task_ms: int, byte_seconds: int, now_ms: int) -> Script[None]:
     """What no job's attempt has cost."""
-    yield from save_spent({owner_id: [0, task_ms, min(byte_seconds, BYTE_SECONDS_MAX - 1), 0, 0, 0]}, now_ms)
+    yield from save_spent({owner_id: [0, task_ms, min(byte_seconds, BYTE_SECONDS_MAX - 1), 0, 0, 0, 0]}, now_ms)
 
 
 def save_spent(spent: dict[str, Spent], now_ms: int) -> Script[None]:

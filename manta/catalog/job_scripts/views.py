@@ -65,6 +65,7 @@ def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
         in_place_bytes=job.in_place,
         moved_bytes=job.moved,
         shuffled_bytes=job.shuffled,
+        copied_bytes=job.copied,
         task_seconds=job.task_ms / 1000,
         byte_seconds=job.byte_seconds,
     )

@@ -35,6 +35,7 @@ _SAVED = [
     "clone_after",
     "ending",
     "retry_until",
+    "copied",
 ]
 
 _SAVED_OF_TASK = [

@@ -94,6 +94,7 @@ def shown_job(context: Context, view: JobView) -> dict[str, object]:
         "input_bytes_in_place": view.in_place_bytes,
         "input_bytes_moved": view.moved_bytes,
         "shuffle_bytes_moved": view.shuffled_bytes,
+        "output_bytes_copied": view.copied_bytes,
         "task_seconds": view.task_seconds,
         "byte_seconds": view.byte_seconds,
     }

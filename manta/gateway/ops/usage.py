@@ -53,8 +53,8 @@ def _shown(day: UsageDay) -> dict[str, object]:
 
 
 def _sums(days: Iterable[UsageDay]) -> dict[str, object]:
-    counts = [sum(column) for column in zip(*(day[1:] for day in days), strict=True)] or [0] * 6
-    tasks, task_ms, byte_seconds, in_place, moved, shuffled = counts
+    counts = [sum(column) for column in zip(*(day[1:] for day in days), strict=True)] or [0] * 7
+    tasks, task_ms, byte_seconds, in_place, moved, shuffled, copied = counts
     return {
         "attempts": tasks,
         "task_seconds": task_ms / 1000,
@@ -62,6 +62,7 @@ def _sums(days: Iterable[UsageDay]) -> dict[str, object]:
         "input_bytes_in_place": in_place,
         "input_bytes_moved": moved,
         "shuffle_bytes_moved": shuffled,
+        "output_bytes_copied": copied,
     }
 
 

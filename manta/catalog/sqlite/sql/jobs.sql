@@ -9,19 +9,19 @@ SELECT job_id FROM jobs WHERE owner_id = ?1 AND idempotency = ?2;
 -- name: job_get
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until, copied
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until, copied
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_try_lock
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until, copied
 FROM jobs WHERE job_id = ?1;
 
 -- name: job_save
@@ -29,8 +29,8 @@ UPDATE jobs SET state = ?1, ended_ms = ?2, input_ended = ?3, cancel_reason = ?4,
                 inputs = ?7, outputs = ?8, errors = ?9, running = ?10, in_place = ?11, moved = ?12, shuffled = ?13,
                 task_ms = ?14, tend = ?15, doomed = ?16, retry = ?17, outputs_gone = ?18,
                 errors_gone = ?19, byte_seconds = ?20, doubled = ?21, clone_of = ?22, clone_after = ?23, ending = ?24,
-                retry_until = ?25
-WHERE job_id = ?26;
+                retry_until = ?25, copied = ?26
+WHERE job_id = ?27;
 
 -- name: job_delete
 DELETE FROM jobs WHERE job_id = ?1;
@@ -38,7 +38,7 @@ DELETE FROM jobs WHERE job_id = ?1;
 -- name: jobs_page
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until, copied
 FROM jobs
 WHERE (?1 = '' OR state = ?1) AND (?2 = '' OR name = ?2) AND job_id < ?3 AND doomed = 0
 ORDER BY job_id DESC LIMIT ?4;
@@ -46,7 +46,7 @@ ORDER BY job_id DESC LIMIT ?4;
 -- name: jobs_page_of
 SELECT job_id, owner_id, name, state, created_ms, ended_ms, plan, input_ended, cancel_reason, cursor, next_task, inputs,
        outputs, errors, running, in_place, moved, shuffled, task_ms, tend, doomed, retry, outputs_gone, errors_gone,
-       byte_seconds, doubled, clone_of, clone_after, ending, retry_until
+       byte_seconds, doubled, clone_of, clone_after, ending, retry_until, copied
 FROM jobs INDEXED BY jobs_by_owner
 WHERE owner_id = ?1 AND (?2 = '' OR state = ?2) AND (?3 = '' OR name = ?3) AND job_id < ?4 AND doomed = 0
 ORDER BY job_id DESC LIMIT ?5;
@@ -325,18 +325,19 @@ SELECT seq FROM job_errors WHERE job_id = ?1 ORDER BY seq LIMIT ?2;
 DELETE FROM job_errors WHERE job_id = ?1 AND seq = ?2;
 
 -- name: usage_add
-INSERT INTO account_usage (owner_id, day, tasks, task_ms, byte_seconds, in_place, moved, shuffled)
-VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)
+INSERT INTO account_usage (owner_id, day, tasks, task_ms, byte_seconds, in_place, moved, shuffled, copied)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
 ON CONFLICT (owner_id, day) DO UPDATE SET
     tasks = min(account_usage.tasks + excluded.tasks, 1 << 62),
     task_ms = min(account_usage.task_ms + excluded.task_ms, 1 << 62),
     byte_seconds = min(account_usage.byte_seconds + excluded.byte_seconds, 1 << 62),
     in_place = min(account_usage.in_place + excluded.in_place, 1 << 62),
     moved = min(account_usage.moved + excluded.moved, 1 << 62),
-    shuffled = min(account_usage.shuffled + excluded.shuffled, 1 << 62);
+    shuffled = min(account_usage.shuffled + excluded.shuffled, 1 << 62),
+    copied = min(account_usage.copied + excluded.copied, 1 << 62);
 
 -- name: usage_of
-SELECT day, tasks, task_ms, byte_seconds, in_place, moved, shuffled FROM account_usage
+SELECT day, tasks, task_ms, byte_seconds, in_place, moved, shuffled, copied FROM account_usage
 WHERE owner_id = ?1 AND day >= ?2 AND day <= ?3 ORDER BY day;
 
 -- name: usage_forget

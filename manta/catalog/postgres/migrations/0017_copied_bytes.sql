@@ -1,0 +1,4 @@
+-- Bytes of tasks' outputs that were sent to further nodes, for their copies.
+
+ALTER TABLE jobs ADD COLUMN copied bigint NOT NULL DEFAULT 0;
+ALTER TABLE account_usage ADD COLUMN copied bigint NOT NULL DEFAULT 0;
