@@ -64,8 +64,12 @@ def _is_abandoned(folder: Path, judge: Owner) -> bool:
 
 
 def _start_of(pid: int) -> int:
-    """In clock ticks since boot, so that a pid used again is told apart (proc(5)); 0 when there is none."""
+    """In clock ticks since boot, so that a pid used again is told apart (proc(5)); 0 when there is none.
+
+    One that has ended and that nobody has waited for yet is none: of an orphan that may be so for ever.
+    """
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19])
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
         return 0
+    return 0 if fields[0] in ("Z", "X") else int(fields[19])

@@ -28,6 +28,17 @@ def _folder(path: Path, owner: str | None) -> Path:
     return path
 
 
+def test_an_owner_that_nobody_has_waited_for_is_dead() -> None:
+    """Init takes its time with those whose parent died, and some containers' never does it."""
+    with subprocess.Popen(["sleep", "60"]) as process:
+        owner = _of(process.pid)
+        assert not Owner.own("x").is_dead(owner)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert Path(f"/proc/{process.pid}").exists()
+        assert Owner.own("x").is_dead(owner)
+
+
 def test_folders_of_dead_owners_go_and_no_others(tmp_path: Path) -> None:
     dead = _folder(tmp_path / "manta-dead", _dead().name(0))
     kept = [
