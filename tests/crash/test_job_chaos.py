@@ -2,57 +2,66 @@
 
 import os
 import random
+import secrets
 import signal
-import time
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import TypeVar
 
-import apsw
 import pytest
 
+from jobs.model.states import NODE_LOST
 from manta.core.errors import MantaError
 from manta.sdk import Job, Store
 from manta.sdk.jobs import JobStatus, Line
-from tests.support.processes import alive, descendants
+from tests.support.job_rows import check_nothing_of_jobs
+from tests.support.processes import alive
 from tests.support.store import RunningStore, running_store
+from tests.support.store_jobs import PATIENCE_S, await_finished, patiently
+from tests.support.traces import abandoned, marked, mounts, traces
 from tests.support.waiting import await_condition
 
 SEED = 20261123
 SUM = "awk '{l+=$1; w+=$2; b+=$3} END {print l+0, w+0, b+0}'"
-PATIENCE_S = 120.0
-T = TypeVar("T")
+PAUSE_S = 0.2
+REDUCERS = (12, 4, 1)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.invariant("J1", "J3", "J4", "J5")
-@pytest.mark.parametrize(("objects", "kills", "pause"), [(300, 15, 0.2), (1000, 50, 0.2)], ids=["300", "1000"])
-def test_word_counts_are_exact_whatever_is_killed(tmp_path: Path, objects: int, kills: int, pause: float) -> None:
+@pytest.mark.parametrize(
+    ("engine", "objects", "kills"),
+    [("sqlite", 300, 15), ("postgres", 300, 15), ("sqlite", 1000, 50)],
+    ids=["300", "300 on PostgreSQL", "1000"],
+)
+def test_word_counts_are_exact_whatever_is_killed(
+    tmp_path: Path, request: pytest.FixtureRequest, engine: str, objects: int, kills: int
+) -> None:
     dice = random.Random(SEED)
     corpus = _corpus(dice, objects)
-    with running_store(tmp_path, "--nodes", "3", "--copies", "2") as store, store.client() as client:
-        client.make_bucket("corpus")
-        for key, data in corpus.items():
-            client.write(f"s3://corpus/{key}", data)
-        count = {"type": "map", "exec": f"sleep {pause}; wc"}
-        total = client.submit(
-            [count, {"type": "reduce", "exec": SUM, "count": 3}, {"type": "reduce", "exec": SUM}],
-            inputs=["s3://corpus/"],
-        )
+    url = str(request.getfixturevalue("postgres_url")) if engine == "postgres" else None
+    on = [] if url is None else ["--catalog", url]
+    mark = secrets.token_hex(8)
+    with running_store(tmp_path, "--nodes", "3", "--copies", "2", *on) as store, store.client() as client:
+        _write_corpus(client, corpus)
+        count = {"type": "map", "exec": f"sleep {PAUSE_S}; wc", "env": {"MARK": mark}}
+        # a reducer waits where its input has ended and nothing is committed yet
+        sums = {"type": "reduce", "exec": f"{SUM}; sleep 1", "env": {"MARK": mark}}
+        total = client.submit([count, *({**sums, "count": many} for many in REDUCERS)], inputs=["s3://corpus/"])
         each = client.submit([count], inputs=[f"s3://corpus/{key}" for key in corpus])
-        _kill_along(store, dice, [total, each], kills, 2 * objects)
+        assert _kill_until_ended(store, dice, (total, each), kills, 2 * objects) >= kills
         _check_total(client, total, corpus)
         _check_each(client, each, corpus)
-        _check_left_while_running(store)
+        assert _lost_reducers(total), "no attempt of a reducer was lost: only maps were put to the test"
+        _check_left_while_running(store, mark)
         for job in (total, each):
             patiently(job.delete)
+            store.kill("gateway")
         await_condition(lambda: not any(_has_bucket(client, job) for job in (total, each)), "the jobs to be removed")
-        processes = descendants(store.process.pid)
-    _await_dead(processes)
-    checked = store.manta("fsck", "--data", str(store.data))
+    _check_left_after_end(store, mark)
+    checked = store.manta("fsck", *(["--data", str(store.data)] if url is None else ["--catalog", url]))
     assert checked.returncode == 0, checked.stdout + checked.stderr
-    _check_catalog(store.data / "catalog.db", objects)
+    check_nothing_of_jobs(url or f"sqlite:{store.data}/catalog.db", "corpus", objects)
 
 
 @pytest.mark.slow
@@ -62,38 +71,35 @@ def test_a_job_goes_on_after_everything_died_at_once(tmp_path: Path) -> None:
     """The whole store, supervisor included, four times over; each time some more of the job is done."""
     corpus = _corpus(random.Random(SEED + 1), 120)
     job_id = ""
+    mark = secrets.token_hex(8)
     for life in range(4):
         with running_store(tmp_path, "--nodes", "2", "--copies", "2") as store, store.client() as client:
             if not job_id:
-                client.make_bucket("corpus")
-                for key, data in corpus.items():
-                    client.write(f"s3://corpus/{key}", data)
-                reduce = {"type": "reduce", "exec": SUM}
-                job_id = client.submit([{"type": "map", "exec": "sleep 0.2; wc"}, reduce], inputs=["s3://corpus/"]).id
-            _await_tasks(client.job(job_id), goal=len(corpus) * (life + 1) // 5)
+                _write_corpus(client, corpus)
+                count = {"type": "map", "exec": "sleep 0.2; wc", "env": {"MARK": mark}}
+                reduce = {"type": "reduce", "exec": f"{SUM}; sleep 1", "env": {"MARK": mark}}
+                job_id = client.submit([count, reduce], inputs=["s3://corpus/"]).id
+            await_finished([client.job(job_id)], phases=slice(1), goal=len(corpus) * (life + 1) // 5)
+            assert not abandoned(store.data), "what the killed nodes left is gone since the next began"
             children = list(store.children().values())
             for pid in [store.process.pid, *children]:
                 os.kill(pid, signal.SIGKILL)
             store.process.wait()
         _await_dead(children)
+        await_condition(lambda: not marked(mark, _home(store)), "every process of the store and its tasks to end")
     with running_store(tmp_path) as store, store.client() as client:
         _check_total(client, client.job(job_id), corpus)
+        _check_left_while_running(store, mark)
+    _check_left_after_end(store, mark)
 
 
 def _await_dead(pids: Collection[int]) -> None:
     await_condition(lambda: not any(map(alive, pids)), "every process to end")
 
 
-def patiently(call: Callable[[], T], give_up: float = PATIENCE_S) -> T:
-    """What a retrying client gets: the gateway may be on its way back."""
-    deadline = time.monotonic() + give_up
-    while True:
-        try:
-            return call()
-        except MantaError as error:
-            if not error.retryable or time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
+def _home(store: RunningStore) -> str:
+    """In the environment of each process that the store starts outside of zones."""
+    return f"HOME={store.environment['HOME']}"
 
 
 def _corpus(dice: random.Random, objects: int) -> dict[str, bytes]:
@@ -105,23 +111,38 @@ def _corpus(dice: random.Random, objects: int) -> dict[str, bytes]:
     return corpus
 
 
+def _write_corpus(client: Store, corpus: dict[str, bytes]) -> None:
+    client.make_bucket("corpus")
+    for key, data in corpus.items():
+        client.write(f"s3://corpus/{key}", data)
+
+
 def _wc(data: bytes) -> list[int]:
     return [data.count(b"\n"), len(data.split()), len(data)]
 
 
-def _kill_along(store: RunningStore, dice: random.Random, jobs: list[Job], kills: int, tasks: int) -> None:
-    """The kills are spread evenly over the work: each waits until its share of the map tasks has ended."""
+def _kill_until_ended(store: RunningStore, dice: random.Random, jobs: Sequence[Job], kills: int, maps: int) -> int:
+    """How many there were: over the maps so many, spread evenly, each once its share of them has ended. From then on,
+    until both jobs have ended, one for each step in which more reducers have: of a node that runs one, or of any."""
+    total, _ = jobs
     for kill in range(kills):
-        _await_tasks(*jobs, goal=tasks * (kill + 1) // (kills + 2))
+        await_finished(jobs, phases=slice(1), goal=maps * (kill + 1) // (kills + 2))
         store.kill_one(dice)
+    ended = -1
+    while ended < sum(REDUCERS):
+        ended = await_finished([total], phases=slice(1, None), goal=ended + 1)
+        running = [task["node"] for task in patiently(lambda: list(total.tasks(state="running"))) if task["phase"] > 0]
+        if running and dice.random() < 0.5:
+            store.kill(dice.choice(running))
+        else:
+            store.kill_one(dice)
+        kills += 1
+    return kills
 
 
-def _await_tasks(*jobs: Job, goal: int) -> None:
-    """Until that many map tasks of these jobs have ended."""
-    deadline = time.monotonic() + PATIENCE_S
-    while (done := sum(patiently(job.status).phases[0].tasks.finished for job in jobs)) < goal:
-        assert time.monotonic() < deadline, f"no progress: {done} of {goal}"
-        time.sleep(0.02)
+def _lost_reducers(job: Job) -> list[Line]:
+    reducers = [task for task in patiently(lambda: list(job.tasks())) if task["phase"] > 0]
+    return [task for task in reducers if any(one["why"] == NODE_LOST for one in task["earlier"])]
 
 
 def _ended(job: Job) -> JobStatus:
@@ -170,7 +191,7 @@ def _check_bucket(client: Store, job: Job, keys: list[str]) -> None:
 def _has_bucket(client: Store, job: Job) -> bool:
     """A deleted job's bucket goes in one transaction with the last of the job."""
     try:
-        list(client.list_objects(f"s3://job-{job.id}/"))
+        patiently(lambda: list(client.list_objects(f"s3://job-{job.id}/")))
     except MantaError as error:
         if error.code != "NoSuchBucket":
             raise
@@ -178,31 +199,16 @@ def _has_bucket(client: Store, job: Job) -> bool:
     return True
 
 
-def _check_left_while_running(store: RunningStore) -> None:
-    """The jobs have ended: no process of theirs is left. (`sleep` is in every task of theirs.)"""
-
-    def sleeping() -> list[int]:
-        return [pid for pid in descendants(store.process.pid) if _name(pid) in ("sleep", "wc", "awk")]
-
-    await_condition(lambda: not sleeping(), "the tasks' processes to end")
-
-
-def _name(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/comm").read_text().strip()
-    except (FileNotFoundError, ProcessLookupError):
-        return ""
+def _check_left_while_running(store: RunningStore, mark: str) -> None:
+    """The jobs have ended: no process of theirs is left anywhere, nor what killed nodes leave until the next start."""
+    await_condition(lambda: not marked(mark), "the tasks' processes to end")
+    await_condition(lambda: len(store.children()) > 1, "the nodes to be back")
+    await_condition(lambda: not abandoned(store.data), "what killed nodes left to be removed by the next ones")
+    if os.geteuid() == 0:
+        assert traces(store.data), "of those that run there is something: this looks at the right places"
 
 
-def _check_catalog(path: Path, objects: int) -> None:
-    """Of deleted jobs no row is left, and each blob has the one reference of its object."""
-    catalog = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
-    try:
-        for table in ("jobs", "job_phases", "job_chunks", "tasks", "ready", "shuffle", "job_outputs", "job_errors"):
-            assert catalog.execute(f"SELECT count(*) FROM {table}").get == 0, table
-        assert catalog.execute("SELECT name FROM buckets").fetchall() == [("corpus",)]
-        assert catalog.execute("SELECT count(*) FROM objects").get == objects
-        rows = catalog.execute("SELECT refs, count(*) FROM blobs GROUP BY refs").fetchall()
-        assert rows == [(1, catalog.execute("SELECT count(blob_id) FROM objects").get)]
-    finally:
-        catalog.close()
+def _check_left_after_end(store: RunningStore, mark: str) -> None:
+    assert marked(mark, _home(store)) == []
+    assert traces(store.data) == []
+    assert mounts(store.data) == []

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import secrets
 import signal
 import socket
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from tests.support.shared_store import shared_store
 from tests.support.sleepers import in_foreground, sleepers
 from tests.support.store import RunningStore, running_store
 from tests.support.terminal import UserTerminal, at_prompt
+from tests.support.traces import abandoned, marked
 from tests.support.waiting import await_condition
 
 OBJECT = "s3://books/moby.txt"
@@ -150,15 +152,19 @@ def _busy(running: RunningStore, user: UserTerminal, seconds: int) -> None:
 @pytest.mark.invariant("S4")
 @pytest.mark.parametrize("name", ["gateway", "node-1"])
 def test_s4_a_killed_server_takes_its_sessions_along(running: RunningStore, store: Store, name: str) -> None:
+    mark = secrets.token_hex(8)
     with at_prompt(running, OBJECT) as user:
         before = user.modes()
+        user.run(f"export MARK={mark}; bash")  # one that has it in its environment from the start
         _busy(running, user, 7010)
+        assert len(marked(mark)) > 2
         os.kill(running.children()[name], signal.SIGKILL)
         assert user.status() == 1
         assert b"connection to the store was lost" in user.shown
         assert user.modes() != before
-        await_condition(lambda: not sleepers(running, 7010), "every process is dead")
+        await_condition(lambda: not marked(mark), "every process is dead, those that init took over too")
     await_condition(lambda: _works(store), "the store is back")
+    await_condition(lambda: not abandoned(running.data), "what a killed node leaves is gone")
 
 
 def _works(store: Store) -> bool:

@@ -7,12 +7,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from manta.sdk import Store, connect
-from tests.support.processes import end
+from tests.support.processes import alive, end
 from tests.support.waiting import await_condition
 
 START_TIMEOUT_S = 60.0
@@ -70,7 +70,10 @@ class RunningStore:
         found: dict[str, int] = {}
         listing = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text()
         for pid in map(int, listing.split()):
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            try:
+                words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
             for word in words:
                 if word.endswith(b".json"):
                     found[Path(os.fsdecode(word)).stem] = pid
@@ -79,9 +82,20 @@ class RunningStore:
     def kill_one(self, dice: random.Random) -> None:
         """Any of the gateway and the nodes that lives now; the supervisor brings it back by itself."""
         await_condition(lambda: bool(self.children()), "a process to kill")
-        children = self.children()
-        with suppress(ProcessLookupError):
-            os.kill(children[dice.choice(sorted(children))], signal.SIGKILL)
+        self.kill(dice.choice(sorted(self.children())))
+
+    def kill(self, name: str) -> None:
+        """As soon as there is one of that name: one that was killed just now may not be back yet."""
+        pid = 0
+
+        def lives() -> bool:
+            nonlocal pid
+            pid = self.children().get(name, 0)
+            return alive(pid)
+
+        await_condition(lives, f"{name} to live")
+        os.kill(pid, signal.SIGKILL)
+        await_condition(lambda: not alive(pid), f"{name} to end")
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
