@@ -16,7 +16,7 @@ from manta.core.errors import AccessDenied, MantaError
 from manta.sdk import Job, Store, connect
 from tests.support.shared_store import shared_store, store
 from tests.support.sleepers import sleepers
-from tests.support.store import RunningStore
+from tests.support.store import RunningStore, running_store
 from tests.support.store_jobs import await_done, fill_bucket, map_phase, outputs_of, reduce_phase
 from tests.support.waiting import await_condition
 
@@ -28,19 +28,36 @@ running = shared_store("--nodes", "3", "--copies", "2")
 
 @pytest.fixture(scope="module")
 def corpus(store: Store) -> dict[str, bytes]:
+    files = library_files()
+    fill_bucket(store, "corpus", files)
+    return files
+
+
+def library_files() -> dict[str, bytes]:
     """Some hundred files of the standard library, by key."""
     library = Path(sysconfig.get_paths()["stdlib"])
     folders = ("asyncio", "email", "json", "http", "xml")
     paths = [path for folder in folders for path in sorted((library / folder).rglob("*.py"))]
     files = {path.relative_to(library).as_posix(): path.read_bytes() for path in paths}
-    store.make_bucket("corpus")
-    for key, data in files.items():
-        store.write(f"s3://corpus/{key}", data)
     assert len(files) > 80
     return files
 
 
 def test_word_count_equals_wc(store: Store, corpus: dict[str, bytes]) -> None:
+    """Acceptance case 1."""
+    check_word_count(store, corpus)
+
+
+def test_word_count_equals_wc_on_postgresql(tmp_path: Path, postgres_url: str) -> None:
+    with running_store(tmp_path, "--nodes", "2", "--copies", "2", "--catalog", postgres_url) as running:
+        with running.client() as store:
+            files = library_files()
+            fill_bucket(store, "corpus", files)
+            check_word_count(store, files)
+        assert not (running.data / "catalog.db").exists()
+
+
+def check_word_count(store: Store, corpus: dict[str, bytes]) -> None:
     answer = store.objects("s3://corpus/").sh("wc", reduce="awk '{l+=$1; w+=$2; b+=$3} END {print l, w, b}'")
     expected = subprocess.run(["wc"], input=b"".join(corpus.values()), capture_output=True, check=True).stdout
     assert answer.text().split() == expected.decode().split()
