@@ -40,6 +40,7 @@ bench: setup
 	$(BIN)/python -m benchmarks.jobs
 	$(BIN)/python -m benchmarks.sandbox
 	$(BIN)/python -m benchmarks.tenants
+	$(BIN)/python -m benchmarks.scale $(if $(FULL),--full)
 
 lock: setup
 	$(BIN)/pip-compile --quiet --strip-extras --no-emit-index-url --no-emit-find-links --extra dev --output-file requirements.lock pyproject.toml

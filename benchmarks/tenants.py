@@ -4,6 +4,7 @@ python -m benchmarks.tenants [--runs 40] [--postgres]
 """
 
 import argparse
+import secrets
 import tempfile
 import time
 from pathlib import Path
@@ -12,6 +13,7 @@ from benchmarks.catalogs import catalog_options
 from benchmarks.report import Figure, percentile, show
 from manta.sdk import Job, Store, connect
 from tests.support.store import RunningStore, running_store
+from tests.support.traces import marked
 
 BIG_TASKS = 50_000
 CANCELLED_TASKS = 1_000
@@ -45,56 +47,32 @@ def small_beside_big(running: RunningStore, store: Store, runs: int) -> list[Fig
     return [Figure("3 tasks beside 50,000, p95", "s", [p95], 1.0, lower_is_better=True, note=note)]
 
 
-def cancel(running: RunningStore, store: Store) -> list[Figure]:
+def cancel(store: Store) -> list[Figure]:
     """From the call to cancel until the job is cancelled and no process of its tasks is left."""
     times: list[float] = []
     for _ in range(CANCELS):
-        job = _many(store, "sleep 3600", CANCELLED_TASKS)
-        while job.status().phases[0].tasks.running < LANES or not _sleepers(running):
+        mark = secrets.token_hex(8)
+        job = _many(store, "sleep 3600", CANCELLED_TASKS, mark)
+        while job.status().phases[0].tasks.running < LANES or not marked(mark):
             time.sleep(0.02)
         started = time.perf_counter()
         job.cancel()
         status = job.wait()
-        while _sleepers(running):
+        while marked(mark):
             time.sleep(0.005)
         times.append(time.perf_counter() - started)
         assert (status.state, status.errors) == ("cancelled", CANCELLED_TASKS), status
     return [Figure("cancel of 1,000 tasks, to the end of the last process", "s", times, 2.0, lower_is_better=True)]
 
 
-def _many(store: Store, command: str, tasks: int) -> Job:
-    """A job that runs `command` so many times, over one object."""
+def _many(store: Store, command: str, tasks: int, mark: str = "") -> Job:
+    """A job that runs `command` so many times, over one object; `mark` is in its processes' environment."""
     store.make_bucket("many", exist_ok=True)
     store.write("s3://many/one", b"x\n")
-    job = store.submit([{"type": "map", "exec": command}], end=False)
+    job = store.submit([{"type": "map", "exec": command, "env": {"MARK": mark}}], end=False)
     job.add("s3://many/one" for _ in range(tasks))
     job.end()
     return job
-
-
-def _sleepers(running: RunningStore) -> list[int]:
-    """Processes named `sleep` that descend from the store."""
-    parents: dict[int, int] = {}
-    sleeping: list[int] = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            head, _, rest = (entry / "stat").read_text().rpartition(")")
-        except OSError:
-            continue
-        parents[int(entry.name)] = int(rest.split()[1])
-        if head.endswith("(sleep"):
-            sleeping.append(int(entry.name))
-    return [pid for pid in sleeping if _descends(pid, running.process.pid, parents)]
-
-
-def _descends(pid: int, ancestor: int, parents: dict[int, int]) -> bool:
-    while pid > 1:
-        if pid == ancestor:
-            return True
-        pid = parents.get(pid, 0)
-    return False
 
 
 def main() -> None:
@@ -108,7 +86,7 @@ def main() -> None:
         running_store(Path(name) / "store", "--lanes", str(LANES), *catalog) as running,
         running.client() as store,
     ):
-        figures = [*small_beside_big(running, store, options.runs), *cancel(running, store)]
+        figures = [*small_beside_big(running, store, options.runs), *cancel(store)]
     show(f"Tenants, {LANES} lanes, catalog on {'PostgreSQL' if options.postgres else 'SQLite'}", figures)
 
 
