@@ -19,16 +19,16 @@ _KNOWN = ("size", "modified", "metadata")
 _LATER = ("tags",)
 _BOUNDS = ("lt", "le", "gt", "ge")
 _META_PREFIX = "x-amz-meta-"
-_NUMBER_MAX = 1 << 62
+NUMBER_MAX = 1 << 62
 
 
 class Where(msgspec.Struct, frozen=True, array_like=True):
     """Sizes in bytes, times in ms since 1970; bounds are inclusive. `metadata` are (name, value)."""
 
     size_min: int = 0
-    size_max: int = _NUMBER_MAX
-    modified_min_ms: int = -_NUMBER_MAX
-    modified_max_ms: int = _NUMBER_MAX
+    size_max: int = NUMBER_MAX
+    modified_min_ms: int = -NUMBER_MAX
+    modified_max_ms: int = NUMBER_MAX
     metadata: tuple[tuple[str, str], ...] = ()
 
     def matches(self, size: int, modified_ms: int, metadata: Callable[[], Mapping[str, str]]) -> bool:
@@ -49,19 +49,19 @@ def parse_where(value: object) -> Where:
         raise InvalidArgument("`where` of an input is an object with `size`, `modified` or `metadata`.")
     check_known(value, _KNOWN, _LATER, "`where`")
     size_min, size_max = _bounds(value.get("size"), "size", lambda given: parse_size(given, "size"), 0)
-    modified = _bounds(value.get("modified"), "modified", _parse_date, -_NUMBER_MAX)
+    modified = _bounds(value.get("modified"), "modified", _parse_date, -NUMBER_MAX)
     return Where(size_min, size_max, *modified, _metadata(value.get("metadata")))
 
 
 def _bounds(value: object, name: str, parse: Callable[[object], int], least: int) -> tuple[int, int]:
-    most = _NUMBER_MAX
+    most = NUMBER_MAX
     if value is None:
         return least, most
     if not isinstance(value, Mapping) or not value:
         raise InvalidArgument(f'`{name}` of `where` is an object of bounds, such as {{"ge": …, "lt": …}}.')
     check_known(value, _BOUNDS, (), f"`{name}` of `where`")
     for bound, given in value.items():
-        number = min(parse(given), _NUMBER_MAX)
+        number = min(parse(given), NUMBER_MAX)
         if bound in ("gt", "ge"):
             least = max(least, number + (bound == "gt"))
         else:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from jobs.model.document import JobPlan
+from jobs.model.inputs import InputSpec
 from jobs.model.ranges import Range
 from jobs.model.resources import Needs
 from jobs.model.states import Progress, TaskState
@@ -302,6 +303,14 @@ class Line:
 
     seq: int
     fields: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenInputs:
+    """The first inputs of a job as its owner wrote them; `more`: there are others."""
+
+    specs: tuple[InputSpec, ...]
+    more: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from manta.catalog.job_records import (
     TaskPage,
     TaskRow,
     UsageDay,
+    WrittenInputs,
     leave_nothing,
 )
 
@@ -207,6 +208,8 @@ class JobStore(Protocol):
     async def prune_usage(self, before_day: int) -> None:
         """Forget what every account used before that day."""
         ...
+
+    async def first_inputs(self, job_id: str, limit: int) -> WrittenInputs: ...
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]: ...
 

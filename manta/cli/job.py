@@ -273,7 +273,8 @@ def share(job: JobId) -> None:
     """Print a job as one HTML page that stands alone: `manta job share JOB > page.html`."""
     with connect() as store:
         found = store.job(job)
-        output.line(page(found.status(), found.tasks(), found.outputs(), found.errors(), time.time()).rstrip())
+        lines = found.tasks(), found.outputs(), found.errors()
+        output.line(page(found.status(), found.document(), *lines, time.time()).rstrip())
 
 
 @app.command()

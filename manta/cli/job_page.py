@@ -1,5 +1,6 @@
 """A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped. Pure."""
 
+import json
 from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import islice
@@ -30,10 +31,16 @@ dt { color: var(--soft); font-size: 13px; } dd { margin: 0; font-size: 1.15rem; 
 
 
 def page(
-    status: JobStatus, tasks: Iterable[Line], outputs: Iterable[Line], errors: Iterable[Line], now_s: float
+    status: JobStatus,
+    document: Line,
+    tasks: Iterable[Line],
+    outputs: Iterable[Line],
+    errors: Iterable[Line],
+    now_s: float,
 ) -> str:
-    """The document: what the job was, how its phases went and when, its failures, its outputs; LINES_MAX of these.
+    """How a job's phases went and when, its failures, its outputs, LINES_MAX of these, and what it was asked to do.
 
+    `document`: with whether there are inputs besides those in it, as the store tells it.
     `now_s`: the time, seconds since the epoch, for a job that still runs.
     """
     began_s, ended_s = moment_s(status.created) or now_s, moment_s(status.ended) or now_s
@@ -53,6 +60,7 @@ def page(
         others.table(),
         _failures(errors, status.errors),
         _outputs(outputs, status.outputs),
+        _document(document),
     ]
     return "\n".join(part for part in parts if part) + "\n"
 
@@ -138,6 +146,12 @@ def _outputs(outputs: Iterable[Line], count: int) -> str:
         for entry in islice(outputs, LINES_MAX)
     ]
     return _table("Outputs", ("object", "size"), rows, count)
+
+
+def _document(told: Line) -> str:
+    text = json.dumps(told["document"], indent=2, ensure_ascii=False)
+    more = '<p class="soft">It has more inputs than these.</p>' if told["more_inputs"] else ""
+    return f"<h2>Document</h2>{more}<pre>{escape(text)}</pre>"
 
 
 def _table(title: str, heads: tuple[str, ...], rows: list[str], count: int) -> str:

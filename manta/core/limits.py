@@ -249,6 +249,8 @@ USAGE_KEEP_DAYS: Final = 400
 # who asks about jobs
 JOB_PAGE_LINES: Final = 1000
 JOB_PAGE_LINES_MAX: Final = 10_000
+JOB_DOCUMENT_INPUTS: Final = 100
+"""Inputs shown with a job's document; `GET /jobs/{id}/inputs` has all that were found."""
 JOB_WAIT_MAX_S: Final = 60.0
 """The longest `GET /jobs/{id}?wait=`."""
 EXPLAIN_LOOKS_MAX: Final = 1_000_000

@@ -155,6 +155,11 @@ class Job:
         """Remove the job with what it made."""
         self._transport.call("DELETE", f"/jobs/{self.id}")
 
+    def document(self) -> Line:
+        """`document`: what the job was asked to do, with its first inputs; `more_inputs`: whether there are others."""
+        found: Line = self._transport.json("GET", f"/jobs/{self.id}/document")
+        return found
+
     def inputs(self) -> Iterator[Line]:
         return self._lines("inputs")
 

@@ -12,7 +12,7 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, Output, TaskResult
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import Granted, JobView, NewJob, TaskRow, UsageDay
+from manta.catalog.job_records import Granted, JobView, NewJob, TaskRow, UsageDay, WrittenInputs
 from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.store import Catalog
 from manta.core.errors import BadRequest, Conflict, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
@@ -890,6 +890,17 @@ async def test_pages_of_tasks_neither_repeat_nor_skip_whatever_their_state(
     }  # fmt: skip
     with pytest.raises(NoSuchJob):
         await catalog.jobs.tasks("0" * 32, 0, 10)
+
+
+async def test_the_first_inputs_are_read_as_they_were_written(catalog: Catalog, clock: StandingClock) -> None:
+    job = (await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/0"], end=False))).job_id
+    await catalog.jobs.add_inputs(job, tuple(encode_chunks(InputSpec("books", key=str(n)) for n in range(1, 1500))))
+    await catalog.jobs.add_inputs(job, tuple(encode_chunks([InputSpec("books", key="1500")])))
+    for limit, more in ((1, True), (3, True), (1200, True), (1500, True), (1501, False), (9000, False)):
+        first = await catalog.jobs.first_inputs(job, limit)
+        assert [spec.key for spec in first.specs] == [str(n) for n in range(min(limit, 1501))]
+        assert first.more is more
+    assert await catalog.jobs.first_inputs("0" * 20, 9) == WrittenInputs((), more=False)
 
 
 async def test_what_tasks_cost_is_kept_for_their_account_by_day(catalog: Catalog, clock: StandingClock) -> None:

@@ -1,5 +1,7 @@
 """The page of a job: it stands alone, and nothing in a job becomes markup."""
 
+import html
+import json
 import re
 from datetime import UTC, datetime
 from html.parser import HTMLParser
@@ -32,6 +34,11 @@ def _job(text: str) -> JobStatus:
     )
 
 
+def _document(text: str, *, more: bool = False) -> dict[str, Any]:
+    document = {"name": text, "phases": [{"type": "map", "exec": text}], "inputs": [text]}
+    return {"document": document, "more_inputs": more}
+
+
 def _time(moment_s: float | None) -> str | None:
     return None if moment_s is None else datetime.fromtimestamp(moment_s, UTC).isoformat()
 
@@ -49,13 +56,21 @@ def _tags(text: str) -> list[tuple[str, tuple[str, ...]]]:
     error = {"input": text, "code": text, "message": text, "stderr": text + ".", "node": text}
     parser = _Tags()
     output = {"bucket": text, "key": text, "size": 7}
-    parser.feed(page(_job(text), [_task(1, 0, 1, input=text, node=text)], [output], [error], 100.0))
+    parser.feed(page(_job(text), _document(text), [_task(1, 0, 1, input=text, node=text)], [output], [error], 100.0))
     return parser.tags
 
 
 @given(st.text(alphabet=st.sampled_from("<>\"'&/=abc script")))
 def test_nothing_in_a_job_becomes_markup(text: str) -> None:
     assert _tags(text + "x") == _tags("x")
+
+
+def test_the_document_is_there_whole_and_says_when_there_is_more() -> None:
+    text = page(JobStatus("j", "done"), _document("a <b> & 'c'"), [], [], [], 100.0)
+    shown = re.findall(r"<h2>Document</h2><pre>(.*?)</pre>", text, re.DOTALL)
+    assert [json.loads(html.unescape(one)) for one in shown] == [_document("a <b> & 'c'")["document"]]
+    more = page(JobStatus("j", "done"), _document("x", more=True), [], [], [], 100.0)
+    assert "It has more inputs than these." in more
 
 
 def test_nothing_is_loaded_from_elsewhere() -> None:
@@ -70,7 +85,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
         "style",
         "class",
     }
-    text = page(_job("x"), [_task(1, 0, 1)], [], [], 100.0)
+    text = page(_job("x"), _document("x"), [_task(1, 0, 1)], [], [], 100.0)
     assert "url(" not in text
     assert "default-src 'none'" in text
 
@@ -78,7 +93,7 @@ def test_nothing_is_loaded_from_elsewhere() -> None:
 def test_a_page_is_bounded_and_says_so() -> None:
     lines = ({"bucket": "b", "key": str(number), "size": 1} for number in range(5000))
     status = JobStatus("j", "done", outputs=5000)
-    text = page(status, [], lines, [], 100.0)
+    text = page(status, _document("x"), [], lines, [], 100.0)
     assert f"The first {LINES_MAX:,} of 5,000." in text
     assert text.count("s3://b/") == LINES_MAX
 
@@ -87,11 +102,11 @@ def test_other_attempts_are_told_one_by_one_however_many_tasks_there_are() -> No
     why = "NodeLost</td>"
     lost = {"attempt": 1, "node": "n<2", "started": _time(10), "ended": _time(30), "why": why}
     many = (_task(n, 10, 11, attempt=2, earlier=[lost] if n % 2 else []) for n in range(2 * BARS_MAX))
-    text = page(JobStatus("j", "done"), many, [], [], 100.0)
+    text = page(JobStatus("j", "done"), _document("x"), many, [], [], 100.0)
     assert f"The first {LINES_MAX:,} of {BARS_MAX:,}." in text
     cells = ("1 b/k", "1", "n&lt;2", "00:00:10", "00:00:30", "failed NodeLost&lt;/td&gt;")
     assert "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>" in text
-    assert "Other attempts" not in page(JobStatus("j", "done"), [_task(1, 0, 1)], [], [], 100.0)
+    assert "Other attempts" not in page(JobStatus("j", "done"), _document("x"), [_task(1, 0, 1)], [], [], 100.0)
 
 
 def _bars(text: str) -> list[tuple[str, float, float, float]]:

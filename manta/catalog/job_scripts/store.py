@@ -23,6 +23,7 @@ from manta.catalog.job_records import (
     TaskPage,
     TaskRow,
     UsageDay,
+    WrittenInputs,
     leave_nothing,
 )
 from manta.catalog.job_scripts import (
@@ -38,6 +39,7 @@ from manta.catalog.job_scripts import (
     turns,
     usage,
     views,
+    written,
 )
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
@@ -198,6 +200,9 @@ class ScriptedJobs(ABC):
 
     async def prune_usage(self, before_day: int) -> None:
         await self.write(lambda: _single("usage_prune", (before_day,)))
+
+    async def first_inputs(self, job_id: str, limit: int) -> WrittenInputs:
+        return await self.read(lambda: written.first_inputs(job_id, limit))
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]:
         return await self.read(lambda: views.inputs_page(job_id, after, limit))

@@ -30,6 +30,7 @@ from manta.gateway.ops.job_common import (
     shown_job,
     whole_number,
 )
+from manta.gateway.ops.job_document import job_document
 from manta.gateway.ops.job_events import job_events
 from manta.gateway.ops.job_explain import explain_job
 from manta.gateway.ops.job_said import job_stderr
@@ -198,6 +199,7 @@ API_ROUTES = (
     ApiRoute("CancelJob", cancel_job, "POST", "v1/jobs/{id}/cancel"),
     ApiRoute("RetryJob", retry_job, "POST", "v1/jobs/{id}/retry"),
     ApiRoute("CloneJob", clone_job, "POST", "v1/jobs/{id}/clone"),
+    ApiRoute("JobDocument", job_document, "GET", "v1/jobs/{id}/document"),
     ApiRoute("JobEvents", job_events, "GET", "v1/jobs/{id}/events", long=True),
     ApiRoute("JobTasks", job_tasks, "GET", "v1/jobs/{id}/tasks"),
     ApiRoute("JobStderr", job_stderr, "GET", "v1/jobs/{id}/stderr", long=True),
