@@ -13,7 +13,8 @@ import pytest
 
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks.on_outputs import TRICKS
-from tests.support.siege import GOOD_LINES, OBJECT, Siege, besieged_as, ended, numbers, run_here, settings
+from tests.support.siege import GOOD_LINES, LEFT, OBJECT, Raid, Siege, besieged_as, run_here
+from tests.support.surroundings import numbers
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -24,9 +25,14 @@ _ALL = [
 ]
 
 
+_OPTIONS = {"user": ("--tcp-nodes",)}
+"""So the node has a port on one of them, and sockets on the others."""
+
+
 @pytest.fixture(scope="module", params=["root", "user", "root-oci", pytest.param("user-oci", marks=pytest.mark.slow)])
 def siege(request: pytest.FixtureRequest) -> Iterator[Siege]:
-    with besieged_as(request.param, "--lanes", "4") as siege:
+    with besieged_as(request.param, "--lanes", "4", *_OPTIONS.get(request.param, ())) as siege:
+        assert bool(siege.facts["node_port"]) == (request.param in _OPTIONS)
         yield siege
 
 
@@ -39,33 +45,31 @@ def test_s4_an_attack_is_held(siege: Siege, family: str, attack: Attack) -> None
 
 def test_s4_outputs_play_no_tricks(siege: Siege) -> None:
     """Whatever stands behind stdout, stdin or a name: what a program reads is the task's, and a key is only a key."""
-    script = "\n".join(command for command, _, _ in TRICKS)
-    job = siege.eve.submit(
-        [{"type": "map", "exec": f"{script}\ntrue", "env": siege.environment}], inputs=["s3://eve/in"]
-    )
-    before = [entry.key for entry in siege.alice.objects("s3://alice/")]
-    named = sorted(str(line["key"]) for line in ended(job).outputs() if line["bucket"] == "eve")
-    assert list(job.errors()) == []
-    assert named == sorted(key for _, key, _ in TRICKS if key is not None)
+    script = "\n".join([*(command for command, _, _ in TRICKS), 'until mget "$GO" > out 2>&1; do sleep 0.05; done'])
+    raid = siege.attack({"type": "map", "exec": script, "timeout": 100, "env": siege.environment})
+    assert sorted(raid.named) == sorted(key for _, key, _ in TRICKS if key is not None)
     for _, key, content in TRICKS:
         if key is not None:
-            assert content in siege.eve.read(f"s3://eve/{key}")
-            assert b"manta-siege" not in siege.eve.read(f"s3://eve/{key}")
-    assert [entry.key for entry in siege.alice.objects("s3://alice/")] == before
-    assert not list(siege.running.data.rglob("*planted*"))
+            assert content in raid.named[key]
+            assert b"manta-siege" not in raid.named[key]
+            assert not any((folder / key.lstrip("/")).exists() for folder in _around(siege) if "planted" in key)
+    assert not list(siege.folder.rglob("*planted*"))
+    _assert_nothing_is_changed(siege, raid)
 
 
+def _around(siege: Siege) -> list[Path]:
+    """Every folder that a key could be taken to lie below, in or above the store's."""
+    return [*siege.folder.rglob("nodes/*"), siege.running.data, *siege.running.data.parents]
+
+
+_VERBS = (
+    *("open to write", "open to truncate", "truncate", "chmod", "chown", "set the times", "set an attribute"),
+    "remove an attribute",
+)
 _WITHOUT = {
     "input": (
-        *(
-            "open to write by its name",
-            "open to write by /proc/self/fd/0",
-            "truncate",
-            "chmod",
-            "fchmod",
-            "set its times",
-        ),
-        *("set a user attribute by name", "take a lease that blocks the store", "unlink"),
+        *(f"{verb} by {place}" for place in ("its name", "/proc/self/fd/0", "/dev/stdin") for verb in _VERBS),
+        *("fchmod", "take a lease that blocks the store", "unlink by its name"),
     ),
     "kernel": ("memfd_create", "unlock its secure bits"),
     "network": ("a netlink socket", "connect to a service on the host's loopback"),
@@ -87,11 +91,19 @@ def test_the_harness_tells_when_an_attack_goes_through(family: str, tmp_path: Pa
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_s4_nothing_is_changed_and_nobody_held_up(siege: Siege, family: str) -> None:
-    """The object and its file are what they were, the store answers, the task beside ended with the right answer."""
-    file, host = siege.file(), settings()
-    raid = siege.raid(family)
+    _assert_nothing_is_changed(siege, siege.raid(family))
+
+
+def _assert_nothing_is_changed(siege: Siege, raid: Raid) -> None:
+    """All is as before the first raid, the store answers, and the task beside ended well while the raid went on."""
+    assert raid.errors == []
     assert raid.object_sha256 == hashlib.sha256(OBJECT).hexdigest()
-    assert raid.file == file
-    assert (raid.visitors, raid.settings) == (0, host)
+    assert raid.state == siege.before
+    assert raid.visitors == 0
     assert raid.good_lines == GOOD_LINES
     assert raid.answers
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_task_did_leave_something_for_the_next(siege: Siege, family: str) -> None:
+    assert siege.raid(family).outcomes["left behind"] == {LEFT}

@@ -4,13 +4,11 @@ import contextlib
 import hashlib
 import json
 import os
-import platform
 import secrets
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -20,60 +18,70 @@ from typing import IO, Any, Final
 import pytest
 
 from jobs.sandbox.building.builders import builder_choice
-from jobs.sandbox.filters.syscall_numbers import MACHINES
-from manta.sdk import Job, Store
+from manta.core.limits import MIB
+from manta.sdk import Job, ObjectInfo, Store
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks import harness as _harness
-from tests.security.attacks.on_host import OWN_SETTINGS
+from tests.support.loop_disk import loop_disk, why_not
 from tests.support.store import RunningStore, running_store
+from tests.support.surroundings import (
+    VICTIM,
+    await_processes,
+    host_services,
+    numbers,
+    own_doors,
+    settings,
+    states_of,
+    visited,
+)
+from tests.support.waiting import await_condition
 
 ORDINARY_UID: Final = 65533
 OBJECT: Final = b"the object under attack\nits second line\n" * 100
-_GOOD: Final = {f"part-{number}": b"good line\n" * (number + 1) for number in range(6)}
-GOOD_LINES: Final = sum(data.count(b"\n") for data in _GOOD.values())
+GOOD: Final = {f"part-{number}": b"good line\n" * (number + 1) for number in range(6)}
+GOOD_LINES: Final = sum(data.count(b"\n") for data in GOOD.values())
 _WAIT_S: Final = 100.0
-_ABSENT_NUMBERS: Final = {
-    "x86_64": {
-        "clone3": 435, "memfd_create": 319, "memfd_secret": 447, "landlock_create_ruleset": 444, "shmat": 30,
-        "shmget": 29, "msgget": 68, "semget": 64, "io_setup": 206, "vmsplice": 278, "modify_ldt": 154,
-        "remap_file_pages": 216,
-    },
-    "aarch64": {
-        "clone3": 435, "memfd_create": 279, "memfd_secret": 447, "landlock_create_ruleset": 444, "shmat": 196,
-        "shmget": 194, "msgget": 186, "semget": 190, "io_setup": 0, "vmsplice": 75, "remap_file_pages": 234,
-    },
-}  # fmt: skip
-"""Calls that the filters do not know."""
-_VICTIM: Final = """
-import os, socket, time
-name = os.environ["SOCKET"]
-listener = socket.socket(socket.AF_UNIX)
-listener.bind("\\0" + name)
-listener.listen()
-open("/scratch/secret", "w").write(os.environ["SECRET"])
-by_path = socket.socket(socket.AF_UNIX)
-by_path.bind("/scratch/socket")
-if os.fork() == 0:
-    os.setsid()
-print("up", file=open("/dev/stderr", "w"), flush=True)
-time.sleep(3600)
-"""
+_DISK_BYTES: Final = 256 * MIB
 _TIMES: Final = {"neighbours": 6} | dict.fromkeys(FAMILIES.keys() - {"neighbours"}, 1)
 """More tasks than there are zones for them, so that most find what one before them left in theirs."""
+LEFT: Final = "a file, a message queue, a socket that listens"
 _LEAVER: Final = """
-open("/scratch/left", "w").write("left")
-ctypes.CDLL(None).mq_open(b"/left", 0o102, 0o666, (ctypes.c_long * 8)(0, 4, 64))
+left = []
+with open("/scratch/left", "w") as file:
+    file.write("left")
+    left.append("a file")
+if ctypes.CDLL(None).mq_open(b"/left", 0o102, 0o666, (ctypes.c_long * 8)(0, 4, 64)) >= 0:
+    left.append("a message queue")
+ours, theirs = os.pipe()
 if os.fork() == 0:
     os.setsid()
     if os.fork() == 0:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind("\\0" + os.environ["LEFT"])
         listener.listen()
+        os.write(theirs, b"a socket that listens")
         time.sleep(3600)
     os._exit(0)
 os.wait()
+os.close(theirs)
+left.append(os.read(ours, 100).decode())
+print(json.dumps(["left behind", ", ".join(left)]), flush=True)
 """
 PYTHON: Final = 'exec python3 -I -S -c "$SOURCE"'
+
+
+@dataclass(frozen=True)
+class State:
+    """All that an attack may not change. Taken before the first of them, and after each family."""
+
+    file: tuple[object, ...]
+    """What is known of the attacked object's own file on its node."""
+    settings: tuple[str, ...]
+    """Kernel settings of the host that tasks try to set."""
+    processes: tuple[tuple[object, ...], ...]
+    """The victims', the supervisor's, the gateway's and the node's."""
+    of_alice: tuple[ObjectInfo, ...]
+    secret: bytes
 
 
 @dataclass(frozen=True)
@@ -82,14 +90,14 @@ class Raid:
 
     outcomes: dict[str, set[str]]
     errors: list[dict[str, Any]]
+    named: dict[str, bytes]
+    """Its outputs in the bucket eve."""
     object_sha256: str
-    file: tuple[object, ...]
     good_lines: int
     answers: bool
     visitors: int
     """Connections and datagrams that reached the host's own sockets."""
-    settings: tuple[str, ...]
-    """Kernel settings of the host that tasks try to set."""
+    state: State
 
 
 @dataclass
@@ -97,40 +105,55 @@ class Siege:
     """`eve` attacks; `alice` is another account with a secret object, a secret output and a victim of a task."""
 
     running: RunningStore
+    folder: Path
+    token: str
+    """In the names of all that its tasks have, so that another siege's are not taken for its own."""
     root: Store
     eve: Store
     alice: Store
-    facts: dict[str, object]
+    facts: dict[str, Any]
     environment: dict[str, str]
     host_sockets: list[socket.socket]
+    blob: Path
+    before: State = field(init=False)
     raids: dict[str, Raid] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.before = self.state()
 
     def raid(self, family: str) -> Raid:
         """The whole family in one task, once; a good job runs beside it."""
         if family not in self.raids:
             table = json.dumps([(attack.name, attack.code) for attack in FAMILIES[family]])
             assert len({attack.name for attack in FAMILIES[family]}) == len(FAMILIES[family]), "two have one name"
-            self.raids[family] = self.attack([python(HARNESS, ATTACKS=table, **self.environment)], _TIMES[family])
+            self.raids[family] = self.attack(python(HARNESS, ATTACKS=table, **self.environment), _TIMES[family])
         return self.raids[family]
 
-    def attack(self, phases: list[dict[str, object]], times: int) -> Raid:
-        job = self.eve.submit(phases, inputs=["s3://eve/in"] * times)
-        lines = self.good_lines()
-        said = b"".join(outputs(self.eve, ended(job)))
-        outcomes: dict[str, set[str]] = {}
-        for line in said.decode(errors="replace").splitlines():
-            with contextlib.suppress(ValueError):
-                name, outcome = json.loads(line)
-                outcomes.setdefault(name, set()).add(outcome)
+    def attack(self, phase: dict[str, Any], times: int = 1) -> Raid:
+        """That many tasks of the phase, each of which goes on until there is an object by the name in `GO`.
+
+        The good job begins after the first of them, and the object is made once that job has ended.
+        """
+        go = f"eve/go-{secrets.token_hex(8)}"
+        phase = {**phase, "env": {**phase["env"], "GO": go}}
+        job = self.eve.submit([phase], inputs=["s3://eve/in"] * times)
+        await_processes(f"GO={go}")
+        lines, answers = self.good_lines(), self.answers()
+        assert job.status().state == "running", "the attack was over before the good job was"
+        self.eve.write(f"s3://{go}", b"go")
+        ended(job)
+        made = list(job.outputs())
+        named = {str(line["key"]): line for line in made if line["bucket"] == "eve"}
+        outcomes = _outcomes(b"".join(_read(self.eve, line) for line in made if line["bucket"] != "eve"))
         return Raid(
             outcomes,
             list(job.errors()),
+            {key: _read(self.eve, line) for key, line in named.items()},
             hashlib.sha256(self.eve.read("s3://eve/in")).hexdigest(),
-            self.file(),
             lines,
-            self.answers(),
-            sum(map(_visited, self.host_sockets)),
-            settings(),
+            answers and self.answers(),
+            sum(map(visited, self.host_sockets)),
+            self.state(),
         )
 
     def good_lines(self) -> int:
@@ -147,23 +170,23 @@ class Siege:
         self.alice.write(f"s3://good-answers/{name}", name.encode())
         return self.alice.read(f"s3://good-answers/{name}") == name.encode()
 
-    def file(self) -> tuple[object, ...]:
-        """What is known of the object's own file on its node."""
+    def state(self) -> State:
+        return State(
+            self._file(),
+            settings(),
+            states_of(self.facts["pids"]),
+            tuple(self.alice.objects("s3://alice/")),
+            self.alice.read("s3://alice/secret"),
+        )
+
+    def _file(self) -> tuple[object, ...]:
         state = self.blob.stat()
         attributes = tuple((name, os.getxattr(self.blob, name)) for name in os.listxattr(self.blob))
         content = hashlib.sha256(self.blob.read_bytes()).hexdigest()
         return state.st_mode, state.st_uid, state.st_nlink, state.st_size, state.st_mtime_ns, attributes, content
 
-    @property
-    def blob(self) -> Path:
-        for path in self.running.data.rglob("blobs/*/*/*"):
-            with contextlib.suppress(OSError):  # others come and go meanwhile
-                if path.stat().st_size == len(OBJECT) and path.read_bytes() == OBJECT:
-                    return path
-        raise AssertionError("the object under attack has no file")
 
-
-def python(source: str, **environment: str) -> dict[str, object]:
+def python(source: str, **environment: str) -> dict[str, Any]:
     """A map phase that runs that Python; the source is in its environment, as it has no file."""
     return {"type": "map", "exec": PYTHON, "timeout": 100, "env": {"SOURCE": source, **environment}}
 
@@ -186,148 +209,116 @@ def ended(job: Job) -> Job:
 
 
 def outputs(store: Store, job: Job) -> list[bytes]:
-    return [store.read(f"s3://{line['bucket']}/{line['key']}") for line in job.outputs()]
+    return [_read(store, line) for line in job.outputs()]
 
 
-def numbers() -> dict[str, int]:
-    machine = platform.machine()
-    return {**MACHINES[machine].numbers, **_ABSENT_NUMBERS.get(machine, {})}
+def _read(store: Store, line: dict[str, Any]) -> bytes:
+    return store.read(f"s3://{line['bucket']}/{line['key']}")
+
+
+def _outcomes(said: bytes) -> dict[str, set[str]]:
+    outcomes: dict[str, set[str]] = {}
+    for line in said.decode(errors="replace").splitlines():
+        with contextlib.suppress(ValueError):
+            name, outcome = json.loads(line)
+            outcomes.setdefault(name, set()).add(outcome)
+    return outcomes
 
 
 HARNESS: Final = Path(_harness.__file__).read_text()
 
 
 @contextmanager
-def besieged(user: int | None, *options: str) -> Iterator[Siege]:
+def besieged(user: int | None, *options: str, on_small_disk: bool = False) -> Iterator[Siege]:
     """As root or as an ordinary user, with victims that run all the while."""
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="manta-siege-")))
         folder.chmod(0o755)
-        running = stack.enter_context(running_store(folder / "s", *options, user=user))
+        data = _small_disk(stack, folder, user) / "data" if on_small_disk else None
+        running = stack.enter_context(running_store(folder / "s", *options, user=user, data=data))
         root = stack.enter_context(running.client())
         eve, alice = (stack.enter_context(running.new_account(name)) for name in ("eve", "alice"))
         for store, bucket in ((eve, "eve"), (alice, "alice"), (alice, "good"), (alice, "good-answers")):
             store.make_bucket(bucket)
         eve.write("s3://eve/in", OBJECT)
         alice.write("s3://alice/secret", b"of alice")
-        for key, data in _GOOD.items():
-            alice.write(f"s3://good/{key}", data)
-        name, secret = f"manta-siege-{secrets.token_hex(8)}", secrets.token_hex(16)
-        output = next(
-            iter(ended(alice.submit([{"type": "map", "exec": "cat"}], inputs=["s3://alice/secret"])).outputs())
-        )
+        for key, good in GOOD.items():
+            alice.write(f"s3://good/{key}", good)
+        token, secret = secrets.token_hex(8), secrets.token_hex(16)
+        name = f"manta-siege-{token}"
+        of_secret = ended(alice.submit([{"type": "map", "exec": "cat"}], inputs=["s3://alice/secret"]))
+        output = next(iter(of_secret.outputs()))
         victims = [
-            store.submit([_victim(name + whose, secret)], inputs=[object_name])
-            for store, whose, object_name in ((alice, "-other", "s3://alice/secret"), (eve, "-own", "s3://eve/in"))
+            store.submit([_victim(name, whose, secret)], inputs=[object_name])
+            for store, whose, object_name in ((alice, "other", "s3://alice/secret"), (eve, "own", "s3://eve/in"))
         ]
         for victim in victims:
             stack.callback(victim.cancel)
-        sockets, services = _host_services(stack, folder, name)
-        facts: dict[str, object] = {
+        sockets, services = host_services(stack, folder, name)
+        pids = [pid for whose in ("other", "own") for pid in await_processes(f"SOCKET={name}-{whose}", 2)]
+        facts: dict[str, Any] = {
             "numbers": numbers(),
             "data": str(running.data),
             "key": running.secret_key[::-1],
             "secret": secret,
-            "pids": [*_await_victims(name), running.process.pid, *running.children().values()],
+            "pids": [*pids, running.process.pid, *running.children().values()],
             "socket": name,
             "left": name + "-left",
             "job": output["bucket"],
             "output": f"{output['bucket']}/{output['key']}",
             "port": int(running.url.rpartition(":")[2]),
             **services,
-            **_own_sockets(running),
+            **own_doors(running),
         }
         environment = {"FACTS": json.dumps(facts), "LEFT": name + "-left", "AFTERWARDS": _LEAVER}
-        yield Siege(running, root, eve, alice, facts, environment, sockets)
+        yield Siege(running, folder, token, root, eve, alice, facts, environment, sockets, _await_blob(running))
 
 
-def _victim(name: str, secret: str) -> dict[str, object]:
+def _victim(name: str, whose: str, secret: str) -> dict[str, object]:
     """Its secret stands backwards in the environment, so that no attacker meets his own copy of it."""
-    return {**python(_VICTIM, SOCKET=name, SECRET=secret[::-1]), "timeout": 900}
+    return {**python(VICTIM, SOCKET=f"{name}-{whose}", SECRET=secret[::-1]), "timeout": 900}
 
 
-def _await_victims(name: str) -> list[int]:
-    """The host's numbers of their processes, once both have their sockets."""
-    deadline = time.monotonic() + _WAIT_S
-    while time.monotonic() < deadline:
-        found = []
-        for folder in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if f"SOCKET={name}".encode() in (folder / "environ").read_bytes():
-                    found.append(int(folder.name))
-        if len(found) >= 4:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("the victims did not start")
+def _await_blob(running: RunningStore) -> Path:
+    """The file of the object under attack."""
+    found: list[Path] = []
+
+    def there() -> bool:
+        for path in running.data.rglob("blobs/*/*/*"):
+            with contextlib.suppress(OSError):  # others come and go meanwhile
+                if path.stat().st_size == len(OBJECT) and path.read_bytes() == OBJECT:
+                    found.append(path)
+        return bool(found)
+
+    await_condition(there, "the file of the object under attack")
+    return found[0]
 
 
-def settings() -> tuple[str, ...]:
-    return tuple((Path("/proc/sys") / name).read_text() for name in OWN_SETTINGS)
+def _small_disk(stack: ExitStack, folder: Path, user: int | None) -> Path:
+    disk = stack.enter_context(loop_disk(folder, _DISK_BYTES))
+    if user is not None:
+        os.chown(disk.folder, user, user)
+    return disk.folder
 
 
-def _visited(listener: socket.socket) -> int:
-    try:
-        if listener.type == socket.SOCK_DGRAM:
-            listener.recv(100)
-        else:
-            listener.accept()[0].close()
-    except BlockingIOError:
-        return 0
-    return 1
-
-
-def _host_services(stack: ExitStack, folder: Path, name: str) -> tuple[list[socket.socket], dict[str, object]]:
-    """What a task may want to reach on the host: TCP and UDP, a socket by an abstract name and one by its path."""
-    tcp = stack.enter_context(socket.create_server(("0.0.0.0", 0)))
-    abstract = stack.enter_context(socket.socket(socket.AF_UNIX))
-    abstract.bind(f"\0{name}-host")
-    abstract.listen()
-    path = str(folder / "host.sock")
-    by_path = stack.enter_context(socket.socket(socket.AF_UNIX))
-    by_path.bind(path)
-    by_path.listen()
-    Path(path).chmod(0o666)
-    udp = stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
-    udp.bind(("0.0.0.0", 0))
-    sockets = [tcp, abstract, by_path, udp]
-    for one in sockets:
-        one.setblocking(False)
-    address = subprocess.run(["hostname", "-I"], capture_output=True, text=True, check=False).stdout.split()
-    return sockets, {
-        "udp": udp.getsockname()[1],
-        "listener": tcp.getsockname()[1],
-        "abstract": f"{name}-host",
-        "path": path,
-        "address": address[0] if address else "127.0.0.1",
-    }
-
-
-def _own_sockets(running: RunningStore) -> dict[str, str]:
-    """The Unix sockets of gateway and node."""
-    config = json.loads(next((running.data / "config").glob("node-*.json")).read_text())
-    return {
-        "node": config["listen"].removeprefix("unix:"),
-        "gateway": config["gateways"][0].removeprefix("unix:"),
-    }
-
-
-def besieged_as(kind: str, *options: str) -> contextlib.AbstractContextManager[Siege]:
+def besieged_as(kind: str, *options: str, on_small_disk: bool = False) -> contextlib.AbstractContextManager[Siege]:
     """A store of that kind: run by `root` or `user`, its zones built by bubblewrap or, with `-oci`, by runc.
 
-    Skips what cannot be here.
+    On a disk of its own, if there can be one, where `on_small_disk`. Skips what cannot be here.
     """
     who, _, builder = kind.partition("-")
     if builder:
         if builder_choice(builder).find() is None:
             pytest.skip("there is no runc on this machine")
         options = (*options, "--sandbox", builder)
+    on_small_disk = on_small_disk and not why_not()
     if os.geteuid() != 0:
         if who == "root":
             pytest.skip("only root can run a store as root")
-        return besieged(None, *options)
+        return besieged(None, *options, on_small_disk=on_small_disk)
     if who == "user" and not can_be_read_by(ORDINARY_UID):
         pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    return besieged(ORDINARY_UID if who == "user" else None, *options)
+    return besieged(ORDINARY_UID if who == "user" else None, *options, on_small_disk=on_small_disk)
 
 
 def can_be_read_by(user: int) -> bool:

@@ -1,8 +1,8 @@
 """Runs inside a task: tries each attack in a process of its own and says how it ended, a line of JSON each.
 
 A program of its own (`python3 -I -S -c`), standard library only. ATTACKS is a JSON list of (name, code), FACTS what an
-attacker may know of the host: where things lie, which processes and ports there are. AFTERWARDS is what the task leaves
-behind for the next one in its zone.
+attacker may know of the host: where things lie, which processes and ports there are. It goes on until there is an object
+by the name in GO. AFTERWARDS is what the task then leaves behind for the next one in its zone.
 """
 
 import ctypes
@@ -17,13 +17,30 @@ import stat  # noqa: F401
 import struct  # noqa: F401
 import subprocess
 import sys  # noqa: F401
-import time  # noqa: F401
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 FACTS: dict[str, Any] = json.loads(os.environ.get("FACTS", "{}"))
 INPUT = os.environ.get("MANTA_INPUT_FILE", "")
 ATTEMPT_S = 20
+PAUSE_S = 0.05
 
+
+def _descriptors() -> str:
+    """All that this process was given, and what stands behind each."""
+    found = []
+    for place in sorted(Path("/proc/self/fd").iterdir()):
+        try:
+            target = str(place.readlink())
+        except FileNotFoundError:  # that of the listing itself
+            continue
+        found.append(f"{place.name}: {'the input' if target == INPUT else target.partition('[')[0]}")
+    return ", ".join(found)
+
+
+GIVEN = _descriptors()
 libc = ctypes.CDLL(None, use_errno=True)
 libc.syscall.restype = ctypes.c_long
 
@@ -46,6 +63,18 @@ def call(name: str, *arguments: Any) -> int:
     if result < 0:
         raise OSError(ctypes.get_errno(), name)
     return result
+
+
+def try_each(attempt: Callable[[int], object]) -> None:
+    """On each process of the host that is known: held by what held every one, goes through if one does."""
+    words = set()
+    for pid in FACTS["pids"]:
+        try:
+            attempt(pid)
+            words.add(f"went through to {pid}")
+        except OSError as error:
+            words.add(errno.errorcode.get(error.errno or 0, str(error)))
+    held(", ".join(sorted(words)))
 
 
 def write_to(path: str, flags: int = 0) -> None:
@@ -106,6 +135,8 @@ def outcome(code: str) -> str:
 def main() -> None:
     for name, code in json.loads(os.environ["ATTACKS"]):
         print(json.dumps([name, outcome(code)]), flush=True)
+    while "GO" in os.environ and subprocess.run(["mget", os.environ["GO"]], capture_output=True).returncode != 0:
+        time.sleep(PAUSE_S)
     exec(os.environ.get("AFTERWARDS", ""))
 
 

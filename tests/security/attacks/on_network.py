@@ -65,7 +65,16 @@ ATTACKS = (
         "ECONNREFUSED",
     ),
     Attack("a socket of the host by its path", "socket.socket(socket.AF_UNIX).connect(FACTS['path'])", "ENOENT"),
-    Attack("the node's own socket", "socket.socket(socket.AF_UNIX).connect(FACTS['node'])", "ENOENT"),
+    Attack(
+        "the node's own socket",
+        "socket.socket(socket.AF_UNIX).connect(FACTS['node'] or held('it has a port'))",
+        "ENOENT|it has a port",
+    ),
+    Attack(
+        "the node's port",
+        "socket.create_connection(('127.0.0.1', FACTS['node_port'] or held('it has a socket')), timeout=5)",
+        "ENETUNREACH|ECONNREFUSED|it has a socket",
+    ),
     Attack("the gateway's own socket", "socket.socket(socket.AF_UNIX).connect(FACTS['gateway'])", "ENOENT"),
     Attack("bring the loopback up", "fcntl.ioctl(socket.socket(), 0x8914, struct.pack('16sh14x', b'lo', 1))", "EPERM"),
 )
