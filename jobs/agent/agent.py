@@ -18,6 +18,7 @@ from jobs.agent.output_limit import output_share
 from jobs.agent.peer_meter import MeteredPeers
 from jobs.agent.ports import Gateway, LocalStore, Peers
 from jobs.agent.resources import Resources, machine_capacity
+from jobs.agent.stderr.expiry import Expiry
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.streams.inputs import ReduceInputs
 from jobs.agent.streams.outputs import Outputs
@@ -37,7 +38,6 @@ from manta.core.errors import SandboxUnavailable
 
 _LOG = logging.getLogger("manta.agent")
 _SANDBOX_RETRY_S = 30.0
-_EXPIRE_EVERY_S = 3600.0
 
 
 class Agent:
@@ -73,6 +73,7 @@ class Agent:
         self._gateways = gateways
         self.peers = MeteredPeers(peers, self.counters)
         caller = Gateways(gateways)
+        self._expiry = Expiry(node_id, self.stderr, caller)
         self._outputs = Outputs(node_id, store, self.peers, caller, output_share(lanes))
         inputs = ReduceInputs(node_id, store, self.peers, caller)
         self._cache_folder = cache_folder
@@ -99,7 +100,7 @@ class Agent:
         await asyncio.to_thread(self._images.load)
         if not await self._start_sandbox():
             self._spawn(self._retry_sandbox())
-        self._spawn(self._expire())
+        self._spawn(self._expiry.run())
         self._spawn(yield_when_scarce(self._cache_folder, self._images, self._objects))
         self._spawn(self._link.run())
 
@@ -171,11 +172,6 @@ class Agent:
             await asyncio.sleep(_SANDBOX_RETRY_S)
             if await self._start_sandbox():
                 return
-
-    async def _expire(self) -> None:
-        while True:
-            self.stderr.expire()
-            await asyncio.sleep(_EXPIRE_EVERY_S)
 
     def _spawn(self, work: Coroutine[object, object, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -7,6 +7,7 @@ Calls, all `POST`, all signed with the node's own key (see `storage_nodes.token`
     /_manta/node/v1/inputs   InputsRequest → InputsReply   a reducer's inputs, in pages
     /_manta/node/v1/slots    SlotsRequest  → SlotsReply    new output slots, for further outputs or after a dead peer
     /_manta/node/v1/objects  ObjectsRequest → ObjectsReply  objects that a task's programs name, by its owner's rights
+    /_manta/node/v1/jobs     JobsRequest → JobsReply       which jobs are gone, whose stderr a node keeps
     /_manta/node/v1/listing  ListingRequest → ListingReply  a page of a bucket's keys, by its owner's rights
 
 Every message carries a version. A receiver ignores fields it does not know, so that neighbours one version apart
@@ -313,6 +314,21 @@ class ListingReply(msgspec.Struct, frozen=True):
     next_after: str | None = None
     code: str = ""
     message: str = ""
+    version: int = VERSION
+
+
+class JobsRequest(msgspec.Struct, frozen=True):
+    """At most JOBS_ASKED_MAX."""
+
+    node_id: str
+    job_ids: tuple[str, ...]
+    version: int = VERSION
+
+
+class JobsReply(msgspec.Struct, frozen=True):
+    """`gone`: those that were removed, or never were."""
+
+    gone: tuple[str, ...]
     version: int = VERSION
 
 

@@ -85,6 +85,10 @@ class JobStore(Protocol):
         """Those that have ended or do not exist."""
         ...
 
+    async def gone_jobs(self, job_ids: Sequence[str]) -> list[str]:
+        """Those that do not exist, or are being removed."""
+        ...
+
     async def renew(self, node_id: str, epoch: str, until_ms: int, *, begins: bool = True) -> Stirred:
         """The node lives until then. A new epoch loses the attempts of the one before.
 

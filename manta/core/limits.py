@@ -418,6 +418,10 @@ ZONE_RETRY_S: Final = 5.0
 # what an agent keeps
 STDERR_TOTAL_MAX_BYTES: Final = 512 * MIB
 """What a node keeps of its tasks' stderr, all jobs together; the oldest jobs' goes first."""
+STDERR_ASK_S: Final = 600.0
+"""How often a node asks which of the jobs whose stderr it keeps are gone."""
+JOBS_ASKED_MAX: Final = 1000
+"""Jobs that a node asks for in one call."""
 STDERR_DISK_FRACTION: Final = 1 / 32
 """It has this share of the node's disk at most."""
 OBJECT_CACHE_MAX_BYTES: Final = 8 * GIB

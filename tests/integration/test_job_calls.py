@@ -14,6 +14,8 @@ from jobs.model.wire import (
     AttemptRef,
     InputsReply,
     InputsRequest,
+    JobsReply,
+    JobsRequest,
     LeaseReply,
     LeaseRequest,
     ListingReply,
@@ -99,6 +101,24 @@ async def test_a_poll_that_waits_is_answered_when_its_attempt_is_cancelled(gatew
     assert answer.ended_jobs == (job["id"],)
     assert (await client.get(f"/jobs/{job['id']}?wait=5"))["state"] == "cancelled"
     assert (await node.report(success(held[0]))).stale == held
+
+
+@pytest.mark.invariant("O2")
+async def test_a_node_is_told_which_jobs_are_gone(gateway: RunningGateway) -> None:
+    """O2: it keeps what their tasks said until then. One that has ended is not gone."""
+    client, node = Client(gateway), NodeSide(gateway)
+    removed, cancelled, runs = [(await client.job(MAP, inputs=("s3://books/a.txt",)))["id"] for _ in range(3)]
+    assert (await client.ask("POST", f"/jobs/{cancelled}/cancel")).status == 200
+    named = (runs, removed, "0" * 20, cancelled, "../..")
+
+    async def gone() -> tuple[str, ...]:
+        return unpack((await node.call("jobs", JobsRequest("n1", named))).body, JobsReply).gone
+
+    assert await gone() == ("0" * 20, "../..")
+    assert (await client.ask("DELETE", f"/jobs/{removed}")).status == 204
+    assert await gone() == (removed, "0" * 20, "../..")
+    assert (await node.call("jobs", JobsRequest("n1", ("0" * 20,) * (limits.JOBS_ASKED_MAX + 1)))).status == 400
+    assert (await node.call("jobs", JobsRequest("n2", named))).status == 403
 
 
 async def test_what_a_node_does_not_name_is_offered_again(gateway: RunningGateway) -> None:

@@ -367,6 +367,7 @@ async def test_a_deleted_job_leaves_nothing(catalog: Catalog, clock: StandingClo
     await tended(catalog, job)
     assert await catalog.jobs.jobs_to_tend(10) == []
     assert await catalog.jobs.ended_jobs([job]) == [job]
+    assert await catalog.jobs.gone_jobs([job]) == [job]
     with pytest.raises(NoSuchBucket):
         await catalog.get_bucket(job_bucket(job))
 

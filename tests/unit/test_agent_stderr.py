@@ -3,18 +3,22 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from jobs.agent.stderr.expiry import Expiry
 from jobs.agent.stderr.feed import Said
 from jobs.agent.stderr.store import StderrStore
+from jobs.agent.uplink.transport import GatewayUnreachable
 from manta.core.errors import InvalidArgument, SlowDown
 from manta.core.limits import (
+    DAY_S,
     FEED_BYTES,
     FEED_QUIET_S,
     FEEDS_ACCOUNT_MAX,
     FEEDS_MAX,
-    JOB_EXPIRY_S,
+    JOBS_ASKED_MAX,
     MIB,
     STDERR_DISK_FRACTION,
     STDERR_KEEP_BYTES,
@@ -95,19 +99,71 @@ def test_the_oldest_jobs_go_first_and_the_newest_never_pushes_itself_out(tmp_pat
     assert store.dropped == 6
 
 
+class _Gateway:
+    """Answers which jobs are gone, if it answers."""
+
+    def __init__(self, *gone: str, away_after: int = 1000) -> None:
+        self.gone = gone
+        self.asked: list[tuple[str, ...]] = []
+        self._away_after = away_after
+
+    async def call(self, name: str, message: Any, kind: type[Any]) -> Any:
+        assert name == "jobs"
+        if len(self.asked) == self._away_after:
+            raise GatewayUnreachable
+        self.asked.append(message.job_ids)
+        return kind(tuple(job for job in message.job_ids if job in self.gone))
+
+
 @pytest.mark.invariant("O2")
-def test_stderr_expires_with_its_job(tmp_path: Path) -> None:
-    """O2."""
+async def test_stderr_goes_with_its_job_and_not_before(tmp_path: Path) -> None:
+    """O2. However old the job is: when it goes is for a gateway to say."""
     clock = _Clock()
     store = _store(tmp_path, clock)
-    old = _job(clock)
-    store.keep(old, 1, b"old")
-    clock.now_s += JOB_EXPIRY_S + 1
-    new = _job(clock)
-    store.keep(new, 1, b"new")
-    store.expire()
-    assert [path.name for path in (tmp_path / "stderr").iterdir()] == [new]
-    assert store.read(old, 1) == b""
+    gone, old = _job(clock), _job(clock)
+    for job in (gone, old):
+        store.keep(job, 1, b"said")
+    clock.now_s += 1000 * DAY_S
+    gateway = _Gateway(gone)
+    await Expiry("n1", store, gateway).round()
+    assert gateway.asked == [(gone, old)]
+    assert [path.name for path in (tmp_path / "stderr").iterdir()] == [old]
+    assert (store.read(gone, 1), store.read(old, 1), store.total_bytes) == (b"", b"said", 4096)
+
+
+@pytest.mark.invariant("O2")
+async def test_jobs_are_asked_for_in_pages_and_kept_while_nobody_answers(tmp_path: Path) -> None:
+    clock = _Clock()
+    store = _store(tmp_path, clock, limit=1 << 30)
+    jobs = [_job(clock) for _ in range(JOBS_ASKED_MAX + 2)]
+    for job in jobs:
+        store.keep(job, 1, b"said")
+    away = _Gateway(*jobs, away_after=1)
+    await Expiry("n1", store, away).round()
+    assert [len(page) for page in away.asked] == [JOBS_ASKED_MAX]
+    assert store.jobs() == tuple(jobs[JOBS_ASKED_MAX:])
+    await Expiry("n1", store, _Gateway(*jobs)).round()
+    assert store.jobs() == ()
+
+
+def test_what_nobody_keeps_is_forgotten_without_a_word(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.keep(job, 1, b"said")
+    store.forget_jobs(["../..", "0" * 20])
+    assert store.jobs() == (job,)
+
+
+def test_a_later_attempt_takes_the_room_of_the_one_before(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.keep(job, 7, b"x" * 5000)
+    assert store.total_bytes == 8192
+    for _ in range(20):
+        store.keep(job, 7, b"again", first_attempt=False)
+    assert (store.total_bytes, store.dropped, store.read(job, 7)) == (4096, 0, b"again")
+    store.keep(job, 7, b"", first_attempt=False)
+    assert store.total_bytes == 0
 
 
 async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
@@ -116,8 +172,7 @@ async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
     store.load()
     job = _job(clock)
     store.keep(job, 1, b"old")
-    clock.now_s += JOB_EXPIRY_S + 1
-    store.expire()
+    store.forget_jobs([job])
     await eventually(lambda: not (tmp_path / "stderr" / job).exists())
 
 

@@ -1,17 +1,18 @@
-"""What tasks said on stderr: a small file per task, bounded in total and expiring with its job (O2)."""
+"""What tasks said on stderr: a small file per task, bounded in total and gone with its job (O2)."""
 
 import asyncio
+import contextlib
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from jobs.agent.stderr.feed import Feeds, Said, Saying
 from manta.core.clock import Clock
 from manta.core.errors import InsufficientStorage
-from manta.core.limits import JOB_EXPIRY_S, RECENT_STDERR_MAX, STDERR_DISK_FRACTION, STDERR_TOTAL_MAX_BYTES
-from manta.core.names import birth_ms, check_job_id
+from manta.core.limits import RECENT_STDERR_MAX, STDERR_DISK_FRACTION, STDERR_TOTAL_MAX_BYTES
+from manta.core.names import check_job_id
 from storage_nodes.disk import space
 
 _FILE_BLOCK_BYTES: Final = 4096
@@ -22,7 +23,10 @@ def _remove_in_thread(folder: Path) -> None:
 
 
 class StderrStore:
-    """Files `<folder>/<job>/<task>`. The oldest jobs' go first; the newest job alone never pushes itself out."""
+    """Files `<folder>/<job>/<task>`. The oldest jobs' go first; the newest job alone never pushes itself out.
+
+    What does not fit then is dropped: of a job that alone fills the room, what its first tasks said is kept.
+    """
 
     def __init__(
         self,
@@ -32,7 +36,6 @@ class StderrStore:
         remove: Callable[[Path], object] = _remove_in_thread,
     ) -> None:
         self._folder = folder
-        self._clock = clock
         self._total_max = total_max_bytes
         self._remove_folder = remove
         self._bytes: dict[str, int] = {}
@@ -63,9 +66,9 @@ class StderrStore:
         """The stderr of an ended attempt; it replaces that of an earlier one."""
         saying = self._live.pop((job_id, task_id), None)
         self.feeds.ended(job_id, task_id, saying if saying is not None else Said(data))
+        if not first_attempt:
+            self._drop(job_id, task_id)
         if not data:
-            if not first_attempt:
-                self._file(job_id, task_id).unlink(missing_ok=True)
             return
         size = _blocks(len(data))
         try:
@@ -94,11 +97,15 @@ class StderrStore:
         except FileNotFoundError:
             return b""
 
-    def expire(self) -> None:
-        """Remove the folders of jobs past their expiry."""
-        oldest_ms = (self._clock.wall_s() - JOB_EXPIRY_S) * 1000
-        for job_id in [job_id for job_id in self._bytes if birth_ms(job_id) < oldest_ms]:
-            self._remove(job_id)
+    def jobs(self) -> tuple[str, ...]:
+        """Those of which something is kept."""
+        return tuple(self._bytes)
+
+    def forget_jobs(self, job_ids: Iterable[str]) -> None:
+        """They are gone, and so is what their tasks said; others are none of ours."""
+        for job_id in job_ids:
+            if job_id in self._bytes:
+                self._remove(job_id)
 
     @property
     def total_bytes(self) -> int:
@@ -123,6 +130,16 @@ class StderrStore:
                 return False
             self._remove(oldest)
         return True
+
+    def _drop(self, job_id: str, task_id: int) -> None:
+        """What an earlier attempt of that task said, if it said something here."""
+        if job_id not in self._bytes:
+            return
+        with contextlib.suppress(FileNotFoundError):
+            size = _blocks(self._file(job_id, task_id).stat().st_size)
+            self._file(job_id, task_id).unlink()
+            self._bytes[job_id] -= size
+            self._total -= size
 
     def _remove(self, job_id: str) -> None:
         self._total -= self._bytes.pop(job_id)

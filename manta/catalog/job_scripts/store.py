@@ -110,6 +110,10 @@ class ScriptedJobs(ABC):
         live = {row[0] for row in await self._rows("jobs_live", list(job_ids))}
         return [job_id for job_id in job_ids if job_id not in live]
 
+    async def gone_jobs(self, job_ids: Sequence[str]) -> list[str]:
+        known = {row[0] for row in await self._rows("jobs_known", list(job_ids))}
+        return [job_id for job_id in job_ids if job_id not in known]
+
     async def renew(self, node_id: str, epoch: str, until_ms: int, *, begins: bool = True) -> Stirred:
         return await self.write(lambda: loss.renew(node_id, epoch, until_ms, self._now(), begins=begins))
 

@@ -132,6 +132,9 @@ class MemoryJobTables:
     def jobs_live(self, job_ids: list[str]) -> list[tuple[Any, ...]]:
         return [(one,) for one in job_ids if one in self.jobs and self.jobs[one].state not in _ENDED]
 
+    def jobs_known(self, job_ids: list[str]) -> list[tuple[Any, ...]]:
+        return [(one,) for one in job_ids if one in self.jobs and not self.jobs[one].doomed]
+
     # phases
 
     def phase_insert(self, job_id: str, number: int, kind: str, reducers: int, waiting: int) -> None:

@@ -6,6 +6,8 @@ import msgspec
 
 from jobs.model.wire import (
     InputsRequest,
+    JobsReply,
+    JobsRequest,
     LeaseRequest,
     ListingRequest,
     ObjectsRequest,
@@ -17,7 +19,7 @@ from jobs.model.wire import (
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import Node, NodeState
 from manta.core.errors import AccessDenied, BadRequest
-from manta.core.limits import JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
+from manta.core.limits import JOBS_ASKED_MAX, JSON_MAX_BYTES, NODE_MESSAGE_MAX_BYTES
 from manta.core.names import check_node_id
 from manta.gateway.context import Context
 from manta.gateway.datapath.cluster import Cluster, Member
@@ -32,7 +34,7 @@ from storage_nodes.client.connection import parse_url
 
 MSGPACK = "application/msgpack"
 NodeMessage = TypeVar(
-    "NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest, ObjectsRequest, ListingRequest
+    "NodeMessage", LeaseRequest, ReportRequest, InputsRequest, SlotsRequest, ObjectsRequest, ListingRequest, JobsRequest
 )
 
 
@@ -64,6 +66,13 @@ async def objects(context: Context, request: Request) -> Response:
 async def listing(context: Context, request: Request) -> Response:
     message = await _read(context, request, ListingRequest)
     return _reply(await context.extra(TaskCalls).listing(context, message))
+
+
+async def jobs(context: Context, request: Request) -> Response:
+    message = await _read(context, request, JobsRequest)
+    if len(message.job_ids) > JOBS_ASKED_MAX:
+        raise BadRequest(f"A node asks for at most {JOBS_ASKED_MAX} jobs in one call.")
+    return _reply(JobsReply(tuple(await context.catalog.jobs.gone_jobs(message.job_ids))))
 
 
 async def _read(context: Context, request: Request, kind: type[NodeMessage]) -> NodeMessage:
@@ -148,6 +157,7 @@ API_ROUTES = (
     ApiRoute("NodeInputs", inputs, "POST", "node/v1/inputs", Access.NODE),
     ApiRoute("NodeSlots", slots, "POST", "node/v1/slots", Access.NODE),
     ApiRoute("NodeObjects", objects, "POST", "node/v1/objects", Access.NODE),
+    ApiRoute("NodeJobs", jobs, "POST", "node/v1/jobs", Access.NODE),
     ApiRoute("NodeListing", listing, "POST", "node/v1/listing", Access.NODE),
     ApiRoute("ListNodes", list_nodes, "GET", "v1/nodes", Access.ROOT),
     ApiRoute("RegisterNode", register_node, "POST", "v1/nodes", Access.ROOT),

@@ -60,6 +60,9 @@ SELECT job_id FROM jobs WHERE ended_ms IS NOT NULL AND ended_ms < ?1 AND doomed 
 -- name: jobs_live
 SELECT j.job_id FROM json_each(?1) i JOIN jobs j ON j.job_id = i.value WHERE j.state NOT IN ('done', 'cancelled');
 
+-- name: jobs_known
+SELECT j.job_id FROM json_each(?1) i JOIN jobs j ON j.job_id = i.value WHERE j.doomed = 0;
+
 -- name: phase_insert
 INSERT INTO job_phases (job_id, number, kind, reducers, waiting) VALUES (?1, ?2, ?3, ?4, ?5);
 
