@@ -72,7 +72,7 @@ _WITHOUT = {
         *("fchmod", "take a lease that blocks the store", "unlink by its name"),
     ),
     "kernel": ("memfd_create", "unlock its secure bits"),
-    "network": ("a netlink socket", "connect to a service on the host's loopback"),
+    "network": ("a netlink socket", "connect to a service on the host's loopback", "the node's port"),
 }
 
 
@@ -84,7 +84,8 @@ def test_the_harness_tells_when_an_attack_goes_through(family: str, tmp_path: Pa
     file = tmp_path / "input"
     file.write_bytes(OBJECT)
     with socket.create_server(("127.0.0.1", 0)) as listener, file.open("rb") as stdin:
-        facts = {"numbers": numbers(), "listener": listener.getsockname()[1]}
+        port = listener.getsockname()[1]
+        facts: dict[str, object] = {"numbers": numbers(), "listener": port, "node_port": port}
         outcomes = run_here(chosen, file, stdin, facts)
     assert outcomes == dict.fromkeys(_WITHOUT[family], "went through")
 

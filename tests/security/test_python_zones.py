@@ -1,6 +1,5 @@
 """A Python function runs in every kind of zone: a store of root or of an ordinary user, built by bubblewrap or runc."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 
 from jobs.sandbox.building.builders import builder_choice
 from manta.sdk import Store
-from tests.support.siege import ORDINARY_UID, can_be_read_by
+from tests.support.siege import user_of
 from tests.support.store import running_store
 
 
@@ -20,11 +19,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[Store]:
     options = ("--sandbox", builder) if builder else ()
     if builder and builder_choice(builder).find() is None:
         pytest.skip("there is no runc on this machine")
-    if os.geteuid() != 0 and who == "root":
-        pytest.skip("only root can run a store as root")
-    if who == "user" and os.geteuid() == 0 and not can_be_read_by(ORDINARY_UID):
-        pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    user = ORDINARY_UID if who == "user" and os.geteuid() == 0 else None
+    user = user_of(who)
     with tempfile.TemporaryDirectory(prefix="manta-python-") as name:
         folder = Path(name)
         folder.chmod(0o755)

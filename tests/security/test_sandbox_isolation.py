@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox.api import TaskSpec, ZoneInitError
+from jobs.sandbox.building.builders import builder_choice
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InvalidArgument, NoSuchBlob, SandboxUnavailable
 from tests.support.sandbox import FORK_SERVERS, ZONE, Workshop, run_in, zone_of
@@ -238,8 +239,8 @@ from pathlib import Path
 from tests.support.sandbox import run_in, started, zone_of
 from jobs.sandbox.api import TaskSpec
 
-async def main(blobs, state, kind):
-    async with started(Path(blobs), Path(state), kind) as sandbox, zone_of(sandbox) as zone:
+async def main(blobs, state, kind, builder):
+    async with started(Path(blobs), Path(state), kind, builder) as sandbox, zone_of(sandbox) as zone:
         command = "trap '' TERM HUP; (setsid sleep 3600 &); echo up; sleep 3600"
         await zone.run(TaskSpec(command, {"PATH": "/usr/bin:/bin"}, 3600.0, 1, 2))
 
@@ -247,11 +248,13 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-@pytest.mark.parametrize("kind", FORK_SERVERS)
-async def test_s4_zones_die_with_their_agent(tmp_path: Path, sandbox_state: Path, kind: str) -> None:
+@pytest.mark.parametrize(("kind", "builder"), [*((kind, "bubblewrap") for kind in FORK_SERVERS), ("c", "oci")])
+async def test_s4_zones_die_with_their_agent(tmp_path: Path, sandbox_state: Path, kind: str, builder: str) -> None:
     """kill -9 of the agent: the pipe that every process of the task holds comes to its end."""
+    if builder_choice(builder).find() is None:
+        pytest.skip("there is no runc on this machine")
     agent = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _AGENT, str(tmp_path / "blobs"), str(sandbox_state), kind),
+        *(sys.executable, "-c", _AGENT, str(tmp_path / "blobs"), str(sandbox_state), kind, builder),
         stdout=asyncio.subprocess.PIPE,
         cwd=Path(__file__).parents[2],
     )

@@ -1,16 +1,22 @@
 """An attempt that writes on after its lease was lost: nothing of it is ever seen (J1, J2)."""
 
+import hashlib
 import os
+import secrets
 import signal
 import tempfile
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from manta.core.limits import LEASE_S
-from tests.support.siege import ended, outputs
+from manta.sdk import Store
+from tests.support.processes import descendants
+from tests.support.siege import GOOD, GOOD_LINES, OBJECT, ended, files_of, looks_of, outputs, user_of
 from tests.support.store import RunningStore, running_store
+from tests.support.surroundings import processes_with
+from tests.support.waiting import await_condition
 
 _COMMAND = """
 echo "attempt $MANTA_ATTEMPT"
@@ -20,59 +26,71 @@ fi
 """
 
 
+@pytest.fixture(params=["root", "user"])
+def running(request: pytest.FixtureRequest) -> Iterator[RunningStore]:
+    user = user_of(request.param)
+    with tempfile.TemporaryDirectory(prefix="manta-stale-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        with running_store(folder / "s", "--nodes", "3", "--copies", "2", user=user) as running:
+            yield running
+
+
 @pytest.mark.slow
 @pytest.mark.invariant("J1", "J2", "S4")
-def test_j2_a_stale_attempt_writes_on_and_changes_nothing() -> None:
+def test_j2_a_stale_attempt_writes_on_and_changes_nothing(running: RunningStore) -> None:
     """Its node stands still until another has done the task; then it goes on, its task never stopped writing."""
-    with (
-        tempfile.TemporaryDirectory(prefix="manta-stale-") as folder,
-        running_store(Path(folder) / "s", "--nodes", "3", "--copies", "2") as running,
-        running.client() as store,
-    ):
-        store.make_bucket("eve")
-        store.write("s3://eve/in", b"x")
-        job = store.submit([{"type": "map", "exec": _COMMAND}], inputs=["s3://eve/in"])
-        node = _node_of_first_attempt(running)
+    mark = f"WRITER={secrets.token_hex(8)}"
+    with running.client() as store:
+        for bucket in ("eve", "good"):
+            store.make_bucket(bucket)
+        store.write("s3://eve/in", OBJECT)
+        for key, data in GOOD.items():
+            store.write(f"s3://good/{key}", data)
+        files = files_of(running, OBJECT, 2)
+        before = [looks_of(file) for file in files]
+        environment = dict([mark.split("=")])
+        job = store.submit([{"type": "map", "exec": _COMMAND, "env": environment}], inputs=["s3://eve/in"])
+        node = _node_of_first_attempt(running, mark)
         os.kill(node, signal.SIGSTOP)
         try:
             ended(job)
+            assert _good_lines(store) == GOOD_LINES
+            assert _is_below(node, processes_with(mark)), "the stale attempt did not outlive its lease"
         finally:
             os.kill(node, signal.SIGCONT)
+        assert _good_lines(store) == GOOD_LINES
         assert outputs(store, job) == [b"attempt 2\n"]
-        _await_no_writer()
+        _await_no_writer(mark)
         assert [entry.key for entry in store.objects("s3://eve/")] == ["in"]
         assert outputs(store, job) == [b"attempt 2\n"]
         assert list(job.errors()) == []
+        assert hashlib.sha256(store.read("s3://eve/in")).digest() == hashlib.sha256(OBJECT).digest()
+        assert [looks_of(file) for file in files] == before
 
 
-def _writers() -> list[int]:
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (folder / "cmdline").read_bytes()
-        except OSError:
-            continue
-        if b"mput eve/late" in words and b"bash" in words:
-            found.append(int(folder.name))
-    return found
+def _good_lines(store: Store) -> int:
+    good = store.submit([{"type": "map", "exec": "wc -l"}], inputs=["s3://good/"])
+    return sum(map(int, outputs(store, ended(good))))
 
 
-def _node_of_first_attempt(running: RunningStore) -> int:
+def _is_below(node: int, pids: list[int]) -> bool:
+    return any(pid in descendants(node) for pid in pids)
+
+
+def _node_of_first_attempt(running: RunningStore, mark: str) -> int:
     """The node process whose zone the writer runs in."""
-    deadline = time.monotonic() + 4 * LEASE_S
-    nodes = {pid for name, pid in running.children().items() if name.startswith("node")}
-    while time.monotonic() < deadline:
-        for pid in _writers():
-            while pid > 1:
-                pid = int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-                if pid in nodes:
-                    return pid
-        time.sleep(0.02)
-    raise AssertionError("the first attempt did not start")
+    found: list[int] = []
+
+    def there() -> bool:
+        nodes = [pid for name, pid in running.children().items() if name.startswith("node")]
+        writers = processes_with(mark)
+        found[:] = [node for node in nodes if _is_below(node, writers)]
+        return bool(found)
+
+    await_condition(there, "the start of the first attempt", 4 * LEASE_S)
+    return found[0]
 
 
-def _await_no_writer() -> None:
-    deadline = time.monotonic() + 4 * LEASE_S
-    while _writers():
-        assert time.monotonic() < deadline, "the stale attempt lives on"
-        time.sleep(0.05)
+def _await_no_writer(mark: str) -> None:
+    await_condition(lambda: not processes_with(mark), "the end of the stale attempt", 4 * LEASE_S)

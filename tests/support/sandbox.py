@@ -43,6 +43,7 @@ def put_blob(blobs: Path, name: str, content: bytes) -> str:
     path = f"ab/cd/{name}"
     file = blobs / path
     file.parent.mkdir(parents=True, exist_ok=True)
+    file.unlink(missing_ok=True)  # an ordinary user cannot write to what is there
     file.write_bytes(content)
     file.chmod(0o444)
     return path

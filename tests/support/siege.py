@@ -172,18 +172,12 @@ class Siege:
 
     def state(self) -> State:
         return State(
-            self._file(),
+            looks_of(self.blob),
             settings(),
             states_of(self.facts["pids"]),
             tuple(self.alice.objects("s3://alice/")),
             self.alice.read("s3://alice/secret"),
         )
-
-    def _file(self) -> tuple[object, ...]:
-        state = self.blob.stat()
-        attributes = tuple((name, os.getxattr(self.blob, name)) for name in os.listxattr(self.blob))
-        content = hashlib.sha256(self.blob.read_bytes()).hexdigest()
-        return state.st_mode, state.st_uid, state.st_nlink, state.st_size, state.st_mtime_ns, attributes, content
 
 
 def python(source: str, **environment: str) -> dict[str, Any]:
@@ -271,7 +265,9 @@ def besieged(user: int | None, *options: str, on_small_disk: bool = False) -> It
             **own_doors(running),
         }
         environment = {"FACTS": json.dumps(facts), "LEFT": name + "-left", "AFTERWARDS": _LEAVER}
-        yield Siege(running, folder, token, root, eve, alice, facts, environment, sockets, _await_blob(running))
+        yield Siege(
+            running, folder, token, root, eve, alice, facts, environment, sockets, files_of(running, OBJECT, 1)[0]
+        )
 
 
 def _victim(name: str, whose: str, secret: str) -> dict[str, object]:
@@ -279,19 +275,28 @@ def _victim(name: str, whose: str, secret: str) -> dict[str, object]:
     return {**python(VICTIM, SOCKET=f"{name}-{whose}", SECRET=secret[::-1]), "timeout": 900}
 
 
-def _await_blob(running: RunningStore) -> Path:
-    """The file of the object under attack."""
+def files_of(running: RunningStore, content: bytes, copies: int) -> list[Path]:
+    """Those of each copy of it, on all nodes."""
     found: list[Path] = []
 
     def there() -> bool:
+        found.clear()
         for path in running.data.rglob("blobs/*/*/*"):
             with contextlib.suppress(OSError):  # others come and go meanwhile
-                if path.stat().st_size == len(OBJECT) and path.read_bytes() == OBJECT:
+                if path.stat().st_size == len(content) and path.read_bytes() == content:
                     found.append(path)
-        return bool(found)
+        return len(found) == copies
 
-    await_condition(there, "the file of the object under attack")
-    return found[0]
+    await_condition(there, "the files of the object under attack")
+    return found
+
+
+def looks_of(file: Path) -> tuple[object, ...]:
+    """All that is known of a file."""
+    state = file.stat()
+    attributes = tuple((name, os.getxattr(file, name)) for name in os.listxattr(file))
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    return state.st_mode, state.st_uid, state.st_nlink, state.st_size, state.st_mtime_ns, attributes, content
 
 
 def _small_disk(stack: ExitStack, folder: Path, user: int | None) -> Path:
@@ -311,14 +316,18 @@ def besieged_as(kind: str, *options: str, on_small_disk: bool = False) -> contex
         if builder_choice(builder).find() is None:
             pytest.skip("there is no runc on this machine")
         options = (*options, "--sandbox", builder)
-    on_small_disk = on_small_disk and not why_not()
+    return besieged(user_of(who), *options, on_small_disk=on_small_disk and not why_not())
+
+
+def user_of(who: str) -> int | None:
+    """By number the one to become as `root` or `user`; None: nobody else. Skips what cannot be here."""
     if os.geteuid() != 0:
         if who == "root":
             pytest.skip("only root can run a store as root")
-        return besieged(None, *options, on_small_disk=on_small_disk)
+        return None
     if who == "user" and not can_be_read_by(ORDINARY_UID):
         pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    return besieged(ORDINARY_UID if who == "user" else None, *options, on_small_disk=on_small_disk)
+    return ORDINARY_UID if who == "user" else None
 
 
 def can_be_read_by(user: int) -> bool:
