@@ -14,7 +14,7 @@ from manta.core.errors import MantaError
 from manta.sdk import Job, Store
 from manta.sdk.jobs import JobStatus, Line
 from tests.support.job_rows import check_nothing_of_jobs
-from tests.support.processes import alive
+from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store
 from tests.support.store_jobs import PATIENCE_S, await_finished, patiently
 from tests.support.traces import abandoned, marked, mounts, traces
@@ -46,10 +46,11 @@ def test_word_counts_are_exact_whatever_is_killed(
         _write_corpus(client, corpus)
         count = {"type": "map", "exec": f"sleep {PAUSE_S}; wc", "env": {"MARK": mark}}
         # a reducer waits where its input has ended and nothing is committed yet
-        sums = {"type": "reduce", "exec": f"{SUM}; sleep 1", "env": {"MARK": mark}}
+        sums = {"type": "reduce", "exec": f"{SUM}; sleep 1", "env": {"MARK": mark, "REDUCES": f"sum-{mark}"}}
         total = client.submit([count, *({**sums, "count": many} for many in REDUCERS)], inputs=["s3://corpus/"])
         each = client.submit([count], inputs=[f"s3://corpus/{key}" for key in corpus])
-        assert _kill_until_ended(store, dice, (total, each), kills, 2 * objects) >= kills
+        _kill_over_maps(store, dice, (total, each), kills, 2 * objects)
+        _kill_until_ended(store, dice, total, f"sum-{mark}")
         _check_total(client, total, corpus)
         _check_each(client, each, corpus)
         assert _lost_reducers(total), "no attempt of a reducer was lost: only maps were put to the test"
@@ -121,23 +122,24 @@ def _wc(data: bytes) -> list[int]:
     return [data.count(b"\n"), len(data.split()), len(data)]
 
 
-def _kill_until_ended(store: RunningStore, dice: random.Random, jobs: Sequence[Job], kills: int, maps: int) -> int:
-    """How many there were: over the maps so many, spread evenly, each once its share of them has ended. From then on,
-    until both jobs have ended, one for each step in which more reducers have: of a node that runs one, or of any."""
-    total, _ = jobs
+def _kill_over_maps(store: RunningStore, dice: random.Random, jobs: Sequence[Job], kills: int, maps: int) -> None:
+    """Spread evenly: each once its share of the maps of both jobs has ended."""
     for kill in range(kills):
         await_finished(jobs, phases=slice(1), goal=maps * (kill + 1) // (kills + 2))
         store.kill_one(dice)
-    ended = -1
+
+
+def _kill_until_ended(store: RunningStore, dice: random.Random, job: Job, mark: str) -> None:
+    """Each time that more reducers have ended, until all have: a node where one is at work, or perhaps the gateway."""
+    await_condition(lambda: bool(marked(mark)), "a reducer to be at work", PATIENCE_S)
+    ended = 0
     while ended < sum(REDUCERS):
-        ended = await_finished([total], phases=slice(1, None), goal=ended + 1)
-        running = [task["node"] for task in patiently(lambda: list(total.tasks(state="running"))) if task["phase"] > 0]
-        if running and dice.random() < 0.5:
-            store.kill(dice.choice(running))
-        else:
-            store.kill_one(dice)
-        kills += 1
-    return kills
+        nodes = sorted({name for name, pid in store.children().items() if set(descendants(pid)) & set(marked(mark))})
+        if nodes:
+            store.kill(dice.choice(nodes))
+        elif dice.random() < 0.5:
+            store.kill("gateway")
+        ended = await_finished([job], phases=slice(1, None), goal=ended + 1)
 
 
 def _lost_reducers(job: Job) -> list[Line]:

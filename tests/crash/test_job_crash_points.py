@@ -35,6 +35,7 @@ PLANS: dict[str, list[dict[str, Any]]] = {
     "summed": [{**MAP, "retries": 1}, {**REDUCE, "count": 2}, MAP],
     "each": [{**MAP, "batch": 2}],
 }
+STOPPED: list[dict[str, Any]] = [MAP, MAP, REDUCE]
 INPUTS = len(KEYS) + sum(map(len, ADDED))
 OUTPUTS = {"summed": 2, "each": INPUTS}
 CLOCK = SystemClock()
@@ -117,9 +118,14 @@ class Client:
 
     def first_act(self) -> list[Step]:
         steps: list[Step] = []
-        for name in PLANS:
-            steps += [self._create(name), *(self._add(name, place) for place in range(len(ADDED))), self._end(name)]
-        steps += [self._ended(name, failed=3) for name in PLANS]
+        for name, plan in PLANS.items():
+            steps += [
+                self._create(name, plan),
+                *(self._add(name, place) for place in range(len(ADDED))),
+                self._end(name),
+            ]
+        steps += [self._create("stopped", STOPPED), self._add("stopped", 0), self._cancel("stopped")]
+        steps += [*(self._ended(name, failed=3) for name in PLANS), self._ended("stopped")]
         steps += [self._clone("summed", "copy"), self._mend, self._retry("summed"), self._retry("each")]
         steps += [self._ended(name, failed=0) for name in ("summed", "each", "copy")]
         return [*steps, self._clone("each", "orphan"), self._delete("each"), self._all_ended]
@@ -129,10 +135,10 @@ class Client:
         while await scheduler.jobs.list_jobs(None) or await scheduler.jobs.jobs_to_tend(1):
             await asyncio.sleep(0.01)
 
-    def _create(self, name: str) -> Step:
+    def _create(self, name: str, plan: list[dict[str, Any]]) -> Step:
         async def step(scheduler: Scheduler) -> None:
             inputs = [f"s3://books/{key}" for key in KEYS]
-            new = new_job(self._now_ms, PLANS[name], inputs, idempotency=name, name=name, end=False)
+            new = new_job(self._now_ms, plan, inputs, idempotency=name, name=name, end=False)
             self.ids[name] = (await scheduler.create(new)).job_id
 
         return step
@@ -143,6 +149,9 @@ class Client:
 
     def _end(self, name: str) -> Step:
         return lambda scheduler: scheduler.add_inputs(self.ids[name], (), end=True)
+
+    def _cancel(self, name: str) -> Step:
+        return lambda scheduler: scheduler.cancel(self.ids[name], "enough")
 
     def _clone(self, name: str, copy: str) -> Step:
         """A repeated one makes another clone: the client knows of the last."""
@@ -181,7 +190,7 @@ class Client:
 
         return step
 
-    def _ended(self, name: str, *, failed: int) -> Step:
+    def _ended(self, name: str, *, failed: int = 0) -> Step:
         async def step(scheduler: Scheduler) -> None:
             view = await scheduler.jobs.get_job(self.ids[name])
             while view.ended_ms is None:
@@ -258,7 +267,7 @@ def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def _play(url: str, seed: int, lives: Iterator[int]) -> int:
-    """Two jobs, their retry, their clones, a delete, and the expiry of the rest: how many commits it took."""
+    """Two jobs, their retry, their clones, a cancel, a delete, the expiry of the rest: how many commits it took."""
     async with opened(url, CLOCK) as catalog:
         await catalog.create_bucket("books", "alice", 1)
         for key in KEYS:
