@@ -84,13 +84,17 @@ def test_the_30_commonest_words_equal_the_local_pipeline(store: Store, corpus: d
 
 @pytest.mark.invariant("J3")
 def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore, corpus: dict[str, bytes]) -> None:
-    """grep fails where nothing matches: the right outputs, one error for each other input, exit code 3."""
-    result = running.manta("job", "run", "-m", "grep -c asyncio", "s3://corpus/**")
-    matching = [key for key, data in corpus.items() if b"asyncio" in data]
+    """Acceptance case 4, grep: the right outputs, one error for each input where nothing matches, exit code 3."""
+    result = running.manta("job", "run", "-m", "grep -n asyncio", "s3://corpus/**")
+    matching = {key: _grep(b"asyncio", data) for key, data in corpus.items() if b"asyncio" in data}
     assert result.returncode == 3
-    assert len(result.stdout.splitlines()) == len(matching)
     (listed,) = store.jobs(limit=1)
     job = store.job(listed.id)
+    found = [store.read(f"s3://{line['bucket']}/{line['key']}") for line in job.outputs()]
+    names = {task["task"]: task["input"] for task in job.tasks()}
+    of = [names[line["task"]].removeprefix("corpus/") for line in job.outputs()]
+    assert dict(zip(of, found, strict=True)) == matching
+    assert result.stdout == b"".join(found)
     failures = list(job.errors())
     assert {failure["code"] for failure in failures} == {"UserTaskError"}
     assert sorted(failure["input"] for failure in failures) == sorted(
@@ -99,6 +103,12 @@ def test_counts_add_up_when_some_inputs_fail(store: Store, running: RunningStore
     assert all(failure["exit_status"] == 1 for failure in failures)
     counts = listed.phases[0].tasks
     assert (counts.committed, counts.failed, counts.cancelled) == (len(matching), len(corpus) - len(matching), 0)
+
+
+def _grep(word: bytes, data: bytes) -> bytes:
+    """As `grep -n` has it."""
+    lines = enumerate(data.removesuffix(b"\n").split(b"\n"), 1)
+    return b"".join(b"%d:%s\n" % (number, line) for number, line in lines if word in line)
 
 
 def test_line_count_by_extension(store: Store) -> None:

@@ -13,11 +13,12 @@ from manta.auth.policy import Action, Resource
 from manta.catalog.job_chunks import decode_chunk
 from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
 from manta.catalog.job_scripts.map_tasks import add_map_input
-from manta.catalog.job_scripts.rights import find_bucket, may, unreadable
+from manta.catalog.job_scripts.rights import find_bucket, is_going, may, unreadable
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.packing import unpack_attributes
 from manta.core.limits import RESOLVE_PAGE
+from manta.core.names import JOB_BUCKET_PREFIX
 
 
 def resolve_page(unit: Unit) -> Script[bool]:
@@ -112,6 +113,9 @@ def _resolve_listing(unit: Unit, spec: InputSpec, after: str, budget: int) -> Sc
         _add_failed(unit, spec, _no_bucket(spec.bucket) if bucket is None else _not_listed(spec.bucket))
         return 1, ""
     rows = yield Op("objects_page", (spec.bucket, spec.listing_prefix, after, budget))
+    if bucket.is_job and (yield from is_going(spec.bucket)):
+        _add_failed(unit, spec, _going(spec.bucket))
+        return 1, ""
     made = 0
     for row in rows:
         found = FoundObject(*row)
@@ -144,6 +148,11 @@ def _is_chosen(where: Where | None, found: FoundObject, *, may_read: bool) -> bo
 
 def _no_bucket(bucket: str) -> Failure:
     return Failure("ResourceNotFound", f"The bucket {bucket!r} does not exist.")
+
+
+def _going(bucket: str) -> Failure:
+    job_id = bucket.removeprefix(JOB_BUCKET_PREFIX)
+    return Failure("ResourceNotFound", f"The job {job_id} is being removed, and its outputs with it.")
 
 
 def _not_listed(bucket: str) -> Failure:

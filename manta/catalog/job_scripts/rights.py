@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from jobs.model.wire import Failure
 from manta.auth.policy import Action, Principal, Resource, allows
 from manta.catalog.job_records import TaskRow
-from manta.catalog.job_scripts.unit import Unit
+from manta.catalog.job_scripts.unit import JobRow, Unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT
 from manta.core.names import JOB_BUCKET_PREFIX, job_bucket
@@ -35,6 +35,13 @@ def find_bucket(name: str) -> Script[Resource | None]:
         return None
     owner_id, policy = rows[0]
     return Resource(owner_id, name.startswith(JOB_BUCKET_PREFIX), name, policy)
+
+
+def is_going(bucket: str) -> Script[bool]:
+    """Whether the job that the bucket belongs to is being removed: its objects go page by page, and what is left of
+    them is not what it made. To be asked after they were listed: they go only once it says so."""
+    rows = yield Op("job_get", (bucket.removeprefix(JOB_BUCKET_PREFIX),))
+    return not rows or bool(JobRow(*rows[0]).doomed)
 
 
 def may(owner_id: str, action: Action, bucket: Resource, key: str = "") -> bool:
