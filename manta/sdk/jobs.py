@@ -132,16 +132,14 @@ class Job:
         return count
 
     def _send(self, batch: list[object]) -> None:
-        """Under a key of its own, so that it can be repeated while the store is away."""
-        key = {"Idempotency-Key": secrets.token_hex(16)}
-        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch, headers=key)
+        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch, headers=_once())
 
     def end(self) -> None:
         """No more inputs will come."""
-        self._transport.call("POST", f"/jobs/{self.id}/end")
+        self._transport.call("POST", f"/jobs/{self.id}/end", headers=_once())
 
     def cancel(self) -> None:
-        self._transport.call("POST", f"/jobs/{self.id}/cancel")
+        self._transport.call("POST", f"/jobs/{self.id}/cancel", headers=_once())
 
     def retry(self) -> JobStatus:
         """Open the finished job again for its failed inputs only."""
@@ -149,7 +147,7 @@ class Job:
 
     def clone(self) -> "Job":
         """A new job of the same document, with the inputs as they were written."""
-        return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone")["id"])
+        return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone", headers=_once())["id"])
 
     def delete(self) -> None:
         """Remove the job with what it made."""
@@ -212,3 +210,8 @@ def phase(kind: str, command: str, **properties: object) -> dict[str, object]:
     """One phase of a job document; properties that are None are left out."""
     given = {name: value for name, value in properties.items() if value is not None}
     return {"type": kind, "exec": command, **given}
+
+
+def _once() -> dict[str, str]:
+    """A key of its own for each request, so that it can be repeated while the store is away."""
+    return {"Idempotency-Key": secrets.token_hex(16)}

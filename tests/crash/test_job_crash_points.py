@@ -154,12 +154,12 @@ class Client:
         return lambda scheduler: scheduler.cancel(self.ids[name], "enough")
 
     def _clone(self, name: str, copy: str) -> Step:
-        """A repeated one makes another clone: the client knows of the last."""
-
         async def step(scheduler: Scheduler) -> None:
             view = await scheduler.jobs.get_job(self.ids[name])
             job_id = new_job_id(self._now_ms)
-            new = NewJob(job_id, "alice", view.plan, self._now_ms, ended=view.input_ended, clone_of=view.job_id)
+            new = NewJob(
+                job_id, "alice", view.plan, self._now_ms, ended=view.input_ended, idempotency=copy, clone_of=view.job_id
+            )
             self.ids[copy] = (await scheduler.create(new)).job_id
 
         return step
@@ -204,8 +204,10 @@ class Client:
         return step
 
     async def _all_ended(self, scheduler: Scheduler) -> None:
-        """Clones that their client never heard of too."""
-        for view in await scheduler.jobs.list_jobs(None):
+        """And there are no others than those that the client knows of."""
+        views = await scheduler.jobs.list_jobs(None)
+        assert {view.job_id for view in views} == set(self.ids.values()) - {self.ids["each"]}
+        for view in views:
             now = view
             while now.ended_ms is None:
                 now = await scheduler.wait(now, 1.0)

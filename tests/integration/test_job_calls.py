@@ -160,7 +160,15 @@ async def test_inputs_are_added_as_lines_and_ended(gateway: RunningGateway) -> N
     async with working(NodeSide(gateway)):
         while (await client.get(f"{path}?wait=10"))["ended"] is None:
             pass
-    clone = msgspec.json.decode((await client.ask("POST", f"{path}/clone")).body)
+    once = {"Idempotency-Key": "again"}
+    clone, same, other = [
+        msgspec.json.decode((await client.ask("POST", f"{path}/clone", headers=headers)).body)
+        for headers in (once, once, None)
+    ]
+    assert clone["id"] == same["id"], "a repeated request makes no other clone"
+    assert other["id"] not in (clone["id"], path.rpartition("/")[2])
+    of_clone = msgspec.json.decode((await client.ask("POST", f"/jobs/{clone['id']}/clone", headers=once)).body)
+    assert of_clone["id"] not in (clone["id"], other["id"]), "one of another job has a key of its own"
     async with working(NodeSide(gateway)):
         while (ended := await client.get(f"/jobs/{clone['id']}?wait=10"))["ended"] is None:
             pass

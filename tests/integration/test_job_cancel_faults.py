@@ -112,6 +112,19 @@ def test_a_node_that_never_goes_on_is_ended_with_its_processes(running: RunningS
         assert not alive(still)
 
 
+def test_what_may_be_asked_twice_is_asked_again_while_the_gateway_is_away(running: RunningStore, store: Store) -> None:
+    job = store.submit([map_phase("sleep 3600")], inputs=["s3://sleepy/00"], end=False)
+    for ask in (job.end, job.cancel):
+        running.kill("gateway")
+        ask()
+    assert job.wait(timeout_s=60).state == "cancelled"
+    before = {one.id for one in store.jobs()}
+    running.kill("gateway")
+    copy = job.clone()
+    assert {one.id for one in store.jobs()} - before == {copy.id}
+    copy.cancel()
+
+
 @pytest.mark.parametrize("asked", ["cancel", "delete"])
 def test_a_gateway_that_dies_after_a_cancel_was_committed_tells_no_node(
     running: RunningStore, store: Store, asked: str

@@ -66,12 +66,20 @@ def _idempotency_key(request: Request) -> str | None:
 async def clone_job(context: Context, request: Request) -> Response:
     """201 with a new job of the same document and owner, whoever asks: a document runs with its writer's rights.
 
-    The same inputs as they were written follow within moments.
+    The same inputs as they were written follow within moments. One `Idempotency-Key` makes one clone of a job.
     """
     view = await find_job(context, request)
     await check_output(context, request, view.plan)
-    job_id, now_ms = new_job_id(context.now_ms()), context.now_ms()
-    job = NewJob(job_id, view.owner_id, view.plan, now_ms, ended=view.input_ended, clone_of=view.job_id)
+    key = _idempotency_key(request)
+    job = NewJob(
+        job_id=new_job_id(context.now_ms()),
+        owner_id=view.owner_id,
+        plan=view.plan,
+        created_ms=context.now_ms(),
+        ended=view.input_ended,
+        idempotency=None if key is None else f"{view.job_id}/clone/{key}",  # not to be taken for one of another job
+        clone_of=view.job_id,
+    )
     return _created(context, await context.extra(Scheduler).create(job))
 
 
