@@ -408,6 +408,7 @@ async def test_a_dead_peer_is_replaced_by_another(rig: Rig, tmp_path: Path, comm
         assert rig.gateway.slot_requests[0].avoid == ("node-2",)
         assert await other.get(fresh, output.size) == await rig.node.get(fresh, output.size)
         assert not rig.node.holds(lease.slot.blob_id)
+        assert result.usage.copied_bytes == output.size, "nothing was sent to the dead one"
 
 
 async def test_a_stale_result_takes_its_output_with_it(rig: Rig) -> None:

@@ -909,14 +909,17 @@ async def test_what_tasks_cost_is_kept_for_their_account_by_day(catalog: Catalog
     job = await begin(catalog, clock, [{**MAP, "memory": "8M", "disk": "1M"}], "s3://books/")
     today = clock.now_ms() // 86_400_000
     one, other = await lease(catalog, clock)
-    result = [replace(one, usage=replace(one.usage, copied_bytes=7)) for one in done([one])]
+    result = [
+        replace(one, usage=replace(one.usage, moved_bytes=5, shuffled_bytes=3, copied_bytes=7)) for one in done([one])
+    ]
     await catalog.jobs.report("n1", result)
     await catalog.jobs.report("n1", result)
-    assert (await catalog.jobs.get_job(job)).copied_bytes == 7
+    view = await catalog.jobs.get_job(job)
+    assert (view.in_place_bytes, view.moved_bytes, view.shuffled_bytes, view.copied_bytes) == (10, 5, 3, 7)
     clock.advance(86_400)
     await catalog.jobs.report("n1", [failure(ref(other.task))])
     half = (8 << 20) // 2
-    expected = [UsageDay(today, 1, 500, half, 10, 0, 0, 7), UsageDay(today + 1, 1, 500, half, 0, 0, 0, 0)]
+    expected = [UsageDay(today, 1, 500, half, 10, 5, 3, 7), UsageDay(today + 1, 1, 500, half, 0, 0, 0, 0)]
     assert await catalog.jobs.usage("alice", today, today + 1) == expected, "a repeated report costs nothing"
     assert await catalog.jobs.usage("alice", today + 1, today + 9) == expected[1:]
     assert await catalog.jobs.usage("bob", 0, today + 9) == []

@@ -5,14 +5,16 @@ import json
 import re
 from typing import Any
 
+import pytest
+
+from manta.core.errors import NoSuchJob
+from manta.sdk import Store
 from tests.property.test_job_written import EVERYTHING
 from tests.support.shared_store import shared_store, store
 from tests.support.store import RunningStore
 from tests.support.store_jobs import await_done, fill_bucket, map_phase, reduce_phase
 
 __all__ = ["store"]
-
-from manta.sdk import Store
 
 running = shared_store("--nodes", "1")
 COMMAND = 'echo "<said> by ${MANTA_INPUT_OBJECT##*/}" >&2; test "${MANTA_INPUT_OBJECT##*/}" != bad || exit 7'
@@ -28,6 +30,13 @@ def test_the_document_of_a_job_is_what_was_posted(store: Store) -> None:
     job.cancel()
     inputs = EVERYTHING["inputs"] + [f"s3://books/{number}" for number in range(98)]
     assert shown == {"document": EVERYTHING | {"inputs": inputs}, "more_inputs": True}
+
+
+def test_another_accounts_document_is_not_shown(running: RunningStore, store: Store) -> None:
+    job = store.job(store.api("POST", "/jobs", body={"phases": [map_phase("cat")]})["id"])
+    with running.new_account("curious") as curious, pytest.raises(NoSuchJob):
+        curious.job(job.id).document()
+    job.cancel()
 
 
 def test_the_page_of_a_job_has_its_document_and_its_failures(running: RunningStore, store: Store) -> None:
