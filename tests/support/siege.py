@@ -116,7 +116,7 @@ class Siege:
     host_sockets: list[socket.socket]
     blob: Path
     before: State = field(init=False)
-    raids: dict[str, Raid] = field(default_factory=dict)
+    raids: dict[str, Raid | Exception] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.before = self.state()
@@ -124,10 +124,19 @@ class Siege:
     def raid(self, family: str) -> Raid:
         """The whole family in one task, once; a good job runs beside it."""
         if family not in self.raids:
-            table = json.dumps([(attack.name, attack.code) for attack in FAMILIES[family]])
-            assert len({attack.name for attack in FAMILIES[family]}) == len(FAMILIES[family]), "two have one name"
-            self.raids[family] = self.attack(python(HARNESS, ATTACKS=table, **self.environment), _TIMES[family])
-        return self.raids[family]
+            try:
+                self.raids[family] = self._raid(family)
+            except Exception as error:  # not again for each attack
+                self.raids[family] = error
+        raid = self.raids[family]
+        if isinstance(raid, Exception):
+            raise raid
+        return raid
+
+    def _raid(self, family: str) -> Raid:
+        table = json.dumps([(attack.name, attack.code) for attack in FAMILIES[family]])
+        assert len({attack.name for attack in FAMILIES[family]}) == len(FAMILIES[family]), "two have one name"
+        return self.attack(python(HARNESS, ATTACKS=table, **self.environment), _TIMES[family])
 
     def attack(self, phase: dict[str, Any], times: int = 1) -> Raid:
         """That many tasks of the phase, each of which goes on until there is an object by the name in `GO`.

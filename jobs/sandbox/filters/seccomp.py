@@ -36,7 +36,10 @@ _ZONE_NAMESPACES: Final = _NEWCGROUP | _NEWUTS | _NEWUSER | _NEWNET
 _ALL_NAMESPACES: Final = _ZONE_NAMESPACES | _NEWNS | _NEWIPC | _NEWPID
 # CLONE_NEWTIME lies in the exit signal's byte of clone(): only clone3 and unshare, both refused, can ask for it.
 
-_F_SETLEASE: Final = 1024
+_F_SETLEASE, _F_SET_RW_HINT, _F_SET_FILE_RW_HINT = 1024, 1036, 1038
+_CHANGES_THE_FILE: Final = (_F_SETLEASE, _F_SET_RW_HINT, _F_SET_FILE_RW_HINT)
+"""What fcntl lets a file's owner do to it through any descriptor, on a read-only mount too: for a node that an ordinary
+user runs, its tasks own their inputs."""
 _TIOCSTI, _TIOCLINUX, _TIOCSETD = 0x5412, 0x541C, 0x5423
 _PERSONALITIES: Final = (0, 0x8, 0x20000, 0x20008, 0x40000, 0xFFFFFFFF)  # what setarch and compilers ask for
 _AF_UNIX, _AF_INET, _AF_INET6 = 1, 2, 10
@@ -85,7 +88,7 @@ def _bodies(machine: Machine, allowed: tuple[str, ...], refused: tuple[str, ...]
         **dict.fromkeys(allowed, (_RETURN_ALLOW,)),
         **dict.fromkeys(refused, (_RETURN_EPERM,)),
         "clone": _refuse_bits(0, namespaces),
-        "fcntl": _one_of(1, (_F_SETLEASE,), _RETURN_EPERM, _RETURN_ALLOW),
+        "fcntl": _one_of(1, _CHANGES_THE_FILE, _RETURN_EPERM, _RETURN_ALLOW),
         "ioctl": _one_of(1, (_TIOCSTI, _TIOCLINUX, _TIOCSETD), _RETURN_EPERM, _RETURN_ALLOW),
         "personality": _one_of(0, _PERSONALITIES, _RETURN_ALLOW, _RETURN_EPERM),
         "socket": families,

@@ -72,11 +72,9 @@ ATTACKS = (
     Attack(
         "clone another file over it",
         "fcntl.ioctl(0, 0x40049409, os.open('/etc/passwd', os.O_RDONLY))",
-        "EBADF|EOPNOTSUPP|EXDEV",
+        "EBADF|ENOTSUP|EXDEV",
     ),
-    Attack(
-        "set its inode flags", "fcntl.ioctl(0, 0x40086602, struct.pack('<l', 0x10))", "EROFS|EPERM|EACCES|EOPNOTSUPP"
-    ),
+    Attack("set its inode flags", "fcntl.ioctl(0, 0x40086602, struct.pack('<l', 0x10))", "EROFS|EPERM|EACCES|ENOTSUP"),
     Attack("change its generation", "fcntl.ioctl(0, 0x40087602, struct.pack('<l', 1))", "EPERM|EROFS|EACCES"),
     Attack(
         "defragment the file system", "fcntl.ioctl(0, 0xC028660F, bytes(40))", "EBADF|EPERM|EINVAL|EROFS|EACCES|ENOTTY"
@@ -86,6 +84,24 @@ ATTACKS = (
     Attack("fchmod", "os.fchmod(0, 0o666)", "EROFS"),
     Attack("fchown", "os.fchown(0, 0, 0)", "EROFS"),
     Attack("set its times by descriptor", "os.utime(0, (0, 0))", "EROFS"),
+    Attack("chmod an empty path", "call('fchmodat2', 0, b'', 0o666, 0x1000)", "EROFS|ENOSYS"),
+    Attack("chown an empty path", "call('fchownat', 0, b'', 0, 0, 0x1000)", "EROFS"),
+    Attack(
+        "set an attribute of an empty path",
+        "value = ctypes.create_string_buffer(b'x')\n"
+        "call('setxattrat', 0, b'', 0x1000, b'user.manta', struct.pack('<QII', ctypes.addressof(value), 1, 0), 16)",
+        "EROFS|ENOSYS",
+    ),
+    Attack(
+        "remove an attribute of an empty path", "call('removexattrat', 0, b'', 0x1000, b'user.manta')", "EROFS|ENOSYS"
+    ),
+    Attack(
+        "seal it by verity",
+        "fcntl.ioctl(0, 0x40806685, struct.pack('<IIIIQIIQ', 1, 1, 4096, 0, 0, 0, 0, 0) + bytes(88))",
+        "EROFS|EACCES|EPERM|ENOTSUP|ENOTTY",
+    ),
+    Attack("set its project", "fcntl.ioctl(0, 0x401C5820, bytes(28))", "EROFS|EPERM|EACCES|ENOTSUP|ENOTTY"),
+    Attack("say how long it is to live", "call('fcntl', 0, 1036, struct.pack('<Q', 5))", "EPERM"),
     *(
         Attack(f"set a {space} attribute by {how}", f"os.setxattr({target}, '{space}.manta', b'x')", "EROFS|EPERM")
         for space in ("user", "trusted", "security")

@@ -111,7 +111,7 @@ ATTACKS = (
     Attack(
         "file capabilities",
         "open('/scratch/capable', 'w').close()\nos.setxattr('/scratch/capable', 'security.capability', struct.pack('<IIIII', 0x02000001, 0xffffffff, 0, 0xffffffff, 0))",
-        "EPERM|EOPNOTSUPP",
+        "EPERM|ENOTSUP",
     ),
     Attack("turn its filter off", "libc.prctl(22, 0, 0, 0, 0) and held('EINVAL')", "EINVAL"),
     Attack(
