@@ -2,6 +2,8 @@
 
 from dataclasses import asdict, dataclass
 
+from jobs.model.wire import Usage
+
 
 @dataclass(slots=True)
 class Counters:
@@ -22,13 +24,20 @@ class Counters:
     peer_read_bytes: int = 0
     """All that was read from other nodes, whatever for."""
 
+    def add(self, usage: Usage, *, failed: bool) -> None:
+        """An attempt has ended. (What moved was counted as it did.)"""
+        self.tasks_done += 1
+        self.tasks_failed += failed
+        self.in_place_bytes += usage.in_place_bytes
+        self.shuffled_bytes += usage.shuffled_bytes
+        self.copied_bytes += usage.copied_bytes
+
     def as_dict(self) -> dict[str, int]:
         return asdict(self)
 
 
 @dataclass(slots=True)
 class InputBytes:
-    """Input bytes of one attempt that its task was given."""
+    """Input bytes of one attempt that came to its task from elsewhere."""
 
-    in_place: int = 0
     shuffled: int = 0

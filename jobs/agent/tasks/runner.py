@@ -22,7 +22,7 @@ from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.program_calls import ProgramCalls
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, task_environment
-from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
+from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
 from manta.core.errands import spawn
@@ -279,28 +279,10 @@ class Runner:
     def _result(
         self, attempt: Attempt, ended: Ended, outputs: tuple[Output, ...], failure: Failure | None
     ) -> TaskResult:
-        counted = ended.counted
-        if ended.end is not None and attempt.spec.kind is TaskKind.MAP and attempt.lease.input is not None:
-            counted.in_place = attempt.lease.input.size if ended.lines is None else ended.lines.size
-        self._count(counted, failure)
-        self._counters.copied_bytes += ended.meter.copied_bytes
-        usage = Usage(
-            started_ms=ended.started_ms,
-            ended_ms=self._now_ms(),
-            task_seconds=ended.end.wall_s if ended.end is not None else 0.0,
-            in_place_bytes=counted.in_place,
-            moved_bytes=attempt.moved_bytes,
-            shuffled_bytes=counted.shuffled,
-            copied_bytes=ended.meter.copied_bytes,
-        )
+        usage = ended.usage(attempt, self._now_ms())
+        self._counters.add(usage, failed=failure is not None)
         stderr = ended.stderr[-STDERR_IN_ERROR_BYTES:] if failure is not None else b""
         return TaskResult(attempt.ref, usage, outputs, failure, stderr)
-
-    def _count(self, counted: InputBytes, failure: Failure | None) -> None:
-        self._counters.tasks_done += 1
-        self._counters.tasks_failed += failure is not None
-        self._counters.in_place_bytes += counted.in_place
-        self._counters.shuffled_bytes += counted.shuffled
 
     def _now_ms(self) -> int:
         return int(self._clock.wall_s() * 1000)
