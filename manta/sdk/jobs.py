@@ -1,6 +1,5 @@
 """A job from the client's side: create, feed, watch, read what it made."""
 
-import secrets
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -9,7 +8,7 @@ import msgspec
 
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import JOB_PAGE_LINES, JOB_PAGE_LINES_MAX
-from manta.sdk.transport import PATIENCE_S, Transport
+from manta.sdk.transport import PATIENCE_S, Transport, once
 
 _POLL_S = 10
 _AWAY_S = 60.0
@@ -132,14 +131,14 @@ class Job:
         return count
 
     def _send(self, batch: list[object]) -> None:
-        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch, headers=_once())
+        self._transport.call("POST", f"/jobs/{self.id}/inputs", lines=batch, headers=once())
 
     def end(self) -> None:
         """No more inputs will come."""
-        self._transport.call("POST", f"/jobs/{self.id}/end", headers=_once())
+        self._transport.call("POST", f"/jobs/{self.id}/end", headers=once())
 
     def cancel(self) -> None:
-        self._transport.call("POST", f"/jobs/{self.id}/cancel", headers=_once())
+        self._transport.call("POST", f"/jobs/{self.id}/cancel", headers=once())
 
     def retry(self) -> JobStatus:
         """Open the finished job again for its failed inputs only."""
@@ -147,7 +146,7 @@ class Job:
 
     def clone(self) -> "Job":
         """A new job of the same document, with the inputs as they were written."""
-        return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone", headers=_once())["id"])
+        return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone", headers=once())["id"])
 
     def delete(self) -> None:
         """Remove the job with what it made."""
@@ -210,8 +209,3 @@ def phase(kind: str, command: str, **properties: object) -> dict[str, object]:
     """One phase of a job document; properties that are None are left out."""
     given = {name: value for name, value in properties.items() if value is not None}
     return {"type": kind, "exec": command, **given}
-
-
-def _once() -> dict[str, str]:
-    """A key of its own for each request, so that it can be repeated while the store is away."""
-    return {"Idempotency-Key": secrets.token_hex(16)}

@@ -17,7 +17,7 @@ from manta.sdk.jobs import Job, JobStatus
 from manta.sdk.objects import ObjectInfo, Objects, Selection
 from manta.sdk.results import values_of
 from manta.sdk.session import Session, find_session
-from manta.sdk.transport import Transport, translated
+from manta.sdk.transport import Transport, once, translated
 from manta.sdk.websocket import WebSocket
 
 Progress = Callable[[int], None]
@@ -213,6 +213,7 @@ class Store:
         """Create a job from its phases, or from a whole document; `properties` are its others (name, output, …).
 
         `inputs` and `properties` add to a document. Without `end` no more inputs come, or what the document says.
+        Calls with the same `idempotency_key` and document give the same job; without one, each call makes a job.
         """
         given = {name: value for name, value in (properties or {}).items() if value is not None}
         if isinstance(phases, Mapping):
@@ -223,8 +224,7 @@ class Store:
             document["inputs"] = [*document.get("inputs", ()), *inputs]
         if end is not None:
             document["end"] = end
-        headers = {"Idempotency-Key": idempotency_key} if idempotency_key else None
-        answer = self._transport.json("POST", "/jobs", body=document, headers=headers)
+        answer = self._transport.json("POST", "/jobs", body=document, headers=once(idempotency_key))
         return Job(self._transport, answer["id"])
 
     def explain(

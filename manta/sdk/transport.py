@@ -1,5 +1,6 @@
 """One signed HTTP call to the jobs API, and every error of boto3 or of the wire as one of ours."""
 
+import secrets
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -80,6 +81,11 @@ def translated(what: str) -> Iterator[None]:
         raise errors.ServiceUnavailable(f"{what}: the store does not answer: is `manta serve` running?") from error
     except botocore.exceptions.BotoCoreError as error:
         raise errors.ServiceUnavailable(f"{what}: {error}") from error
+
+
+def once(key: str | None = None) -> dict[str, str]:
+    """Headers with which a request may be repeated while the store is away: under that key, or one of its own."""
+    return {"Idempotency-Key": key or secrets.token_hex(16)}
 
 
 class Transport:

@@ -12,6 +12,7 @@ import pytest
 
 from manta.core.limits import HEARTBEAT_S
 from manta.sdk import Job, Store
+from manta.sdk.transport import Transport
 from tests.support.processes import alive
 from tests.support.store import RunningStore, running_store
 from tests.support.store_jobs import fill_bucket, map_phase, patiently
@@ -112,8 +113,16 @@ def test_a_node_that_never_goes_on_is_ended_with_its_processes(running: RunningS
         assert not alive(still)
 
 
-def test_what_may_be_asked_twice_is_asked_again_while_the_gateway_is_away(running: RunningStore, store: Store) -> None:
+def test_what_may_be_asked_twice_is_asked_again_while_the_gateway_is_away(
+    running: RunningStore, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    defaults = Transport.call.__kwdefaults__
+    assert defaults is not None
+    monkeypatch.setitem(defaults, "patience_s", 60.0)  # a busy machine starts gateways slowly
+    before = {one.id for one in store.jobs()}
+    running.kill("gateway")
     job = store.submit([map_phase("sleep 3600")], inputs=["s3://sleepy/00"], end=False)
+    assert {one.id for one in store.jobs()} - before == {job.id}
     for ask in (job.end, job.cancel):
         running.kill("gateway")
         ask()
@@ -125,7 +134,7 @@ def test_what_may_be_asked_twice_is_asked_again_while_the_gateway_is_away(runnin
     copy.cancel()
 
 
-@pytest.mark.parametrize("asked", ["cancel", "delete"])
+@pytest.mark.parametrize("asked", ["cancel", pytest.param("delete", marks=pytest.mark.slow)])
 def test_a_gateway_that_dies_after_a_cancel_was_committed_tells_no_node(
     running: RunningStore, store: Store, asked: str
 ) -> None:
