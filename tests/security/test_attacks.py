@@ -13,7 +13,7 @@ import pytest
 
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks.on_outputs import TRICKS
-from tests.support.siege import GOOD_LINES, LEFT, OBJECT, Raid, Siege, besieged_as, run_here
+from tests.support.siege import GOOD_LINES, LEFT, OBJECT, TIMES, Raid, Siege, besieged_as, run_here
 from tests.support.surroundings import numbers
 
 pytestmark = pytest.mark.invariant("S4")
@@ -108,3 +108,9 @@ def _assert_nothing_is_changed(siege: Siege, raid: Raid) -> None:
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_task_did_leave_something_for_the_next(siege: Siege, family: str) -> None:
     assert siege.raid(family).outcomes["left behind"] == {LEFT}
+
+
+def test_tasks_follow_one_another_in_a_zone(siege: Siege) -> None:
+    """So that they could find what one before them left there; the network namespace is the zone's."""
+    zones = siege.raid("neighbours").outcomes["zone"]
+    assert 0 < len(zones) < TIMES["neighbours"]

@@ -42,7 +42,7 @@ GOOD: Final = {f"part-{number}": b"good line\n" * (number + 1) for number in ran
 GOOD_LINES: Final = sum(data.count(b"\n") for data in GOOD.values())
 _WAIT_S: Final = 100.0
 _DISK_BYTES: Final = 256 * MIB
-_TIMES: Final = {"neighbours": 6} | dict.fromkeys(FAMILIES.keys() - {"neighbours"}, 1)
+TIMES: Final = {"neighbours": 6} | dict.fromkeys(FAMILIES.keys() - {"neighbours"}, 1)
 """More tasks than there are zones for them, so that most find what one before them left in theirs."""
 LEFT: Final = "a file, a message queue, a socket that listens"
 _LEAVER: Final = """
@@ -65,7 +65,8 @@ if os.fork() == 0:
 os.wait()
 os.close(theirs)
 left.append(os.read(ours, 100).decode())
-print(json.dumps(["left behind", ", ".join(left)]), flush=True)
+print(json.dumps(["left behind", ", ".join(left)]))
+print(json.dumps(["zone", os.readlink("/proc/self/ns/net")]), flush=True)
 """
 PYTHON: Final = 'exec python3 -I -S -c "$SOURCE"'
 
@@ -136,7 +137,7 @@ class Siege:
     def _raid(self, family: str) -> Raid:
         table = json.dumps([(attack.name, attack.code) for attack in FAMILIES[family]])
         assert len({attack.name for attack in FAMILIES[family]}) == len(FAMILIES[family]), "two have one name"
-        return self.attack(python(HARNESS, ATTACKS=table, **self.environment), _TIMES[family])
+        return self.attack(python(HARNESS, ATTACKS=table, **self.environment), TIMES[family])
 
     def attack(self, phase: dict[str, Any], times: int = 1) -> Raid:
         """That many tasks of the phase, each of which goes on until there is an object by the name in `GO`.

@@ -160,6 +160,12 @@ BOMBS = (
         ),
         "processes|timeout|memory|exit status",
     ),
+    Bomb(
+        "flushes of its input's disk",
+        _python(
+            "file = open(os.environ['MANTA_INPUT_FILE'])\nfor _ in range(40):\n    if os.fork() == 0:\n        while True: os.fsync(file)\ntime.sleep(3600)"
+        ),
+    ),
     Bomb("sleep", "sleep 3600"),
     Bomb(
         "deaf to signals",
