@@ -39,6 +39,8 @@ STOPPED: list[dict[str, Any]] = [MAP, MAP, REDUCE]
 INPUTS = len(KEYS) + sum(map(len, ADDED))
 OUTPUTS = {"summed": 2, "each": INPUTS}
 CLOCK = SystemClock()
+NODES = ("n1", "n2")
+LEASE_S = 0.1
 NEVER_S = 1e6
 FOR_EVER = 10**9
 Step = Callable[[Scheduler], Awaitable[None]]
@@ -67,11 +69,13 @@ class Life:
 
 
 class Node:
-    """One that outlives gateways: it repeats what it was not thanked for, and begins anew at times, knowing nothing."""
+    """One that outlives gateways: it repeats what it was not thanked for. At times it begins anew, knowing nothing, or
+    says nothing until its leases are lost, and then what it has done."""
 
-    def __init__(self, dice: random.Random) -> None:
+    def __init__(self, node_id: str, dice: random.Random) -> None:
         self.fails = True
         """Whether tasks of bad inputs do."""
+        self._node_id = node_id
         self._dice = dice
         self._epoch = 0
         self._held: dict[AttemptRef, TaskResult] = {}
@@ -81,13 +85,15 @@ class Node:
             if self._dice.random() < 0.1:
                 self._epoch, self._held = self._epoch + 1, {}
             epoch = f"e{self._epoch}"
-            leased = await scheduler.lease(LeaseRequest("n1", epoch, 3, 0.05, tuple(self._held)))
+            leased = await scheduler.lease(LeaseRequest(self._node_id, epoch, 3, 0.05, tuple(self._held)))
             for attempt in leased.lost:
                 self._held.pop(attempt, None)
             for task in leased.tasks:
                 self._held[AttemptRef(task.job_id, task.task_id, task.attempt)] = self._result(task)
+            if self._held and self._dice.random() < 0.05:
+                await asyncio.sleep(4 * LEASE_S)
             if self._held:
-                await scheduler.report(ReportRequest("n1", epoch, tuple(self._held.values())))
+                await scheduler.report(ReportRequest(self._node_id, epoch, tuple(self._held.values())))
                 self._held = {}
 
     def _result(self, task: TaskLease) -> TaskResult:
@@ -105,14 +111,14 @@ class Node:
     def _result_of(self, attempt: AttemptRef, read: InputRef | None, slot: OutputSlot) -> TaskResult:
         if self.fails and read is not None and read.key.startswith("bad"):
             return failure(attempt)
-        return success(attempt, [output(slot.blob_id, ("n1",))])
+        return success(attempt, [output(slot.blob_id, (self._node_id,))])
 
 
 class Client:
     """Of both jobs: what it does, in turn. Each step may be repeated any number of times."""
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    def __init__(self, nodes: Sequence[Node]) -> None:
+        self.nodes = nodes
         self.ids: dict[str, str] = {}
         self._now_ms = int(CLOCK.wall_s() * 1000)
 
@@ -165,7 +171,8 @@ class Client:
         return step
 
     async def _mend(self, scheduler: Scheduler) -> None:
-        self.node.fails = False
+        for node in self.nodes:
+            node.fails = False
 
     def _retry(self, name: str) -> Step:
         async def step(scheduler: Scheduler) -> None:
@@ -226,7 +233,7 @@ async def _check(scheduler: Scheduler, view: JobView) -> None:
     assert len(await scheduler.jobs.errors(view.job_id, 0, 1000)) == view.errors
 
 
-async def _act(url: str, node: Node, steps: Sequence[Step], lives: Iterator[int], expiry_s: float) -> int:
+async def _act(url: str, nodes: Sequence[Node], steps: Sequence[Step], lives: Iterator[int], expiry_s: float) -> int:
     """Until the last step was answered, through as many gateways as it takes: how many commits there were."""
     at, commits = 0, 0
     while at < len(steps):
@@ -235,37 +242,42 @@ async def _act(url: str, node: Node, steps: Sequence[Step], lives: Iterator[int]
             life = Life(catalog.jobs, next(lives))
             scheduler = Scheduler(catalog.jobs, CLOCK, NoPlacement(), job_expiry_s=expiry_s)
             await scheduler.start()
-            poll = asyncio.create_task(node.live(scheduler))
+            polls = {asyncio.create_task(node.live(scheduler)) for node in nodes}
             dead = asyncio.create_task(life.dead.wait())
             try:
                 while at < len(steps) and not dead.done():
                     step = asyncio.ensure_future(steps[at](scheduler))
-                    await asyncio.wait({step, dead, poll}, return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait({step, dead, *polls}, return_when=asyncio.FIRST_COMPLETED)
                     if step.done():
                         step.result()
                         at += 1
                     else:
                         step.cancel()
                         await asyncio.wait({step})
-                    if poll.done():
-                        poll.result()
+                    for poll in polls:
+                        if poll.done():
+                            poll.result()
             finally:
-                for task in (poll, dead):
+                for task in (*polls, dead):
                     task.cancel()
-                await asyncio.wait({poll, dead})
+                await asyncio.wait({*polls, dead})
                 await scheduler.close()
             commits += life.commits
     return commits
 
 
 @pytest.fixture
-def small_pages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that all that is done in pages takes several transactions; and no one waits long for a sweep."""
+def small_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that all that is done in pages takes several transactions; and no one waits long for a sweep or a lease."""
     for module in ("tend", "resolve", "unit", "map_tasks", "ending", "report", "retry"):
         monkeypatch.setattr(f"manta.catalog.job_scripts.{module}.RESOLVE_PAGE", 2)
     monkeypatch.setattr("manta.catalog.job_chunks.RESOLVE_PAGE", 2)
     monkeypatch.setattr("manta.catalog.job_scripts.clone.CLONE_CHUNKS_PAGE", 1)
     monkeypatch.setattr("manta.core.limits.SWEEP_S", 0.02)
+    for name in ("manta.core.limits", "jobs.scheduler.liveness", "jobs.scheduler.deliveries"):
+        monkeypatch.setattr(f"{name}.LEASE_S", LEASE_S)
+    monkeypatch.setattr("jobs.scheduler.liveness.TAKEOVER_S", 2 * LEASE_S)
+    monkeypatch.setattr("manta.core.limits.LOST_LEASES_MAX", 1000)  # a machine that is busy loses many that short
 
 
 async def _play(url: str, seed: int, lives: Iterator[int]) -> int:
@@ -273,17 +285,17 @@ async def _play(url: str, seed: int, lives: Iterator[int]) -> int:
     async with opened(url, CLOCK) as catalog:
         await catalog.create_bucket("books", "alice", 1)
         for key in KEYS:
-            await catalog.put_object("books", stored(int(CLOCK.wall_s() * 1000), key, ("n1",)))
-    node = Node(random.Random(seed))
-    client = Client(node)
-    commits = await _act(url, node, client.first_act(), lives, NEVER_S)
-    return commits + await _act(url, node, [client.all_gone], lives, 0.0)
+            await catalog.put_object("books", stored(int(CLOCK.wall_s() * 1000), key, NODES))
+    nodes = [Node(node_id, random.Random(f"{seed} {node_id}")) for node_id in NODES]
+    client = Client(nodes)
+    commits = await _act(url, nodes, client.first_act(), lives, NEVER_S)
+    return commits + await _act(url, nodes, [client.all_gone], lives, 0.0)
 
 
 @pytest.mark.invariant("J1", "J3", "J4")
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_gateways_that_all_die_young_end_every_job(
-    shared_catalog_url: str, small_pages: None, caplog: pytest.LogCaptureFixture, seed: int
+    shared_catalog_url: str, small_and_short: None, caplog: pytest.LogCaptureFixture, seed: int
 ) -> None:
     dice = random.Random(seed)
     await _play(shared_catalog_url, seed, (dice.randrange(2, 15) for _ in count()))
@@ -294,7 +306,7 @@ async def test_gateways_that_all_die_young_end_every_job(
 @pytest.mark.timeout(1800)
 @pytest.mark.invariant("J1", "J3", "J4")
 async def test_a_gateway_may_die_after_any_commit(
-    tmp_path: Path, small_pages: None, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, small_and_short: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After the first, after the second, and so on to the last that a run without a death makes."""
     died_after, commits = 1, 2
