@@ -29,6 +29,14 @@ def output(name, *more):
 """
 
 
+_PEER = """
+channel = socket.socket(socket.AF_UNIX)
+channel.connect('/run/manta.sock')
+peer = struct.unpack('i', channel.getsockopt(1, 77, 4))[0]
+"""
+"""A descriptor of the agent's process, by SO_PEERPIDFD."""
+
+
 def _attack(name: str, code: str, ends: str) -> Attack:
     return Attack(name, _SAY + code, ends)
 
@@ -113,5 +121,16 @@ ATTACKS = (
         "more connections than any program needs",
         "doors = []\nfor _ in range(400):\n    channel = socket.socket(socket.AF_UNIX)\n    channel.settimeout(10)\n    channel.connect('/run/manta.sock')\n    doors.append(channel)\nheld('hung up') if any(channel.recv(1) == b'' for channel in doors[-1:]) else 0",
         "hung up|EAGAIN|BlockingIOError",
+    ),
+    _attack(
+        "signal to the agent by its socket", _PEER + "call('pidfd_send_signal', peer, 9, 0, 0)", "EINVAL|ENOPROTOOPT"
+    ),
+    *(
+        _attack(
+            f"the agent's {name} namespace by its socket",
+            _PEER + f"fcntl.ioctl(peer, 0xFF00 | {number})",
+            "EACCES|ENOPROTOOPT|ENOTTY",
+        )
+        for number, name in ((3, "mount"), (4, "network"), (5, "pid"), (9, "user"))
     ),
 )

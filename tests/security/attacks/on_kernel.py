@@ -64,6 +64,12 @@ _ABSENT = {
     "vmsplice": "1, 0, 0, 0",
     "modify_ldt": "0, 0, 0",
     "remap_file_pages": "0, 0, 0, 0, 0",
+    "process_mrelease": "0, 0",
+    "map_shadow_stack": "0, 4096, 1",
+    "statmount": "bytes(24), bytes(512), 512, 0",
+    "listmount": "bytes(24), bytes(512), 64, 0",
+    "lsm_set_self_attr": "100, bytes(32), 32, 0",
+    "file_setattr": "-100, os.fsencode(INPUT), bytes(24), 24, 0",
 }
 _X86 = "import platform\nplatform.machine() == 'x86_64' or held('another processor')\n"
 
