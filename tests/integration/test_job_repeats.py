@@ -57,10 +57,10 @@ async def test_inputs_under_one_key_are_added_once(rig: InputRig) -> None:
     assert (await rig.view(job)).inputs == 4
 
 
-async def clone(rig: InputRig, job: str) -> str:
+async def clone(rig: InputRig, job: str, once: str | None = None) -> str:
     view = await rig.jobs.get_job(job)
     now_ms = rig.clock.now_ms()
-    new = NewJob(new_job_id(now_ms), "alice", view.plan, now_ms, ended=view.input_ended, clone_of=job)
+    new = NewJob(new_job_id(now_ms), "alice", view.plan, now_ms, ended=view.input_ended, idempotency=once, clone_of=job)
     return (await rig.jobs.create_job(new)).job_id
 
 
@@ -86,6 +86,14 @@ async def test_a_clone_copies_its_inputs_by_itself(rig: InputRig) -> None:
     for one in (job, copy):
         view = await rig.view(one)
         assert (view.inputs, view.phases[0].complete) == (4 * CLONE_CHUNKS_PAGE + 2, True)
+
+
+async def test_a_clone_is_the_same_when_asked_for_again_after_its_job_was_ended(rig: InputRig) -> None:
+    await rig.put("a")
+    job = await rig.begin("s3://books/a", phases=[MAP], end=False)
+    copy = await clone(rig, job, "again")
+    await rig.jobs.add_inputs(job, (), end=True)
+    assert await clone(rig, job, "again") == copy
 
 
 async def test_a_clone_of_an_open_job_takes_more_inputs(rig: InputRig) -> None:
