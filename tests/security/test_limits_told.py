@@ -1,7 +1,6 @@
 """Which limits hold by what means is told to whoever asks: `manta doctor`, and for each node `GET /nodes`."""
 
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from jobs.sandbox.cgroups import survey
-from tests.support.siege import ORDINARY_UID, can_be_read_by
+from tests.support.ordinary_user import user_of
 from tests.support.store import RunningStore, running_store
 
 KINDS = {"memory": "memory", "processes": "pids", "cpu": "cpu"}
@@ -20,12 +19,7 @@ KINDS = {"memory": "memory", "processes": "pids", "cpu": "cpu"}
 @pytest.fixture(params=["root", "user"])
 def running(request: pytest.FixtureRequest) -> Iterator[tuple[RunningStore, int | None]]:
     """A store, and the user that it runs as where that is not who runs the tests."""
-    is_root = os.geteuid() == 0
-    if request.param == "root" and not is_root:
-        pytest.skip("only root can run a store as root")
-    if request.param == "user" and is_root and not can_be_read_by(ORDINARY_UID):
-        pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    user = ORDINARY_UID if request.param == "user" and is_root else None
+    user = user_of(request.param)
     with tempfile.TemporaryDirectory(prefix="manta-limits-") as name:
         folder = Path(name)
         folder.chmod(0o755)

@@ -9,7 +9,7 @@ import pytest
 
 from jobs.sandbox.building.builders import builder_choice
 from manta.sdk import Store
-from tests.support.siege import user_of
+from tests.support.ordinary_user import user_of
 from tests.support.store import running_store
 
 

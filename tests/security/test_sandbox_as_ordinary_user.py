@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-_UID = 65533
+from tests.support.ordinary_user import ORDINARY_UID, UNREADABLE, can_be_read_by
+
 _HERE = Path(__file__).parent
 _RUNS = (
     pytest.param(("holes",), "", id="holes"),
@@ -28,17 +29,11 @@ _RUNS = (
 groups: an ordinary user is rarely given any, and without them all of those tests are skipped."""
 
 
-def _readable_by_others() -> bool:
-    probe = [sys.executable, "-c", f"open({str(__file__)!r}).read(); import pytest, jobs.sandbox"]
-    done = subprocess.run(probe, user=_UID, group=_UID, extra_groups=(), capture_output=True, check=False, cwd="/")
-    return done.returncode == 0
-
-
 @pytest.fixture
 def home() -> Iterator[Path]:
     """Not below tmp_path: pytest closes that to others, again at each start of any pytest on the machine."""
     with tempfile.TemporaryDirectory(prefix="manta-user-") as folder:
-        os.chown(folder, _UID, _UID)
+        os.chown(folder, ORDINARY_UID, ORDINARY_UID)
         yield Path(folder)
 
 
@@ -46,13 +41,13 @@ def home() -> Iterator[Path]:
 @pytest.mark.invariant("S4", "S5")
 @pytest.mark.parametrize(("subjects", "selection"), _RUNS)
 def test_s4_s5_hold_for_an_ordinary_user(subjects: tuple[str, ...], selection: str, home: Path) -> None:
-    if not _readable_by_others():
-        pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run its tests")
+    if not can_be_read_by(ORDINARY_UID):
+        pytest.skip(UNREADABLE)
     command = [sys.executable, "-m", "pytest", "-q", "-rps", "-p", "no:cacheprovider", "--tb=short", "-k", selection]
     done = subprocess.run(
         [*command, f"--basetemp={home}/tests", *(str(_HERE / f"test_sandbox_{subject}.py") for subject in subjects)],
-        user=_UID,
-        group=_UID,
+        user=ORDINARY_UID,
+        group=ORDINARY_UID,
         extra_groups=(),
         cwd=_HERE.parents[1],
         env={**os.environ, "HOME": str(home), "TMPDIR": str(home), "PYTHONDONTWRITEBYTECODE": "1"},

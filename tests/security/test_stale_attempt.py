@@ -12,10 +12,11 @@ import pytest
 
 from manta.core.limits import LEASE_S
 from manta.sdk import Store
+from tests.support.ordinary_user import user_of
 from tests.support.processes import descendants
-from tests.support.siege import GOOD, GOOD_LINES, OBJECT, ended, files_of, looks_of, outputs, user_of
+from tests.support.siege import GOOD, GOOD_LINES, OBJECT, ended, outputs
 from tests.support.store import RunningStore, running_store
-from tests.support.surroundings import processes_with
+from tests.support.surroundings import files_of, looks_of, processes_with
 from tests.support.waiting import await_condition
 
 _COMMAND = """

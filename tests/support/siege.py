@@ -23,20 +23,21 @@ from manta.sdk import Job, ObjectInfo, Store
 from tests.security.attacks import FAMILIES, Attack
 from tests.security.attacks import harness as _harness
 from tests.support.loop_disk import loop_disk, why_not
+from tests.support.ordinary_user import user_of
 from tests.support.store import RunningStore, running_store
 from tests.support.surroundings import (
     VICTIM,
     await_processes,
+    files_of,
     host_services,
+    looks_of,
     numbers,
     own_doors,
     settings,
     states_of,
     visited,
 )
-from tests.support.waiting import await_condition
 
-ORDINARY_UID: Final = 65533
 OBJECT: Final = b"the object under attack\nits second line\n" * 100
 GOOD: Final = {f"part-{number}": b"good line\n" * (number + 1) for number in range(6)}
 GOOD_LINES: Final = sum(data.count(b"\n") for data in GOOD.values())
@@ -285,30 +286,6 @@ def _victim(name: str, whose: str, secret: str) -> dict[str, object]:
     return {**python(VICTIM, SOCKET=f"{name}-{whose}", SECRET=secret[::-1]), "timeout": 900}
 
 
-def files_of(running: RunningStore, content: bytes, copies: int) -> list[Path]:
-    """Those of each copy of it, on all nodes."""
-    found: list[Path] = []
-
-    def there() -> bool:
-        found.clear()
-        for path in running.data.rglob("blobs/*/*/*"):
-            with contextlib.suppress(OSError):  # others come and go meanwhile
-                if path.stat().st_size == len(content) and path.read_bytes() == content:
-                    found.append(path)
-        return len(found) == copies
-
-    await_condition(there, "the files of the object under attack")
-    return found
-
-
-def looks_of(file: Path) -> tuple[object, ...]:
-    """All that is known of a file."""
-    state = file.stat()
-    attributes = tuple((name, os.getxattr(file, name)) for name in os.listxattr(file))
-    content = hashlib.sha256(file.read_bytes()).hexdigest()
-    return state.st_mode, state.st_uid, state.st_nlink, state.st_size, state.st_mtime_ns, attributes, content
-
-
 def _small_disk(stack: ExitStack, folder: Path, user: int | None) -> Path:
     disk = stack.enter_context(loop_disk(folder, _DISK_BYTES))
     if user is not None:
@@ -327,25 +304,3 @@ def besieged_as(kind: str, *options: str, on_small_disk: bool = False) -> contex
             pytest.skip("there is no runc on this machine")
         options = (*options, "--sandbox", builder)
     return besieged(user_of(who), *options, on_small_disk=on_small_disk and not why_not())
-
-
-def user_of(who: str) -> int | None:
-    """By number the one to become as `root` or `user`; None: nobody else. Skips what cannot be here."""
-    if os.geteuid() != 0:
-        if who == "root":
-            pytest.skip("only root can run a store as root")
-        return None
-    if who == "user" and not can_be_read_by(ORDINARY_UID):
-        pytest.skip("this checkout lies in a folder that only root may enter, so no ordinary user can run a store")
-    return ORDINARY_UID if who == "user" else None
-
-
-def can_be_read_by(user: int) -> bool:
-    """Whether that user finds this checkout and its Python."""
-    probe = [sys.executable, "-c", f"open({__file__!r}).read(); import pytest, jobs.sandbox"]
-    return (
-        subprocess.run(
-            probe, user=user, group=user, extra_groups=(), capture_output=True, check=False, cwd="/"
-        ).returncode
-        == 0
-    )

@@ -1,6 +1,7 @@
 """What surrounds a store under attack: victims beside the attacker, the host's own sockets, and how to look at them."""
 
 import contextlib
+import hashlib
 import json
 import os
 import platform
@@ -85,6 +86,30 @@ def await_processes(variable: str, count: int = 1) -> list[int]:
 
     await_condition(there, f"{count} processes with {variable}", _WAIT_S)
     return found
+
+
+def files_of(running: RunningStore, content: bytes, copies: int) -> list[Path]:
+    """Those of each copy of it, on all nodes."""
+    found: list[Path] = []
+
+    def there() -> bool:
+        found.clear()
+        for path in running.data.rglob("blobs/*/*/*"):
+            with contextlib.suppress(OSError):  # others come and go meanwhile
+                if path.stat().st_size == len(content) and path.read_bytes() == content:
+                    found.append(path)
+        return len(found) == copies
+
+    await_condition(there, "the files of the object under attack")
+    return found
+
+
+def looks_of(file: Path) -> tuple[object, ...]:
+    """All that is known of a file."""
+    state = file.stat()
+    attributes = tuple((name, os.getxattr(file, name)) for name in os.listxattr(file))
+    content = hashlib.sha256(file.read_bytes()).hexdigest()
+    return state.st_mode, state.st_uid, state.st_nlink, state.st_size, state.st_mtime_ns, attributes, content
 
 
 def states_of(pids: Iterable[int]) -> tuple[tuple[object, ...], ...]:
