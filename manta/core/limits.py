@@ -387,7 +387,7 @@ IMAGE_ACCOUNT_UNPACKS_MAX: Final = 2
 """Of these, images of one account."""
 
 # the agent's lanes and zones
-PREFETCH_S: Final = 0.25
+PREFETCH_S: Final = 0.5
 """An agent holds about this much work beyond its running tasks, so that no lane waits for a lease."""
 PHASES_REMEMBERED_MAX: Final = 32
 """Phases that an agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
@@ -401,7 +401,7 @@ FINISHING_MAX: Final = 64
 """Ended tasks whose outputs are being stored; more than these hold the lanes."""
 INPUTS_AHEAD: Final = 8
 """Small remote inputs of a reducer that are fetched ahead."""
-REPORT_DELAY_S: Final = 0.1
+REPORT_DELAY_S: Final = 0.25
 """Results wait at most this long for their neighbours, while the lanes and their own jobs have other tasks here."""
 ZONES_IDLE_MAX: Final = 8
 ZONE_IDLE_S: Final = 30.0
