@@ -57,6 +57,24 @@ async def test_inputs_under_one_key_are_added_once(rig: InputRig) -> None:
     assert (await rig.view(job)).inputs == 4
 
 
+async def test_the_end_may_be_asked_for_again_after_the_job_has_ended(rig: InputRig) -> None:
+    """Whoever did not hear the first answer asks again, and a job without inputs has ended by then."""
+    job = await rig.begin(phases=[MAP], end=False)
+    await rig.jobs.add_inputs(job, (), end=True)
+    await rig.tend(job)
+    assert (await rig.view(job)).state == "done"
+    await rig.jobs.add_inputs(job, (), end=True)
+    with pytest.raises(JobClosed):
+        await rig.jobs.add_inputs(job, named("a"))
+
+
+async def test_inputs_of_a_cancelled_job_have_no_end(rig: InputRig) -> None:
+    job = await rig.begin(phases=[MAP], end=False)
+    await rig.jobs.cancel_job(job, "Enough.")
+    with pytest.raises(JobClosed):
+        await rig.jobs.add_inputs(job, (), end=True)
+
+
 async def clone(rig: InputRig, job: str, once: str | None = None) -> str:
     view = await rig.jobs.get_job(job)
     now_ms = rig.clock.now_ms()

@@ -58,7 +58,7 @@ def add_inputs(
     if once is not None and (yield from _was_added(job_id, chunks, once)):
         return
     if unit.stopped or unit.job.input_ended:
-        if not chunks and not unit.stopped:
+        if not chunks and unit.job.cancel_reason is None:  # asked again, it may have ended since
             return
         raise JobClosed
     last = yield Op("chunk_last", (job_id,))
