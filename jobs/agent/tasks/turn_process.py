@@ -16,7 +16,7 @@ _WELL: Final = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=0.0, cpu
 
 
 class NotTakenError(Exception):
-    """The process had ended before it was told of that input: whatever ended it, the input did not."""
+    """Whatever ended the process, the input did not: it was not told of it yet, or the time of all inputs was over."""
 
 
 class TurnProcess:
@@ -79,7 +79,7 @@ class TurnProcess:
         finally:
             timer.cancel()
         end = _WELL if self._said_ended else await self._running
-        if end is not _WELL and self._turns > 1 and not self._timed_out and self._is_untold():
+        if end is not _WELL and self._turns > 1 and not self._timed_out and self._is_of_others(end):
             raise NotTakenError
         overrun = Overrun.TIMEOUT if self._timed_out and end.overrun is Overrun.KILLED else end.overrun
         return replace(end, overrun=overrun, wall_s=self._loop.time() - began_s)
@@ -108,8 +108,11 @@ class TurnProcess:
         self._unwatch()
         self._kill()
 
-    def _is_untold(self) -> bool:
-        """Whether what was sent last still lies at the other end, which is open here too."""
+    def _is_of_others(self, end: TaskEnd) -> bool:
+        """Whether what was sent last still lies at the other end, which is open here too; or the time of all was over:
+        an input has its own, and what all have together passes while outputs of those before wait for their copies."""
+        if end.overrun is Overrun.TIMEOUT:
+            return True
         try:
             return bool(self._theirs.recv(1, socket.MSG_DONTWAIT | socket.MSG_PEEK))
         except BlockingIOError:
