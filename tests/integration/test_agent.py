@@ -183,6 +183,15 @@ async def test_an_input_of_a_reducer_that_nobody_has_is_the_stores_fault(rig: Ri
     assert result.failure.retryable
 
 
+async def test_an_input_of_a_reducer_that_came_without_its_bytes_is_the_stores_fault(rig: Rig) -> None:
+    """A gateway that an upgrade has left behind knows nothing of inputs that are kept in the catalog."""
+    rig.gateway.inputs[5] = [InputRef("job", "0/0", 3, None), await rig.input(b"two")]
+    await rig.gateway.offer(rig.gateway.phase("cat", kind=TaskKind.REDUCE), task=5)
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert result.failure.retryable
+
+
 async def ranged(rig: Rig, data: bytes, *ranges: tuple[int, int]) -> list[InputRef]:
     whole = await rig.input(data)
     return [structs.replace(whole, range=one) for one in ranges]

@@ -145,8 +145,8 @@ class _Page:
         self._ahead: deque[asyncio.Task[tuple[bytes, bool] | None]] = deque()
 
     async def stream(self) -> None:
-        wanted = [(index, ref) for index, ref in enumerate(self._inputs) if ref.blob_id or ref.inline]
-        small = deque(ref for _, ref in wanted if ref.blob_id and ref.size <= SMALL_BLOB_BYTES)
+        wanted = [(index, ref) for index, ref in enumerate(self._inputs) if ref.size > 0]
+        small = deque(ref for _, ref in wanted if ref.inline is None and ref.size <= SMALL_BLOB_BYTES)
         try:
             for index, ref in wanted:
                 while small and len(self._ahead) < INPUTS_AHEAD:
