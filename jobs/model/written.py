@@ -9,6 +9,7 @@ from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.program import PackedProgram
 from jobs.model.where import NUMBER_MAX, Where
 from jobs.model.wire import TaskKind
+from manta.core.names import split_uri
 
 _SIZES: Final = (("T", 1 << 40), ("G", 1 << 30), ("M", 1 << 20), ("K", 1 << 10))
 _DURATIONS: Final = (("d", 86_400), ("h", 3600), ("m", 60), ("s", 1))
@@ -30,7 +31,7 @@ def written_plan(plan: JobPlan) -> dict[str, object]:
 def written_input(spec: InputSpec) -> object:
     """As `s3://…` where that says it all, else as an object."""
     if spec.malformed is not None:
-        return spec.malformed
+        return _malformed(spec, spec.malformed)
     short = _uri(spec.bucket, spec.prefix + (spec.key or "") + (spec.glob or ""))
     if parse_input(short) == spec:
         return short
@@ -38,6 +39,14 @@ def written_input(spec: InputSpec) -> object:
         return {"bucket": spec.bucket, "key": spec.key}
     where = None if spec.where is None else _where(spec.where)
     return {"bucket": spec.bucket, "prefix": spec.prefix, **_said({"glob": spec.glob, "where": where})}
+
+
+def _malformed(spec: InputSpec, text: str) -> object:
+    """What names nothing, as its text, unless that names something: of an empty key it is that of the whole bucket."""
+    if parse_input(text) == spec:
+        return text
+    bucket, key = split_uri(text)
+    return {"bucket": bucket, "key": key}
 
 
 def _phase(phase: Phase) -> dict[str, object]:

@@ -91,3 +91,11 @@ def test_what_names_nothing_is_shown_as_it_was_written() -> None:
 def test_a_moment_beyond_all_dates_is_the_last_one() -> None:
     shown: Any = written_input(InputSpec("books", where=Where(modified_max_ms=NUMBER_MAX - 1)))
     assert shown["where"] == {"modified": {"le": datetime.max.replace(microsecond=999_000, tzinfo=UTC).isoformat()}}
+
+
+def test_what_names_nothing_is_never_shown_as_what_names_something() -> None:
+    """Its text alone may be that of a whole bucket."""
+    for written in ({"bucket": "books", "key": ""}, {"bucket": "books", "prefix": "x" * 1025}):
+        spec = parse_input(written)
+        assert spec.malformed is not None
+        assert parse_input(written_input(spec)) == spec
