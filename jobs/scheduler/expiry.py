@@ -1,6 +1,7 @@
 """Takes from dead nodes what they ran and what waits for them, job by job, a few pages a round."""
 
 from collections.abc import AsyncIterator, Awaitable, Collection, Mapping
+from itertools import groupby
 
 from jobs.scheduler.complaints import complain
 from manta.catalog.job_records import QUEUE_BEGIN, QueuePlace, Stirred
@@ -18,8 +19,10 @@ class Expiry:
     async def round(self, alive: Collection[str], dead: Mapping[str, float]) -> AsyncIterator[Stirred]:
         """What changed, a job at a time."""
         for node_id in sorted(dead):
-            for job_id in await self._jobs.jobs_of_node(node_id):
-                yield await _of_job(job_id, self._jobs.lose_node(job_id, node_id))
+            # Those that it had when it was found dead: it may be back, and be given others, before all are taken.
+            ran = sorted(await self._jobs.running(node_id), key=lambda attempt: attempt.job_id)
+            for job_id, attempts in groupby(ran, key=lambda attempt: attempt.job_id):
+                yield await _of_job(job_id, self._jobs.release(node_id, list(attempts), delivered=True))
         for node_id in self._after.keys() - dead.keys():
             del self._after[node_id]
         for node_id in sorted(dead):

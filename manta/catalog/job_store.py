@@ -152,14 +152,6 @@ class JobStore(Protocol):
         """(node, epoch, until when its lease was renewed) of each node that ever polled or has tasks waiting for it."""
         ...
 
-    async def jobs_of_node(self, node_id: str) -> list[str]:
-        """Jobs of which that node has attempts."""
-        ...
-
-    async def lose_node(self, job_id: str, node_id: str) -> Stirred:
-        """Offer again what that node, which is dead, ran of the job."""
-        ...
-
     async def stranded(
         self, queue: str, after: QueuePlace, alive: Collection[str], dead: Mapping[str, float]
     ) -> Stranded:

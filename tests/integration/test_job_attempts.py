@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from jobs.model.states import TaskState
+from jobs.scheduler.expiry import Expiry
 from manta.catalog.job_records import Granted, TaskRow
 from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.core.limits import EARLIER_ATTEMPTS_MAX, LOST_LEASES_MAX
@@ -101,6 +102,19 @@ async def test_an_attempt_that_fails_after_a_cancel_is_seen_as_failed(rig: Input
     await rig.jobs.report(last, [failure(ref(two[last].task), retryable=True, code="InternalError")])
     await rig.tend(job)
     assert sorted(await shown(rig, job), key=str) == [(1, "n1", "InternalError"), (2, "n2", "InternalError")]
+
+
+async def test_a_node_that_is_back_keeps_what_it_is_given_while_it_is_taken_over(rig: InputRig) -> None:
+    for key in ("a", "b"):
+        await rig.put(key)
+    jobs = {await rig.begin("s3://books/", phases=[MAP]) for _ in range(2)}
+    before = [ref(grant.task) for grant in await rig.lease(lanes=2)]
+    assert {one.job_id for one in before} == jobs
+    given: list[Granted] = []
+    async for _ in Expiry(rig.jobs).round([], {"n1": 20.0}):
+        given = given or await rig.lease()
+    assert {one.task.job_id for one in given} == jobs
+    assert set(await rig.jobs.running("n1")) == {ref(grant.task) for grant in given}
 
 
 async def test_lost_attempts_are_seen_also_of_a_task_that_was_lost_too_often(rig: InputRig) -> None:

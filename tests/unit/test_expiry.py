@@ -1,10 +1,11 @@
 """What dead nodes leave behind is taken from them job by job, and page by page."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, cast
 
 import pytest
 
+from jobs.model.wire import AttemptRef
 from jobs.scheduler.expiry import Expiry
 from manta.catalog.job_records import QUEUE_BEGIN, QueuePlace, Stirred, Stranded
 from manta.catalog.job_store import JobStore
@@ -23,10 +24,12 @@ class DeadNode:
         self.offered: list[str] = []
         self.freed: list[str] = []
 
-    async def jobs_of_node(self, node_id: str) -> list[str]:
-        return [POISONED, "b"] if node_id == "n1" else []
+    async def running(self, node_id: str) -> list[AttemptRef]:
+        return [AttemptRef(job_id, 1, 1) for job_id in ("b", POISONED)] if node_id == "n1" else []
 
-    async def lose_node(self, job_id: str, node_id: str) -> Stirred:
+    async def release(self, node_id: str, attempts: Sequence[AttemptRef], *, delivered: bool) -> Stirred:
+        assert delivered
+        (job_id,) = {attempt.job_id for attempt in attempts}
         return self._change(self.lost, job_id)
 
     async def stranded(

@@ -10,7 +10,7 @@ from jobs.model.states import TaskState
 from jobs.model.wire import Failure
 from manta.catalog.job_records import ANY_NODE, QueuePlace, Stirred, Stranded, TaskRow
 from manta.catalog.job_scripts.finish import move_on
-from manta.catalog.job_scripts.loss import fail_task, locked, lose_all
+from manta.catalog.job_scripts.loss import fail_task, locked
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
 from manta.core.limits import HOLDER_WAIT_S, REDUCER_PATIENCE_S, RESOLVE_PAGE
@@ -24,17 +24,6 @@ def known_agents() -> Script[list[tuple[str, str, int]]]:
         if queue != ANY_NODE:
             found.setdefault(queue, (queue, "", 0))
     return list(found.values())
-
-
-def jobs_of_node(node_id: str) -> Script[list[str]]:
-    rows = yield Op("attempts_of_node", (node_id,))
-    return sorted({row[0] for row in rows})
-
-
-def lose_node(job_id: str, node_id: str, now_ms: int) -> Script[Stirred]:
-    """What the dead node ran of that job. A node holds no more than a page or so."""
-    rows = yield Op("tasks_of_node", (node_id,))
-    return (yield from lose_all([TaskRow(*row) for row in rows if row[0] == job_id], now_ms, delivered=True))
 
 
 def stranded(

@@ -159,12 +159,6 @@ class ScriptedJobs(ABC):
     async def agents(self) -> list[tuple[str, str, int]]:
         return await self.read(expire.known_agents)
 
-    async def jobs_of_node(self, node_id: str) -> list[str]:
-        return await self.read(lambda: expire.jobs_of_node(node_id))
-
-    async def lose_node(self, job_id: str, node_id: str) -> Stirred:
-        return await self.write(lambda: expire.lose_node(job_id, node_id, self._now()))
-
     async def stranded(
         self, queue: str, after: QueuePlace, alive: Collection[str], dead: Mapping[str, float]
     ) -> Stranded:
