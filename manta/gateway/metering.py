@@ -31,7 +31,7 @@ class Meter:
             self._ended.set()
 
     async def run(self) -> None:
-        """Until the end. What cannot be charged now is charged with what follows."""
+        """Until the end. What cannot be charged now is charged with what follows; what remains at the end, never."""
         ended = False
         while not ended:
             with contextlib.suppress(TimeoutError):
@@ -45,7 +45,7 @@ class Meter:
         try:
             await self._jobs.charge(self._account_id, round(spent_s * 1000), round(self._memory_bytes * spent_s))
         except (MantaError, OSError) as error:
-            _LOG.warning("%.0f s of a session of account %s are not charged yet: %s", spent_s, self._account_id, error)
+            _LOG.warning("%.0f s of a session of account %s could not be charged: %s", spent_s, self._account_id, error)
         else:
             self._charged_s = until_s
 
