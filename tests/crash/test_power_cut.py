@@ -54,7 +54,11 @@ def _go_on(store: RunningStore, before: Ledger | None) -> Ledger:
 
 
 def _kill_everything(store: RunningStore) -> None:
-    """Every process, and none of them may hold a file of the disk afterwards."""
+    """Every process, and none of them may hold a file of the disk afterwards.
+
+    The supervisor stands still first: what it starts anew just then would be in no list.
+    """
+    store.process.send_signal(signal.SIGSTOP)
     pids = {store.process.pid, *descendants(store.process.pid)}
     for pid in pids:
         try:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.waiting import await_condition
+
 _FS_IOC_SHUTDOWN = 0x8004587D
 _NO_LOG_FLUSH = 2
 _CLONE_NEWNS = 0x00020000
@@ -61,9 +63,13 @@ class LoopDisk:
             os.close(descriptor)
 
     def unmount(self) -> None:
+        """As soon as the last thread of what was killed has let go of its files: that is later than it is gone."""
         if self._mounted:
-            subprocess.run(["umount", str(self.folder)], check=True)
+            await_condition(self._is_unmounted, f"{self.folder} to be held by nobody")
             self._mounted = False
+
+    def _is_unmounted(self) -> bool:
+        return subprocess.run(["umount", str(self.folder)], stderr=subprocess.DEVNULL, check=False).returncode == 0
 
 
 @contextmanager
