@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from manta.core.checksums import Buffer
 from manta.core.errors import InvalidArgument, NodeUnavailable
-from manta.core.limits import HEADER_MAX_BYTES, KEEPALIVE_S, MIB, NODE_MESSAGE_MAX_BYTES, STREAM_CHUNK_BYTES
+from manta.core.limits import HEADER_MAX_BYTES, MIB, NODE_MESSAGE_MAX_BYTES, STREAM_CHUNK_BYTES
 
 _SOCKET_BUFFER_BYTES = MIB
 _UNIX_URL_MAX_BYTES = len("unix:") + 107
@@ -40,7 +40,6 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
         self.reusable = True
-        self._idle_since_s = 0.0
 
     async def send_head(self, method: str, target: str, headers: Mapping[str, str], body: Buffer = b"") -> None:
         lines = [f"{method} {target} HTTP/1.1", "host: node", *(f"{name}: {value}" for name, value in headers.items())]
@@ -102,15 +101,8 @@ class Connection:
             raise EOFError("the node closed the connection")
         return data
 
-    def rest(self) -> None:
-        """It goes back to the pool."""
-        self._idle_since_s = self._loop.time()
-
-    def idle_and_alive(self) -> bool:
-        """Whether a pooled connection can be used again: nothing may have come, not even an end."""
-        if self._loop.time() - self._idle_since_s > KEEPALIVE_S / 2:
-            # The node is about to close it, perhaps just when the next call is on its way.
-            return False
+    def is_quiet(self) -> bool:
+        """Whether an idle connection can be used again: nothing may have come, not even an end."""
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:

@@ -9,6 +9,7 @@ from manta.core.errors import MantaError, NodeUnavailable
 from manta.core.limits import NODE_CONNECTIONS_MAX, NODE_TIMEOUT_S
 from storage_nodes import messages, token
 from storage_nodes.client.connection import Connection, Head, connect
+from storage_nodes.client.idle import IdleConnections
 from storage_nodes.messages import Refusal
 
 SWITCHING_PROTOCOLS = 101
@@ -25,7 +26,7 @@ class Transport:
         """Whether the node is on this machine, and memory can be shared with it."""
         self._token_for = token_for
         self._timeout_s = timeout_s
-        self._idle: list[Connection] = []
+        self._idle = IdleConnections()
         self._busy: set[Connection] = set()
         self._places = asyncio.Semaphore(NODE_CONNECTIONS_MAX)
         self._closed = False
@@ -97,13 +98,7 @@ class Transport:
         """A live connection; `give_back` must follow."""
         await self._places.acquire()
         try:
-            while self._idle:
-                connection = self._idle.pop()
-                if connection.idle_and_alive():
-                    break
-                connection.close()
-            else:
-                connection = await self._connect()
+            connection = self._idle.take() or await self._connect()
         except BaseException:
             self._places.release()
             raise
@@ -118,9 +113,8 @@ class Transport:
     def give_back(self, connection: Connection, *, reusable: bool) -> None:
         self._places.release()
         self._busy.discard(connection)
-        if reusable and connection.reusable and not self._closed:
-            connection.rest()
-            self._idle.append(connection)
+        if reusable and not self._closed:
+            self._idle.keep(connection)
         else:
             connection.close()
 
@@ -131,8 +125,7 @@ class Transport:
 
     def close(self) -> None:
         self._closed = True
-        while self._idle:
-            self._idle.pop().close()
+        self._idle.close()
 
 
 async def _switched(connection: Connection) -> None:

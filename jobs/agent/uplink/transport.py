@@ -10,7 +10,8 @@ from manta.core.clock import Clock
 from manta.core.errors import AccessDenied, BadRequest, Conflict, MantaError, NodeUnavailable, ServiceUnavailable
 from manta.core.limits import NODE_TOKEN_TTL_S
 from storage_nodes import token
-from storage_nodes.client.connection import Connection, Head, connect
+from storage_nodes.client.connection import Head, connect
+from storage_nodes.client.idle import IdleConnections
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 NODE_HEADER: Final = "x-manta-node"
@@ -29,7 +30,7 @@ class HttpGateway:
         self._node_id = node_id
         self._key = key
         self._clock = clock
-        self._idle: list[Connection] = []
+        self._idle = IdleConnections()
 
     @property
     def url(self) -> str:
@@ -55,11 +56,10 @@ class HttpGateway:
         raise self._refusal(name, head.status, reply)
 
     async def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._idle.close()
 
     async def _exchange(self, path: str, headers: dict[str, str], body: bytes) -> tuple[Head, bytes]:
-        connection = await self._connection()
+        connection = self._idle.take() or await connect(self._url, timeout_s=5.0)
         try:
             await connection.send_head("POST", path, headers, body)
             head = await connection.read_head()
@@ -67,19 +67,8 @@ class HttpGateway:
         except BaseException:
             connection.close()
             raise
-        if connection.reusable:
-            self._idle.append(connection)
-        else:
-            connection.close()
+        self._idle.keep(connection)
         return head, reply
-
-    async def _connection(self) -> Connection:
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.idle_and_alive():
-                return connection
-            connection.close()
-        return await connect(self._url, timeout_s=5.0)
 
     def _refusal(self, name: str, status: int, reply: bytes) -> MantaError:
         message = f"The gateway at {self._url} answered {status} to {name}: {_words(reply)}"
