@@ -114,6 +114,18 @@ async def test_inputs_that_fail_leave_their_batch_and_are_tried_again_alone(rig:
     assert len(left) == len(made.objects) == 3
 
 
+async def test_an_input_that_a_node_could_not_read_leaves_its_batch_for_another_node(rig: InputRig) -> None:
+    """That copy may be damaged, and would fail it again."""
+    await rig.jobs.renew("n2", "e", rig.clock.now_ms() + 10_000_000)
+    for key in "ab":
+        await rig.put(key, nodes=("n1", "n2"))
+    await rig.begin("s3://books/", phases=[BATCH])
+    (grant,) = await rig.lease()
+    await rig.report(batch_result(rig, grant, {"b": True}))
+    assert await rig.lease() == []
+    assert [keys(again) for again in await rig.lease(node="n2")] == [["b"]]
+
+
 async def test_a_report_that_comes_twice_changes_nothing(rig: InputRig) -> None:
     for key in "ab":
         await rig.put(key)

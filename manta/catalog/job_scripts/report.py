@@ -42,7 +42,7 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     check_results(results)
     done: list[Stirred] = []
     living: list[str] = []
-    if any(result.failure is not None for result in results):
+    if any(one.failure is not None for result in results for one in (result, *result.members)):
         living = [row[0] for row in (yield Op("agents_alive", (now_ms,)))]
     spent: dict[str, Spent] = {}
     cut_room: int | None = RESOLVE_PAGE
