@@ -249,7 +249,7 @@ class InputsReply(msgspec.Struct, frozen=True):
 
 
 class SlotsRequest(msgspec.Struct, frozen=True):
-    """`further`: for outputs beside the task's own slot, which stays as it is."""
+    """`further`: for outputs beside the task's own slot, which stays as it is. `avoid`: nodes that took no copy."""
 
     node_id: str
     attempt: AttemptRef

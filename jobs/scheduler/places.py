@@ -1,6 +1,6 @@
 """Where attempts read and write: sources of their inputs and slots for their outputs, with the tokens that allow it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 from jobs.model.wire import (
@@ -24,8 +24,9 @@ from manta.core.peers import PeerSource
 class Placement(Protocol):
     """Where outputs go and inputs come from, with the tokens that allow it: composed by the gateway."""
 
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
-        """The further copies of a blob that is first written on `node_id`. NotEnoughNodes, SlowDown."""
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
+        """The further copies of a blob that is first written on `node_id`; on one to `avoid` only if there are too few
+        others. NotEnoughNodes, SlowDown."""
         ...
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
@@ -89,16 +90,16 @@ class Places:
             task, _, plan = await self._jobs.attempt_rights(request.node_id, request.attempt)
             timeout_s = plan.phases[task.phase].task_timeout_s
             ids = self.new_ids(count, timeout_s)
-            return SlotsReply(tuple(self._slot(one, request.node_id, timeout_s) for one in ids))
+            return SlotsReply(tuple(self._slot(one, request.node_id, timeout_s, request.avoid) for one in ids))
         slots: list[OutputSlot] = []
         for _ in range(count):
             (blob_id,) = self.new_ids(1)
             await self._jobs.set_slot(request.node_id, request.attempt, blob_id)
-            slots.append(self._slot(blob_id, request.node_id, limits.TASK_TIMEOUT_DEFAULT_S))
+            slots.append(self._slot(blob_id, request.node_id, limits.TASK_TIMEOUT_DEFAULT_S, request.avoid))
         return SlotsReply(tuple(slots))
 
-    def _slot(self, blob_id: str, node_id: str, timeout_s: float) -> OutputSlot:
-        return OutputSlot(blob_id, self._placement.copies(blob_id, node_id, _ttl_s(timeout_s)))
+    def _slot(self, blob_id: str, node_id: str, timeout_s: float, avoid: Collection[str] = ()) -> OutputSlot:
+        return OutputSlot(blob_id, self._placement.copies(blob_id, node_id, _ttl_s(timeout_s), avoid))
 
     def _input(self, row: ShuffleRow, ttl_s: float) -> InputRef:
         sources: tuple[PeerSource, ...] = ()

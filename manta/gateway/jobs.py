@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from urllib.parse import quote
 
 from jobs.model.wire import StderrNews, unpack
@@ -12,7 +12,7 @@ from manta.catalog.records import Node, NodeState
 from manta.catalog.store import NodeStore
 from manta.core.clock import Clock
 from manta.core.errands import give_up
-from manta.core.errors import AccessDenied, NodeUnavailable
+from manta.core.errors import AccessDenied, NodeUnavailable, NotEnoughNodes, SlowDown
 from manta.core.limits import DAY_S, NODE_REFRESH_S, NODE_TIMEOUT_S
 from manta.core.peers import NodeAddress, PeerSource
 from manta.gateway.context import Context
@@ -32,16 +32,22 @@ class ClusterPlacement:
         self._cluster = cluster
         self._copies = copies
 
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         if self._copies == 1:
             return ()
-        chosen = self._cluster.choose(self._copies - 1, avoid=(node_id,), near=(node_id,))
+        chosen = self._choose(node_id, avoid)
         nodes = {member.node.node_id: member.node for member in self._cluster.members()}
         expires_s = self._cluster.clock.wall_s() + ttl_s
         return tuple(
             PeerSource(one, nodes[one].url, token.sign(nodes[one].key, "PUT", token.blob_path(blob_id), expires_s))
             for one in chosen
         )
+
+    def _choose(self, node_id: str, avoid: Collection[str]) -> list[str]:
+        if avoid:
+            with contextlib.suppress(NotEnoughNodes, SlowDown):
+                return self._cluster.choose(self._copies - 1, avoid={node_id, *avoid}, near=(node_id,))
+        return self._cluster.choose(self._copies - 1, avoid=(node_id,), near=(node_id,))
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
         return self._cluster.sources(nodes, blob_id, ttl_s)

@@ -1,8 +1,10 @@
 """Too few nodes for the wanted copies of an output: tasks wait, and what runs is left alone."""
 
+from collections.abc import Collection
+
 import pytest
 
-from jobs.model.wire import AttemptRef, LeaseRequest
+from jobs.model.wire import AttemptRef, LeaseRequest, SlotsRequest
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import NotEnoughNodes
@@ -16,7 +18,7 @@ class ScarcePlacement(NoPlacement):
 
     alone = False
 
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         if self.alone:
             raise NotEnoughNodes
         return ()
@@ -52,7 +54,7 @@ class BreakingPlacement(NoPlacement):
 
     left = 0
 
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         self.left -= 1
         if self.left < 0:
             raise NotEnoughNodes
@@ -75,3 +77,28 @@ async def test_what_was_leased_but_not_told_is_offered_again_at_once() -> None:
     placement.left = 9
     (task,) = (await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))).tasks
     assert task.attempt == 2
+
+
+class NotingPlacement(NoPlacement):
+    """Remembers what was to be avoided, the last time."""
+
+    avoided: Collection[str] = ()
+
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
+        self.avoided = avoid
+        return ()
+
+
+@pytest.mark.parametrize("further", [False, True])
+async def test_a_new_slot_avoids_the_nodes_that_took_no_copy(further: bool) -> None:
+    clock, placement = StandingClock(), NotingPlacement()
+    catalog = MemoryCatalog(clock)
+    await catalog.create_bucket("books", "alice", 7)
+    await catalog.put_object("books", stored(clock.now_ms(), "a", ("n1",)))
+    scheduler = Scheduler(catalog.jobs, clock, placement)
+    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
+    await catalog.jobs.tend(job.job_id)
+    (task,) = (await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))).tasks
+    held = AttemptRef(task.job_id, task.task_id, task.attempt)
+    await scheduler.places.slots(SlotsRequest("n1", held, 1, avoid=("n2",), further=further))
+    assert placement.avoided == ("n2",)

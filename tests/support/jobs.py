@@ -67,7 +67,7 @@ async def expire(jobs: JobStore, alive: Collection[str], dead: Mapping[str, floa
 class NoPlacement:
     """Implements the scheduler's Placement for nodes that hold everything themselves."""
 
-    def copies(self, blob_id: str, node_id: str, ttl_s: float) -> tuple[PeerSource, ...]:
+    def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         return ()
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:

@@ -9,7 +9,9 @@ import pytest
 from manta.catalog.records import Node, NodeState
 from manta.core.clock import SystemClock
 from manta.core.errors import NodeUnavailable, NotEnoughNodes
+from manta.core.names import new_id
 from manta.gateway.datapath.cluster import Cluster
+from manta.gateway.jobs import ClusterPlacement
 from storage_nodes import token
 from tests.support.datapath import FakeNode, NodeList, fake_nodes, node_record
 
@@ -73,6 +75,14 @@ async def test_silent_node_is_dead_after_a_while_and_calls_to_it_end(
     assert not cluster.is_alive("n1")
     assert "interrupt" in nodes["n1"].calls
     assert "interrupt" not in nodes["n2"].calls
+
+
+async def test_an_output_s_copy_goes_to_a_node_to_avoid_only_if_there_is_no_other(cluster: Cluster) -> None:
+    placement, blob_id = ClusterPlacement(cluster, 2), new_id(7)
+    chosen = {one.node_id for _ in range(30) for one in placement.copies(blob_id, "n1", 60.0, ("n2",))}
+    assert chosen == {"n3"}
+    (only,) = placement.copies(blob_id, "n1", 60.0, ("n2", "n3"))
+    assert only.node_id in ("n2", "n3")
 
 
 async def test_failed_call_counts_until_the_next_probe(cluster: Cluster) -> None:
