@@ -185,6 +185,14 @@ async def test_a_job_is_removed_with_its_outputs(gateway: RunningGateway) -> Non
     assert (await client.ask("GET", f"/jobs/{job['id']}")).status == 404
 
 
+async def test_an_input_that_names_what_is_not_there_has_no_size(gateway: RunningGateway) -> None:
+    client = Client(gateway)
+    job = await client.job(MAP, inputs=("s3://nobucket/prefix/", "s3://books/none", "nonsense"))
+    while (await client.get(f"/jobs/{job['id']}?wait=10"))["ended"] is None:
+        pass
+    assert [line["size"] for line in await client.lines(f"/jobs/{job['id']}/tasks")] == [0, 0, 0]
+
+
 async def test_the_same_idempotency_key_makes_one_job(gateway: RunningGateway) -> None:
     client = Client(gateway)
     headers = {"Idempotency-Key": "once"}

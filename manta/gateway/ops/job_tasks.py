@@ -54,7 +54,7 @@ def shown_task(task: TaskRow, elder: Elder | None = None) -> dict[str, object]:
         "input": task.input_name or None,
         "inputs": task.weight,
         "range": None if task.range is None else str(task.range),
-        "size": task.size,
+        "size": max(0, task.size),  # the catalog notes below zero what an input that was not found was written as
         "leased": _time(task.leased_ms if task.node_id else None),
         "started": _time(task.started_ms),
         "ended": _time(task.ended_ms),
