@@ -125,10 +125,11 @@ class Scheduler:
 
     # --- for nodes
 
-    async def lease(self, request: LeaseRequest) -> LeaseReply:
+    async def lease(self, request: LeaseRequest, is_abandoned: Callable[[], bool] = lambda: False) -> LeaseReply:
         """Tasks for the node's free lanes, at once or as soon as there are some within `wait_s`.
 
-        Answered early when an attempt the node holds is not its own any more.
+        Answered early when an attempt the node holds is not its own any more. A poll that `is_abandoned`, since its
+        node has died, is given nothing and is no sign of life.
         """
         node_id = request.node_id
         named = (
@@ -163,7 +164,7 @@ class Scheduler:
                 if reply is not None or left_s <= 0 or self._draining:
                     return reply if reply is not None else await self._reply(request, [], ())
                 await wait_for(event, left_s)
-                if not await self._renew(node_id, request.epoch, begins=False):
+                if is_abandoned() or not await self._renew(node_id, request.epoch, begins=False):
                     return LeaseReply()
         finally:
             waiting.leave(node_id, event)

@@ -85,6 +85,24 @@ async def test_a_poll_that_waits_is_answered_when_work_comes(gateway: RunningGat
     assert (task.input.bucket, task.input.key, task.input.size) == ("books", "a.txt", 10)
 
 
+@pytest.mark.invariant("J4")
+async def test_a_poll_whose_node_has_died_is_given_nothing(gateway: RunningGateway) -> None:
+    """Its tasks would wait for the end of a lease that nobody holds."""
+    node, scheduler = NodeSide(gateway), gateway.context.extra(Scheduler)
+    poll = asyncio.create_task(node.lease(wait_s=20.0))
+    async with asyncio.timeout(10):
+        while not scheduler.waiting_nodes:
+            await asyncio.sleep(0.01)
+    poll.cancel()
+    await asyncio.gather(poll, return_exceptions=True)
+    client = Client(gateway)
+    await client.job(MAP, inputs=("s3://books/a.txt",))
+    async with asyncio.timeout(10):
+        while scheduler.waiting_nodes:
+            await asyncio.sleep(0.01)
+    assert await gateway.context.catalog.jobs.running("n1") == []
+
+
 @pytest.mark.invariant("J6")
 async def test_a_poll_that_waits_is_answered_when_its_attempt_is_cancelled(gateway: RunningGateway) -> None:
     client, node = Client(gateway), NodeSide(gateway)
