@@ -13,7 +13,8 @@ _LOG = logging.getLogger("manta.catalog")
 def apart(job_id: str, work: Script[T], otherwise: T) -> Script[T]:
     """The script of one job; `otherwise` when it raises what nobody foresaw, which the log tells.
 
-    What it wrote before stays, but a unit writes in its flush alone. What the engine raises is not seen here.
+    What it wrote before stays: a unit writes in its flush alone, but a lease moves tasks to other queues before that.
+    What the engine raises is not seen here.
     """
     try:
         return (yield from work)

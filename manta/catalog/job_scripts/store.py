@@ -1,4 +1,7 @@
-"""The job store over any engine that can run a script: `write` in one durable transaction, `read` from a snapshot."""
+"""The job store over any engine that can run a script: `write` in one durable transaction, `read` what is committed.
+
+What one `read` sees may have moved between two of its statements: it reads first what the rest depends on.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
