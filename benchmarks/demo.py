@@ -65,7 +65,7 @@ QUESTIONS = (
 
 
 def corpus(folder: Path) -> int:
-    """Link every `.py` file of the standard library below `folder`; how many there are."""
+    """Copy every `.py` file of the standard library below `folder`; how many there are."""
     library = Path(sysconfig.get_paths()["stdlib"])
     count = 0
     for source in sorted(library.rglob("*.py")):

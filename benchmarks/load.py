@@ -39,10 +39,8 @@ class Result:
         return self.requests / self.seconds
 
 
-def sign(
-    target: Target, method: str, path: str, body: bytes = b"", query: str = "", *, unsigned: bool = False
-) -> bytes:
-    """A whole HTTP/1.1 request, signed by botocore for the header form."""
+def sign(target: Target, method: str, path: str, body: bytes = b"", *, unsigned: bool = False) -> bytes:
+    """A whole HTTP/1.1 request, signed by botocore for the header form. `path` may have a `?query`."""
     key, _, query = path.partition("?")
     resource = quote(key) + (f"?{query}" if query else "")
     request = AWSRequest(method=method, url=target.url + resource, data=body)

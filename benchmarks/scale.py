@@ -23,7 +23,7 @@ from tests.support.resident import resident_bytes
 from tests.support.store import RunningStore, running_store
 
 MIB = 1024 * 1024
-GROWTH_MAX_MIB = 100
+GROWTH_MAX_MIB = 100 * 1_000_000 / MIB
 SOME, ALL = "10000,100000", "10000,1000000"
 SAMPLE_S = 1.0
 

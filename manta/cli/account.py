@@ -106,7 +106,7 @@ def add_key(
 
 @key_app.command("rm")
 def remove_key(name: str, access_key: str) -> None:
-    """Remove a key; requests signed with it are refused from then on."""
+    """Remove a key; requests signed with it are refused within a second."""
     with connect() as store:
         store.api("DELETE", f"/accounts/{_id_of(store.api('GET', '/accounts'), name)}/keys/{access_key}")
 

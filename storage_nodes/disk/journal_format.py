@@ -18,7 +18,6 @@ _HEADER = struct.Struct("<8sHxxxxxxQI4x")
 _MAGIC = b"MJOURNAL"
 _VERSION = 1
 _RECORD = struct.Struct("<IBxxxIQ16s")
-RECORD_OVERHEAD_BYTES = _RECORD.size
 
 
 class Kind(IntEnum):

@@ -8,7 +8,7 @@ import pytest
 from manta.catalog.records import Node, NodeState
 from manta.core.checksums import Buffer, crc32c
 from manta.core.clock import SystemClock
-from manta.core.errors import BlobDamaged, InsufficientStorage, MantaError, NodeUnavailable, NoSuchBlob
+from manta.core.errors import BlobDamaged, InsufficientStorage, NodeUnavailable, NoSuchBlob
 from manta.gateway.datapath.cluster import Cluster
 from storage_nodes.api import BlobInfo, NodeStatus, Piece, Stored
 
@@ -217,7 +217,3 @@ async def fake_cluster(nodes: dict[str, FakeNode], machine_id: str = "") -> Clus
     cluster = Cluster(listed, SystemClock(), lambda node: nodes[node.node_id], machine_id=machine_id)  # type: ignore[arg-type]
     await cluster.start()
     return cluster
-
-
-def errors_named(error: BaseException) -> str:
-    return error.code if isinstance(error, MantaError) else type(error).__name__

@@ -1,7 +1,7 @@
 """Jobs without nodes: documents, objects to compute on, and agents that answer at once."""
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -72,6 +72,3 @@ class NoPlacement:
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
         return tuple(PeerSource(node, f"http://{node}", "token") for node in nodes)
-
-
-Now = Callable[[], int]
