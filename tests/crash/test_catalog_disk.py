@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from manta.core.errors import InsufficientStorage, InternalError, MantaError, Se
 from tests.support.faults import failing, needs_strace
 from tests.support.loop_disk import loop_disk, needs_disk
 from tests.support.rows import add, names
-from tests.support.store import RunningStore, running_store
+from tests.support.store import running_store
+from tests.support.waiting import await_condition
 
 SYNCS = "fdatasync,fsync"
 RESTART_S = 60.0
@@ -124,17 +124,11 @@ def test_d5_a_gateway_whose_catalog_failed_to_sync_ends_with_evidence_and_is_sta
         gateway = store.children()["gateway"]
         with failing(gateway, SYNCS, "EIO", "1", store.data / "catalog.db-wal"), suppress(MantaError):
             client.write("s3://kept/during", b"2")
-        _wait_for_another(store, gateway)
+        again = "the gateway to be started again"
+        await_condition(lambda: store.children().get("gateway", gateway) != gateway, again, RESTART_S)
         client.write("s3://kept/after", b"3")
         assert client.read("s3://kept/before") == b"1"
         records = [msgspec.json.decode(path.read_bytes()) for path in (store.data / "evidence").glob("*gateway*.json")]
         assert len(records) == 1
         assert "SIGABRT" in records[0]["cause"]
         assert "failed to sync" in records[0]["log"]
-
-
-def _wait_for_another(store: RunningStore, gateway: int) -> None:
-    deadline = time.monotonic() + RESTART_S
-    while store.children().get("gateway", gateway) == gateway:
-        assert time.monotonic() < deadline, "the gateway was not started again"
-        time.sleep(0.05)

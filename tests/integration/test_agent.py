@@ -371,9 +371,9 @@ async def test_results_outlive_a_restart_of_the_gateway(rig: Rig) -> None:
     rig.gateway.drop_reports = 2
     spec = rig.gateway.phase("echo $$ >&2; read line; sleep 0.2; echo done")
     lease = await rig.gateway.offer(spec, await rig.input(b"go\n"))
-    await _said_pid(rig, lease)
+    pid = await _said_pid(rig, lease)
     await rig.gateway.stop()
-    await asyncio.sleep(0.4)
+    await _ended(pid)
     await rig.gateway.start()
     results = await rig.gateway.wait_results(1)
     assert [result.attempt for result in results] == [_ref(lease)]
