@@ -186,40 +186,51 @@ def get(
     with connect() as store:
         selection = Selection.parse(uri)
         if selection.is_single and not recursive:
-            _check_folder(target)
-            _download(store, store.stat(uri), target or PurePosixPath(selection.prefix).name)
+            _get_one(store, uri, target)
             return
         base = selection.prefix.rpartition("/")[0]
         folder = Path(target or ".")
         entries = list(_below(store, uri) if recursive else store.list_objects(uri))
         if not entries:
             raise NoSuchKey(f"Nothing lies at {uri}.")
-        paths = [str(_inside(folder, entry.key, base)) for entry in entries]
+        paths = [_inside(folder, entry.key, base) for entry in entries]
         _side_by_side("get", [partial(_download, store, *pair) for pair in zip(entries, paths, strict=True)])
 
 
-def _check_folder(target: str | None) -> None:
-    """A mistyped folder is not made in passing."""
-    if target is not None and target != "-" and not Path(target).absolute().parent.is_dir():
-        raise InvalidArgument(f"There is no folder {Path(target).parent}: make it first.")
+def _get_one(store: Store, uri: str, target: str | None) -> None:
+    """To stdout, into a folder, or to a file. A mistyped folder is not made in passing."""
+    if target == "-":
+        _copy_out(store, uri)
+        return
+    name = PurePosixPath(split_uri(uri)[1]).name
+    path = Path(target or name)
+    if not path.absolute().parent.is_dir():
+        raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
+    _download(store, store.stat(uri), path / name if path.is_dir() else path)
 
 
 def _inside(folder: Path, key: str, base: str) -> Path:
     """Where a key goes below `folder`; a key like `../x` must not lead out of it."""
-    path = folder / (key.removeprefix(base).lstrip("/") or PurePosixPath(key).name)
+    path = folder / key.removeprefix(base).lstrip("/")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise BadRequest(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
     return path
 
 
-def _download(store: Store, entry: ObjectInfo, target: str) -> None:
-    if target == "-":
-        _copy_out(store, entry.uri)
-        return
-    path = Path(target)
-    if path.is_dir():
-        path = path / PurePosixPath(entry.key).name
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _download(store: Store, entry: ObjectInfo, path: Path) -> None:
+    """To a file. An empty object whose key ends in `/` is what other programs make of a folder: it becomes one."""
+    try:
+        if entry.key.endswith("/") and not entry.size:
+            path.mkdir(parents=True, exist_ok=True)
+            return
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _download_to(store, entry, path)
+    except OSError as error:
+        raise InvalidArgument(f"{entry.uri} cannot be written to {path}: {error.strerror}.") from None
+
+
+def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
+    """Under another name until it is whole."""
     partial = path.with_name(path.name + ".part")
     try:
         with open(partial, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
@@ -328,7 +339,3 @@ def sign(
         raise InvalidArgument(f"--method is GET, PUT, HEAD or DELETE, not {method}.")
     with connect() as store:
         output.line(store.sign(uri, method=method, expires_s=expires))
-
-
-COMMANDS = {"mb": mb, "rb": rb, "ls": ls, "put": put, "get": get, "cat": cat, "rm": rm, "cp": cp}
-COMMANDS |= {"find": find, "stat": stat, "sign": sign}

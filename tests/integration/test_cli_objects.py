@@ -68,6 +68,32 @@ def test_a_key_cannot_lead_out_of_the_folder_it_is_fetched_into(store: RunningSt
     assert not list(tmp_path.rglob("escaped"))
 
 
+def test_markers_of_folders_become_folders(store: RunningStore, tmp_path: Path) -> None:
+    """Other programs make an empty object `deep/` for a folder."""
+    with store.client() as client:
+        for key in ("deep/", "deep/er/", "deep/er/c", "empty/"):
+            client.write(f"s3://docs/{key}", b"" if key.endswith("/") else b"x")
+    _ok(store, "get", "-r", "s3://docs", str(tmp_path / "into"))
+    found = {path.relative_to(tmp_path / "into").as_posix(): path.is_dir() for path in tmp_path.glob("into/**/*")}
+    assert found == {"deep": True, "deep/er": True, "deep/er/c": False, "empty": True}
+    _ok(store, "get", "-r", "s3://docs/deep/", str(tmp_path / "below"))
+    assert sorted(path.name for path in tmp_path.glob("below/**/*")) == ["c", "er"]
+
+
+def test_an_object_never_takes_the_place_of_another_as_it_is_fetched(store: RunningStore, tmp_path: Path) -> None:
+    """No file can be beside a folder of its name: that is said, and nothing is written where something else belongs."""
+    for key in ("name", "name/deep"):
+        _ok(store, "put", "-", f"s3://docs/{key}", stdin=key.encode())
+    for first in ("name", "name/deep"):
+        into = tmp_path / first.replace("/", "-")
+        (into / first).parent.mkdir(parents=True)
+        (into / first).write_text("before")
+        result = store.manta("get", "-r", "s3://docs", str(into))
+        text = result.stderr.decode()
+        assert (result.returncode, "cannot be written to" in text, len(text.splitlines())) == (2, True, 1), text
+        assert not (into / "name/name").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
