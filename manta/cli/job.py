@@ -43,10 +43,22 @@ def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
         properties=arguments.properties,
     )
     if streamed:
+        _stream(job, arguments, end=end)
+    return job
+
+
+def _stream(job: Job, arguments: JobArguments, *, end: bool) -> None:
+    """The inputs as stdin brings them. A job that cannot be given all of them waits for more: whose it is, is told."""
+    try:
         job.add(_inputs(arguments))
         if end:
             job.end()
-    return job
+    except BaseException:
+        output.console().print(
+            f"Job {job.id} waits for the rest of its input: `manta job add {job.id}` and `manta job end {job.id}`, "
+            f"or `manta job cancel {job.id}`."
+        )
+        raise
 
 
 @app.command(context_settings=_RAW)
@@ -91,9 +103,18 @@ def create(context: typer.Context) -> None:
 
     Takes what `manta job run` takes: see its --help.
     """
-    arguments = parse(context.args, _read)
+    arguments = _unwatched(context)
     with connect() as store:
-        output.line(_submit(store, arguments, end=bool(arguments.inputs)).id)
+        job = _submit(store, arguments, end=bool(arguments.inputs))
+    output.json_line({"id": job.id}) if arguments.json else output.line(job.id)
+
+
+def _unwatched(context: typer.Context) -> JobArguments:
+    """The arguments of a command that does not wait for a job."""
+    arguments = parse(context.args, _read)
+    if arguments.timeout_s is not None:
+        raise InvalidArgument("--wait is for `manta job run`: nothing is waited for here.")
+    return arguments
 
 
 def _work(phase: Mapping[str, Any]) -> str:
@@ -103,7 +124,7 @@ def _work(phase: Mapping[str, Any]) -> str:
 @app.command(context_settings=_RAW)
 def explain(context: typer.Context) -> None:
     """Show what `manta job run` with these arguments would do: inputs, bytes, nodes, tasks. Nothing is run."""
-    arguments = parse(context.args, _read)
+    arguments = _unwatched(context)
     with connect() as store:
         plan = store.explain(arguments.phases, inputs=list(_inputs(arguments)), properties=arguments.properties)
     if arguments.json:
@@ -183,6 +204,8 @@ def get(job: JobId, json: Json = False) -> None:
             f"{counts.failed} failed  {phase.work[:60]}"
         )
     output.line(f"  {facts(status)}")
+    if status.cancel_reason:
+        output.line(f"  {status.cancel_reason}")
 
 
 @app.command("list")
@@ -320,6 +343,8 @@ def _show_errors(job: Job, json: bool) -> None:
 
 def _summary(status: JobStatus) -> None:
     output.console().print(f"[dim]{status.state}: {facts(status)}[/]")
+    if status.cancel_reason:
+        output.console().print(status.cancel_reason, style="dim", markup=False)
 
 
 def _exit_of(status: JobStatus) -> int:

@@ -53,6 +53,7 @@ def page(
         f"<style>{_STYLE}{STYLE}</style><h1>{escape(name)}</h1>",
         f'<p class="soft">{escape(status.id)} · {escape(status.state)} · {_moment(status.created)}'
         f" to {_moment(status.ended) or 'now'} UTC</p>",
+        f'<p class="failed">{escape(status.cancel_reason)}</p>' if status.cancel_reason else "",
         _totals(status),
         "<h2>Phases</h2>",
         *(_phase(number, phase) for number, phase in enumerate(status.phases)),

@@ -1,0 +1,79 @@
+"""The job commands as a user types them: what they say, and where."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from manta.sdk import Store
+from tests.support.shared_store import shared_store, store
+from tests.support.store import RunningStore
+from tests.support.store_jobs import fill_bucket
+from tests.support.waiting import await_condition
+
+__all__ = ["store"]
+
+running = shared_store("--nodes", "1", "--lanes", "2")
+
+
+def test_a_new_jobs_id_is_printed_bare_or_as_json(running: RunningStore, store: Store) -> None:
+    bare = running.manta("job", "create", "-m", "cat").stdout.decode().strip()
+    told = json.loads(running.manta("job", "create", "--json", "-m", "cat").stdout)
+    assert {bare, told["id"]} == {status.id for status in store.jobs(limit=2)}
+    for job_id in (bare, told["id"]):
+        store.job(job_id).cancel()
+
+
+@pytest.mark.parametrize("command", ["create", "explain"])
+def test_what_does_not_wait_takes_no_time_to_wait(running: RunningStore, command: str) -> None:
+    refused = running.manta("job", command, "--wait", "5", "-m", "cat", "s3://nowhere/")
+    assert (refused.returncode, b"--wait is for `manta job run`" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_why_a_job_was_cancelled_is_told(running: RunningStore, store: Store) -> None:
+    fill_bucket(store, "failing", {f"{number}": b"" for number in range(5)})
+    done = running.manta("job", "run", "--max-errors", "1", "-m", "exit 7", "s3://failing/")
+    assert done.returncode == 4, done.stderr
+    (status,) = store.jobs(limit=1)
+    reason = "The job reached its max_errors of 1."
+    assert status.cancel_reason == reason
+    assert done.stderr.decode().splitlines()[-1] == reason
+    assert f"  {reason}" in running.manta("job", "get", status.id).stdout.decode().splitlines()
+    assert f'<p class="failed">{reason}</p>' in running.manta("job", "share", status.id).stdout.decode()
+
+
+def test_a_job_whose_input_was_interrupted_is_named(running: RunningStore, store: Store) -> None:
+    """Its id is nowhere else, and it waits for the rest of its input."""
+    before = {status.id for status in store.jobs()}
+    command = [sys.executable, "-m", "manta.cli.main", "job", "run", "-m", "cat", "-"]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=running.environment
+    ) as process:
+        await_condition(lambda: len(store.jobs()) > len(before), "the job to be made")
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    (made,) = {status.id for status in store.jobs()} - before
+    assert process.returncode == 130, said
+    assert f"manta job end {made}" in said.decode().replace("\n", " ")
+    store.job(made).cancel()
+
+
+def test_whoever_stops_waiting_stops_no_job(running: RunningStore, store: Store) -> None:
+    fill_bucket(store, "waited", {"a": b""})
+    with subprocess.Popen(
+        [sys.executable, "-m", "manta.cli.main", "job", "run", "--name", "waited", "-m", "sleep 3600", "s3://waited/a"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=running.environment,
+    ) as process:
+        await_condition(
+            lambda: any(status.phases[0].tasks.running for status in store.jobs(name="waited")), "the task to run"
+        )
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    (status,) = store.jobs(name="waited")
+    assert (process.returncode, status.state) == (130, "running"), said
+    assert f"manta job wait {status.id}" in said.decode().replace("\n", " ")
+    store.job(status.id).cancel()
