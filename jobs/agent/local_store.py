@@ -24,7 +24,7 @@ class VolumeStore:
         self._workers = storage.workers
         self._small_puts = storage.small_puts
         self._ahead: dict[str, None] = {}
-        """Small blobs whose checksums were verified a moment ago: looking again reads nothing, and needs no thread."""
+        """Blobs that were found good a moment ago: looking again reads nothing, and needs no thread."""
         self._checking: dict[str, asyncio.Task[None]] = {}
         """Large blobs whose checksums are being verified."""
 
@@ -34,8 +34,7 @@ class VolumeStore:
 
         if blob_id in self._ahead:
             del self._ahead[blob_id]
-            with contextlib.suppress(MantaError):
-                check()
+            if self._is_good(blob_id, size):
                 return blob_path(blob_id)
         if size <= BLOCK_BYTES:
             await self._guarded(blob_id, check)
@@ -57,21 +56,21 @@ class VolumeStore:
             done.exception()  # who asked may be gone
 
     async def check_ahead(self, blobs: Sequence[tuple[str, int]]) -> None:
-        small = [(blob_id, size) for blob_id, size in blobs if size <= BLOCK_BYTES]
-        if not small:
-            return
-        for blob_id in await self._workers.run(lambda: self._good(small)):
+        for blob_id in await self._workers.run(lambda: self._good(blobs)):
             self._ahead[blob_id] = None
         while len(self._ahead) > 2 * LEASE_BATCH_MAX:
             del self._ahead[next(iter(self._ahead))]
 
     def _good(self, blobs: Sequence[tuple[str, int]]) -> list[str]:
-        good = []
-        for blob_id, size in blobs:
-            with contextlib.suppress(MantaError):
-                self._volume.reader.open_verified(blob_id, 0, size).close()
-                good.append(blob_id)
-        return good
+        return [blob_id for blob_id, size in blobs if self._is_good(blob_id, size)]
+
+    def _is_good(self, blob_id: str, size: int) -> bool:
+        """Whether all of it is as it was written, as far as that takes no more than a block to read."""
+        with contextlib.suppress(MantaError), self._volume.reader.open(blob_id) as blob:
+            if size <= BLOCK_BYTES:
+                blob.check(0, size)
+            return blob.is_trusted(0, size)
+        return False
 
     async def put(self, blob_id: str, data: Buffer) -> Stored:
         (outcome,) = await self._small_puts.put([(blob_id, data)])

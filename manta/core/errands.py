@@ -20,4 +20,5 @@ async def give_up(tasks: "Iterable[asyncio.Task[Any]]") -> None:
     given_up = list(tasks)
     for task in given_up:
         task.cancel()
-    await asyncio.gather(*given_up, return_exceptions=True)
+    if given_up:
+        await asyncio.gather(*given_up, return_exceptions=True)

@@ -68,10 +68,10 @@ class Verifier:
         _check_blocks(descriptor, expected, missing)
         self._remember(key, missing)
 
-    def trusts_whole(self, found: os.stat_result) -> bool:
-        """Whether a file of one block was checked before and has not changed since."""
+    def trusts(self, found: os.stat_result, start: int, length: int) -> bool:
+        """Whether every block with a byte of the range was checked before, and the file has not changed since."""
         known = self._known(_key(found))
-        return known is not None and bool(known.blocks & 1)
+        return known is not None and not _mask(start, length) & ~known.blocks
 
     def trust_whole(self, found: os.stat_result) -> None:
         """Remember that a file of one block matched."""

@@ -49,8 +49,9 @@ class Link:
 
     def changed(self) -> None:
         """There may be room for more tasks, or something to report."""
-        for change in self._changes:
-            change.set()
+        if self._worth_asking():
+            for change in self._changes:
+                change.set()
         self._note_busy()
         self._reports.nudge()
 

@@ -41,6 +41,8 @@ class Reports:
         self._pending: dict[AttemptRef, TaskResult] = {}
         self._sent: set[AttemptRef] = set()
         self._wake = asyncio.Event()
+        self._delaying = False
+        """Whether what is pending waits for its neighbours."""
         self._room = REPORT_BATCH_MAX
         """How many go together: one at which gateways fail is found by halves, and the others go on."""
 
@@ -53,7 +55,8 @@ class Reports:
 
     def nudge(self) -> None:
         """Look again whether it is time to send."""
-        self._wake.set()
+        if self._pending and (not self._delaying or self._is_due()):
+            self._wake.set()
 
     def refs(self) -> list[AttemptRef]:
         return list(self._pending)
@@ -112,15 +115,19 @@ class Reports:
         while not self._pending:
             self._wake.clear()
             await self._wake.wait()
-        loop = asyncio.get_running_loop()
-        due = loop.time() + REPORT_DELAY_S
-        while len(self._pending) < REPORT_BATCH_MAX and not self._urgent({ref.job_id for ref in self._pending}):
-            self._wake.clear()
-            try:
-                async with asyncio.timeout_at(due):
+        self._delaying = True
+        try:
+            async with asyncio.timeout(REPORT_DELAY_S):
+                while not self._is_due():
+                    self._wake.clear()
                     await self._wake.wait()
-            except TimeoutError:
-                return
+        except TimeoutError:
+            return
+        finally:
+            self._delaying = False
+
+    def _is_due(self) -> bool:
+        return len(self._pending) >= REPORT_BATCH_MAX or self._urgent({ref.job_id for ref in self._pending})
 
     def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef]) -> None:
         for result in batch:
