@@ -251,13 +251,18 @@ static void set_limits(void) {
     limit(RLIMIT_AS, message.header.address_bytes);
 }
 
+/* No program of a task can ever have a capability: the fork server keeps its own, which it starts no program with. */
+static int empty_bounding_set(void) {
+    int capability = 0;
+    while (capability < 64 && prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) == 0)
+        capability++;
+    return capability > 0 && (capability == 64 || errno == EINVAL) ? 0 : -1;
+}
+
 static void drop_privileges(void) {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct none[2] = {{0}};
     need(PRIVILEGES, prctl(PR_SET_DUMPABLE, 0, 0, 0, 0));
-    for (int capability = 0; capability < 64; capability++)
-        if (prctl(PR_CAPBSET_DROP, capability, 0, 0, 0) < 0)
-            break;
     need(PRIVILEGES, prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0));
     need(PRIVILEGES, prctl(PR_SET_SECUREBITS, SECBIT_NOROOT | SECBIT_NOROOT_LOCKED | SECBIT_NO_SETUID_FIXUP |
                                                   SECBIT_NO_SETUID_FIXUP_LOCKED | SECBIT_KEEP_CAPS_LOCKED, 0, 0, 0));
@@ -578,6 +583,10 @@ int main(int count, char *arguments[]) {
     }
     if (zone_filter >= 0 && enclose(zone_filter) < 0) {
         perror("fork server: enclosing its zone");
+        return 1;
+    }
+    if (empty_bounding_set() < 0) {
+        perror("fork server: dropping capabilities");
         return 1;
     }
     for (int number = 1; number < NSIG; number++)
