@@ -1,12 +1,14 @@
 """Sizes and durations as people write them: `256M`, `1.5G`, `10m`, `90s`; and as they are shown."""
 
 import re
+import sys
 
 from manta.core import limits
 from manta.core.errors import InvalidArgument
 
 _QUANTITY = re.compile(r"(\d{1,18}(?:\.\d{1,6})?)\s*([A-Za-z]*)")
 _SIZES = {"": 1, "B": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+_FLOAT_MAX = sys.float_info.max
 _DURATIONS = {"ms": 0.001, "": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -24,7 +26,7 @@ def parse_size(value: object, name: str) -> int:
 
 def parse_duration(value: object, name: str) -> float:
     """Seconds of `10m`, `90s`, `500ms`, `2h`, `7d` or of a number; InvalidArgument names `name`."""
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf"):
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= _FLOAT_MAX:
         return float(value)
     if isinstance(value, str) and (match := _QUANTITY.fullmatch(value.strip())):
         factor = _DURATIONS.get(match[2].lower())

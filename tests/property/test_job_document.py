@@ -178,6 +178,11 @@ def test_what_is_no_quantity(bad: object) -> None:
         parse_duration(bad, "x")
 
 
+def test_a_number_that_no_float_holds_is_no_duration() -> None:
+    with pytest.raises(InvalidArgument):
+        parse_document(b'{"phases":[{"type":"map","exec":"wc","timeout":1%s}]}' % (b"0" * 400))
+
+
 @pytest.mark.parametrize(
     ("written", "spec"),
     [
