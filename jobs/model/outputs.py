@@ -16,9 +16,14 @@ _META: Final = re.compile(r"x-amz-meta-[a-z0-9!#$%&'*+.^_`|~-]+")
 _VALUE: Final = re.compile(r"[\x20-\x7e]*")
 
 
+def phase_prefix(kind: TaskKind, phase: int) -> str:
+    """Where all begin that tasks of that phase put into their job's own bucket."""
+    return f"{kind.value}-{phase}/"
+
+
 def base_key(kind: TaskKind, phase: int, task_id: int) -> str:
     """Where a task's named outputs in its job's own bucket begin: no other task, and no unnamed output, has that."""
-    return f"{kind.value}-{phase}/{task_id:08d}."
+    return f"{phase_prefix(kind, phase)}{task_id:08d}."
 
 
 def check_output_headers(headers: Mapping[str, str]) -> None:

@@ -3,14 +3,17 @@
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 
+from jobs.model.outputs import base_key
+from jobs.model.wire import Output, TaskKind
 from manta.catalog.job_records import Granted, JobView
 from manta.core.errors import JobNotRetried, NoSuchJob
 from manta.core.limits import LEASE_S
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened
 from tests.support.job_inputs import InputRig
-from tests.support.jobs import MAP, REDUCE, failure, output, ref, stored, success
+from tests.support.jobs import MAP, REDUCE, failure, further_slot, output, ref, stored, success
 
 
 class RetryRig(InputRig):
@@ -89,6 +92,54 @@ async def test_a_failed_input_is_retried_in_the_version_it_had(rig: RetryRig) ->
     await rig.retry(job)
     (again,) = await rig.run(job)
     assert (again.task.version_id, again.task.blob_id) == (first.task.version_id, first.task.blob_id)
+
+
+@pytest.mark.invariant("J1")
+async def test_what_a_reducer_put_beside_its_outputs_is_its_last_runs_alone(rig: RetryRig) -> None:
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", phases=[MAP, REDUCE])
+    bucket = job_bucket(job)
+
+    async def reduce() -> list[str]:
+        """What there is in the job's bucket after it."""
+        (grant,) = await rig.lease()
+        slot, task = further_slot(rig.clock.now_ms()), grant.task
+        key = base_key(TaskKind.REDUCE, task.phase, task.task_id) + "kept"
+        beside = structs.replace(output(slot, ("n1",)), bucket=bucket, key=key, side=True)
+        await rig.report(success(ref(task), [beside, output(task.slot, ("n1",))]))
+        await rig.tend(job)
+        return [one.key for one in (await rig.catalog.list_objects(bucket)).objects]
+
+    first, second = await rig.lease()
+    await rig.report(failure(ref(first.task)), rig.done(second))
+    before = await reduce()
+    await rig.retry(job)
+    (again,) = await rig.lease()
+    await rig.report(rig.done(again))
+    after = await reduce()
+    assert (len(before), len(after)) == (2, 2)
+    assert len({*before, *after}) == 3, "the reducer has another number, and so have its names"
+
+
+async def test_a_retry_keeps_what_a_task_that_is_not_done_anew_has_made(rig: RetryRig) -> None:
+    """A reducer put it out by reference, and will again."""
+    await rig.put_all("a", "b")
+    job = await rig.begin("s3://books/*", phases=[MAP, REDUCE])
+    bucket = job_bucket(job)
+    first, second = await rig.lease()
+    key = base_key(TaskKind.MAP, 0, second.task.task_id) + "kept"
+    beside = structs.replace(output(further_slot(rig.clock.now_ms()), ("n1",)), bucket=bucket, key=key, side=True)
+    await rig.report(failure(ref(first.task)), success(ref(second.task), [beside]))
+    (reducer,) = await rig.lease()
+    made = (await rig.catalog.locate(bucket, key)).object
+    assert made is not None
+    named = Output(None, made.size, bytes(16), bytes(8), bucket=bucket, key=key, version_id=made.version_id)
+    await rig.report(success(ref(reducer.task), [named]))
+    await rig.tend(job)
+    assert [line.fields["key"] for line in await rig.jobs.outputs(job, 0, 10)] == [key]
+    await rig.retry(job)
+    assert (await rig.view(job)).outputs == 0
+    assert (await rig.catalog.locate(bucket, key)).object == made
 
 
 @pytest.mark.invariant("J3")

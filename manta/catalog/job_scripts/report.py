@@ -6,6 +6,7 @@ from itertools import groupby
 
 from msgspec import structs
 
+from jobs.model.outputs import phase_prefix
 from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat, Stale, TaskState, settle
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
 from manta.catalog.job_records import FoundObject, Stirred, TaskRow
@@ -292,7 +293,7 @@ def _add_output(unit: Unit, task: TaskRow, output: Output, place: int, new_id: N
 def output_key(phase: PhaseCounts, task: TaskRow, place: int) -> str:
     """`map-0/00000012`, `reduce-1/00000000`: a map's task or a reducer's number; `-1` and so on for further outputs."""
     number = task.reducer if phase.kind is TaskKind.REDUCE else task.task_id
-    return f"{phase.kind.value}-{phase.number}/{number:08d}" + (f"-{place}" if place else "")
+    return f"{phase_prefix(phase.kind, phase.number)}{number:08d}" + (f"-{place}" if place else "")
 
 
 def _add_object(unit: Unit, task: TaskRow, output: Output, key: str, version_id: str, bucket: str) -> None:

@@ -7,6 +7,7 @@ failed task had to do without it: from the first such phase on everything is don
 from collections.abc import Sequence
 
 from jobs.model.inputs import InputSpec
+from jobs.model.outputs import phase_prefix
 from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
 from manta.catalog.job_chunks import encode_chunks
@@ -65,7 +66,7 @@ def retry_page(unit: Unit) -> Script[None]:
     What was found on earlier pages may run by then, fail again and make tasks of the next phase, which may fail too.
     """
     if unit.job.cursor == 0:
-        for take_back in (_outputs, _errors, _shuffled):
+        for take_back in (_outputs, _objects, _errors, _shuffled):
             if (yield from take_back(unit)):
                 return
     specs: list[InputSpec] = []
@@ -146,17 +147,26 @@ def _write_again(unit: Unit, specs: Sequence[InputSpec]) -> Script[None]:
 
 
 def _outputs(unit: Unit) -> Script[bool]:
-    """Final outputs that are made anew. An object under `output` stays until it is replaced: it is the user's."""
+    """Lines of final outputs, if those are made anew."""
     job_id = unit.job.job_id
-    rows = (yield Op("outputs_page", (job_id, 0, RESOLVE_PAGE))) if _anew(unit) < len(unit.phases) else []
+    rows = (yield Op("output_take", (job_id, RESOLVE_PAGE))) if _anew(unit) < len(unit.phases) else []
     if rows:
-        own = [(row[1], row[2]) for row in rows if row[1] == job_bucket(job_id)]
-        if own:
-            yield Many("object_delete", own)
         yield Many("output_delete", [(job_id, row[0]) for row in rows])
         unit.job.outputs -= len(rows)
         unit.job.outputs_gone += len(rows)
     return bool(rows)
+
+
+def _objects(unit: Unit) -> Script[bool]:
+    """What tasks that are done anew have put into the job's bucket: the new ones' names differ. An object under
+    `output`, or in another bucket, stays until it is replaced: it is the user's."""
+    bucket = job_bucket(unit.job.job_id)
+    for phase in unit.phases[_anew(unit) :]:
+        rows = yield Op("objects_page", (bucket, phase_prefix(phase.kind, phase.number), "", RESOLVE_PAGE))
+        if rows:
+            yield Many("object_delete", [(bucket, row[0]) for row in rows])
+            return True
+    return False
 
 
 def _errors(unit: Unit) -> Script[bool]:
