@@ -17,6 +17,7 @@ from tests.support.waiting import await_condition
 OBJECTS = 50
 MIB = 1024 * 1024
 SLACK_BYTES = 10 * MIB
+GROWTH_MAX_BYTES = 100_000_000
 MEANWHILE_MAX = 50
 """Tasks of a large job that end between two looks at it, with a small job from submission to its end between them.
 They say how long that took without a clock: a busy machine slows both."""
@@ -120,3 +121,28 @@ def test_memory_does_not_grow_with_the_number_of_tasks(running: RunningStore, cl
     print({name: f"{size / MIB:.1f} MiB" for name, size in grown.items()})
     assert grown["node-1"] < SLACK_BYTES
     assert grown["gateway"] < 2 * CACHE_KIB * 1024 + SLACK_BYTES
+
+
+def _put_out(running: RunningStore, store: Store, size_bytes: int) -> dict[str, int]:
+    """The most memory of each process while so many bytes go out of a map, into a reducer, and out of a program."""
+    phases = [
+        {"type": "map", "exec": f"head -c {size_bytes} /dev/zero"},
+        {"type": "reduce", "exec": "mpipe"},
+    ]
+    with resident_peaks(running.children()) as peaks:
+        job = store.submit(phases, inputs=["s3://alice-tiny/00"])
+        status = job.wait(timeout_s=600)
+        assert (status.state, status.errors) == ("done", 0)
+        assert [line["size"] for line in job.outputs()] == [size_bytes]
+    job.delete()
+    return peaks
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.invariant("J7")
+def test_memory_does_not_grow_with_the_size_of_outputs(running: RunningStore, clients: dict[str, Store]) -> None:
+    small, large = (_put_out(running, clients["alice"], size) for size in (16 * MIB, 1024 * MIB))
+    grown = {name: large[name] - small[name] for name in small}
+    print({name: f"{size / MIB:.1f} MiB" for name, size in grown.items()})
+    assert {name: size for name, size in grown.items() if size > GROWTH_MAX_BYTES} == {}
