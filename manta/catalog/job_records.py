@@ -118,8 +118,8 @@ class TaskRow(NamedTuple):
 
     @property
     def input_name(self) -> str:
-        """`bucket/key`; "" for a reducer."""
-        return f"{self.bucket}/{self.key}" if self.bucket else ""
+        """`bucket/key`, or what was written in its place and names nothing; "" for a reducer."""
+        return f"{self.bucket}/{self.key}" if self.bucket else self.key
 
     @property
     def range(self) -> Range | None:

@@ -249,7 +249,8 @@ def outputs(job: JobId, json: Json = False) -> None:
 
 def _print_objects(entries: Iterable[dict[str, Any]], json: bool) -> None:
     for entry in entries:
-        output.json_line(entry) if json else output.line(f"s3://{entry['bucket']}/{entry['key']}")
+        name = f"s3://{entry['bucket']}/{entry['key']}" if entry["bucket"] else entry["key"]
+        output.json_line(entry) if json else output.line(name)
 
 
 @app.command()

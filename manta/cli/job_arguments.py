@@ -1,5 +1,6 @@
 """The arguments of `manta job run` and `create`: phase options belong to the phase that follows them. Pure."""
 
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -143,15 +144,22 @@ def _value(option: str, words: Iterator[str]) -> str:
 
 def _typed(name: str, value: str) -> float | str:
     if name == "cpus":
-        try:
-            return float(value)
-        except ValueError:
-            raise InvalidArgument(f"--cpus is a number such as 0.5 or 2, not {value!r}.") from None
+        return _number(value)
     if name not in _INTEGERS:
         return value
     if not value.isdecimal():
         raise InvalidArgument(f"{name} is a whole number, not {value!r}.")
     return int(value)
+
+
+def _number(value: str) -> float:
+    try:
+        number = float(value)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise InvalidArgument(f"--cpus is a number such as 0.5 or 2, not {value!r}.")
+    return number
 
 
 def _set_phase_option(pending: dict[str, object], name: str, value: str) -> None:

@@ -60,6 +60,14 @@ def test_a_job_whose_input_was_interrupted_is_named(running: RunningStore, store
     store.job(made).cancel()
 
 
+def test_an_input_that_names_nothing_is_shown_as_it_was_written(running: RunningStore, store: Store) -> None:
+    assert running.manta("job", "run", "-m", "cat", "nonsense").returncode == 3
+    (status,) = store.jobs(limit=1)
+    assert b"(nonsense, task 1)" in running.manta("job", "errors", status.id).stdout
+    assert running.manta("job", "tasks", status.id).stdout.split()[-1] == b"nonsense"
+    assert running.manta("job", "inputs", status.id).stdout == b"nonsense\n"
+
+
 def test_whoever_stops_waiting_stops_no_job(running: RunningStore, store: Store) -> None:
     fill_bucket(store, "waited", {"a": b""})
     with subprocess.Popen(

@@ -112,8 +112,11 @@ async def test_inputs_that_cannot_be_read_are_errors_by_their_code(catalog: Cata
     )
     view = await catalog.jobs.get_job(job)
     assert (view.state, view.inputs, counts(view)) == ("done", 5, {"failed": 5})
-    codes = [line.fields["code"] for line in await catalog.jobs.errors(job, 0, 10)]
-    assert codes == ["ResourceNotFound", "AccessDenied", "AccessDenied", "ResourceNotFound", "InvalidInput"]
+    errors = [line.fields for line in await catalog.jobs.errors(job, 0, 10)]
+    codes = ["ResourceNotFound", "AccessDenied", "AccessDenied", "ResourceNotFound", "InvalidInput"]
+    assert [error["code"] for error in errors] == codes
+    written = ["books/none", "secret/x", "secret/", "absent/x", "nonsense"]
+    assert [(error["input"], error["first_input"]) for error in errors] == [(name, name) for name in written]
 
 
 @pytest.mark.invariant("J4")

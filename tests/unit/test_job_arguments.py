@@ -31,6 +31,12 @@ def test_each_phase_gets_the_options_before_it(wanted: list[tuple[str, str, bool
     assert parsed.inputs == inputs
 
 
+@pytest.mark.parametrize("cpus", ["two", "nan", "inf"])
+def test_cpus_are_a_number(cpus: str) -> None:
+    with pytest.raises(InvalidArgument, match="--cpus is a number"):
+        parse(["--cpus", cpus, "-m", "wc", "s3://b/"])
+
+
 def test_everything_at_once() -> None:
     parsed = parse(
         [

@@ -197,7 +197,7 @@ def _add_failed(unit: Unit, spec: InputSpec, failure: Failure, state: TaskState 
         bucket=spec.bucket,
         key=key,
         size=-1 - len(spec.prefix) if listed else 0,
-        first_input=f"{spec.bucket}/{key}",
+        first_input=f"{spec.bucket}/{key}" if spec.bucket else key,
         slot=None if spec.where is None else msgspec.json.encode(spec.where).decode(),
     )
     unit.error(task, failure)
