@@ -68,14 +68,18 @@ class NamespaceSandbox:
         self._groups: ControlGroups | None = None
 
     async def start(self) -> None:
+        """SandboxUnavailable: then nothing is left of it, and it may be tried again."""
         refuse_if_missing(probe(self._builder))
-        self._blueprint = self._build()
-        if self._groups is None:
+        try:
+            self._blueprint = self._build()
             groups = ControlGroups(sha256(bytes(self._state_dir.resolve())).hexdigest()[:12])
             await groups.open()
             self._groups = groups
-        await self._broker.start()
-        await self._self_test()
+            await self._broker.start()
+            await self._self_test()
+        except BaseException:
+            await self._take_down()
+            raise
 
     async def open_zone(self, spec: ZoneSpec) -> ForkServerZone:
         if self._blueprint is None:
@@ -135,7 +139,11 @@ class NamespaceSandbox:
         }
 
     async def close(self) -> None:
-        await self._broker.close()
+        await self._take_down()
+        self._broker.close()
+
+    async def _take_down(self) -> None:
+        self._broker.stop()
         if self._groups is not None:
             await self._groups.close()
             self._groups = None
@@ -164,7 +172,7 @@ class NamespaceSandbox:
             finally:
                 await zone.close()
         finally:
-            await broker.close()
+            broker.close()
             shutil.rmtree(folder)
 
     def _zone_builder(self) -> str | Runtime:
@@ -181,12 +189,13 @@ class NamespaceSandbox:
 
     def _build(self) -> Blueprint:
         machine = platform.machine()
+        builder = self._zone_builder()
         program = fork_server(self._state_dir, self._wanted)
         zone_filter = SealedFile("zone.bpf", seccomp.zone_filter(machine))
         task_filter = SealedFile("task.bpf", seccomp.task_filter(machine))
         programs = {path: SealedFile(Path(path).name, content) for path, content in self._programs.items()}
         return Blueprint(
-            self._zone_builder(),
+            builder,
             program,
             zone_filter,
             task_filter,

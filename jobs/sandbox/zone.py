@@ -127,48 +127,52 @@ class ForkServerZone:
             raise
         finally:
             self._busy = False
+            self._stop_timer()
 
     async def _run_alone(self, task: TaskSpec, flags: Flag) -> TaskEnd:
+        message = self._request(task, flags)
         descriptors = [task.stdout_fd, task.stderr_fd]
         mount = -1
         if task.inputs:
             await self._bring(task.inputs)
-            flags |= Flag.HAS_INPUTS
         if task.blob is not None:
             mount = await self._mount(task.blob)
             descriptors.append(mount)
-            flags |= Flag.HAS_OBJECT
         try:
             if self._overrun is not None:
-                self._stop_timer()
                 return _KILLED_BEFORE_ITS_START
             if task.stdin_fd is not None:
                 descriptors.append(task.stdin_fd)
-                flags |= Flag.HAS_STDIN
-            if task.stdin_range is not None:
-                flags |= Flag.HAS_RANGE
-            if task.terminal:
-                flags |= Flag.HAS_TERMINAL
             self._own_pipes(task)
-            if is_plain(task.command, task.env):
-                flags |= Flag.IS_PLAIN
-            name = task.input_name or ("object" if task.blob is not None else "")
-            part = task.stdin_range or (0, 0)
-            message = protocol.encode_task(flags, self._limits, name, task.command, task.env, part)
             self._reply = self._loop.create_future()
             self._send(message, descriptors)
         finally:
             if mount >= 0:
                 os.close(mount)
         self._timer = self._loop.call_later(task.timeout_s, self._end_task, Overrun.TIMEOUT)
-        try:
-            reply = await self._reply
-        finally:
-            self._stop_timer()
+        reply = await self._reply
         if reply.kind is not Kind.ENDED:
             self._break(f"{reply.reason()} failed")
             raise SandboxUnavailable(self._sentence())
         return self._end(reply)
+
+    def _request(self, task: TaskSpec, flags: Flag) -> bytes:
+        """InvalidArgument for what no program can be handed: nothing is mounted for it."""
+        if task.inputs:
+            flags |= Flag.HAS_INPUTS
+        if task.blob is not None:
+            flags |= Flag.HAS_OBJECT
+        if task.stdin_fd is not None:
+            flags |= Flag.HAS_STDIN
+        if task.stdin_range is not None:
+            flags |= Flag.HAS_RANGE
+        if task.terminal:
+            flags |= Flag.HAS_TERMINAL
+        if is_plain(task.command, task.env):
+            flags |= Flag.IS_PLAIN
+        name = task.input_name or ("object" if task.blob is not None else "")
+        part = task.stdin_range or (0, 0)
+        return protocol.encode_task(flags, self._limits, name, task.command, task.env, part)
 
     async def _bring(self, inputs: Sequence[TaskInput]) -> None:
         """Page by page, so that only a page's mounts are open here; the fork server says when it has taken one."""
@@ -226,13 +230,12 @@ class ForkServerZone:
         return said or "it ended"
 
     def _break(self, reason: str) -> None:
-        """Ends everything in the zone; whoever waits learns why."""
-        if self._broken is not None:
-            return
-        self._broken = reason
-        self._loop.remove_reader(self._channel.fileno())
-        self._channel.close()
-        self._launched.end()
+        """Ends everything in the zone; whoever waits learns why, also who began to wait when it was broken already."""
+        if self._broken is None:
+            self._broken = reason
+            self._loop.remove_reader(self._channel.fileno())
+            self._channel.close()
+            self._launched.end()
         if not self._reply.done():
             self._reply.set_exception(SandboxUnavailable(self._sentence()))
             self._reply.exception()  # seen: nobody may be waiting

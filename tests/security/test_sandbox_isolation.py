@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from jobs.sandbox.api import TaskSpec, ZoneInitError
+from jobs.sandbox.api import TaskInput, TaskSpec, ZoneInitError
 from jobs.sandbox.building.builders import builder_choice
+from jobs.sandbox.first_process.protocol import ENVIRONMENT_MAX
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InvalidArgument, NoSuchBlob, SandboxUnavailable
 from tests.support.sandbox import FORK_SERVERS, ZONE, Workshop, run_in, zone_of
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.invariant("S4")
 
@@ -283,6 +285,27 @@ async def test_s4_a_killed_zone_is_noticed(workshop: Workshop) -> None:
             await run_in(zone, "true")
 
 
+@pytest.mark.parametrize("several", [False, True])
+async def test_s4_a_zone_that_dies_while_an_input_is_mounted_is_noticed(
+    workshop: Workshop, several: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its task would hold a lane for ever: not even its timeout would end it."""
+    mount = workshop.sandbox._broker.mount
+    one = TaskInput(workshop.blob, "x")
+    async with zone_of(workshop.sandbox, name="doomed") as zone:
+        assert isinstance(zone, ForkServerZone)
+
+        async def slow(blob: str) -> int:
+            os.kill(zone.pid, 9)
+            await eventually(lambda: zone._broken)
+            return await mount(blob)
+
+        monkeypatch.setattr(zone, "_mount", slow)
+        with pytest.raises(SandboxUnavailable, match="doomed"):
+            async with asyncio.timeout(10):
+                await (run_in(zone, "cat", inputs=(one,)) if several else run_in(zone, "cat", blob=one.blob))
+
+
 async def test_s4_a_dead_broker_is_noticed_and_replaced(workshop: Workshop) -> None:
     broker = workshop.sandbox._broker
     assert broker.pid is not None
@@ -290,6 +313,36 @@ async def test_s4_a_dead_broker_is_noticed_and_replaced(workshop: Workshop) -> N
     with pytest.raises(SandboxUnavailable, match="broker died"):
         await workshop.run_on_blob("wc -l")
     assert (await workshop.run_on_blob("wc -l")).out == "2\n"
+
+
+async def test_the_broker_is_asked_for_no_more_than_it_takes(workshop: Workshop) -> None:
+    """As when many lanes bring a batch's inputs at the same time."""
+    broker = workshop.sandbox._broker
+    pid = broker.pid
+    found = await asyncio.gather(*(broker.mount(workshop.blob) for _ in range(700)), return_exceptions=True)
+    for mount in found:
+        if isinstance(mount, int):
+            os.close(mount)
+    assert [type(one) for one in found] == [int] * len(found)
+    assert broker.pid == pid
+
+
+async def test_a_mount_that_nobody_waits_for_any_more_is_closed(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broker = workshop.sandbox._broker
+    settle = broker._settle
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    asking = asyncio.create_task(broker.mount(workshop.blob))
+
+    def given_up(code: int, descriptors: list[int]) -> None:
+        settle(code, descriptors)
+        asking.cancel()
+
+    monkeypatch.setattr(broker, "_settle", given_up)
+    await asyncio.wait([asking])
+    assert asking.cancelled()
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
 async def test_s4_a_missing_blob_is_named(workshop: Workshop) -> None:
@@ -303,6 +356,8 @@ async def test_s4_what_cannot_be_handed_over_is_refused(workshop: Workshop) -> N
         await workshop.run("echo a\0b")
     with pytest.raises(InvalidArgument, match="exceed"):
         await workshop.run("true", env={"X": "x" * (1 << 20)})
+    with pytest.raises(InvalidArgument, match="variables"):
+        await workshop.run("true", env={f"X{number}": "" for number in range(ENVIRONMENT_MAX + 1)})
     assert (await workshop.run("echo fine")).out == "fine\n"
 
 

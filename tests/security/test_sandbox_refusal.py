@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import jobs.sandbox.driver
 import manta.core.compiled
 from jobs.sandbox import NamespaceSandbox, probe
 from jobs.sandbox.first_process.build import fork_server
+from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import SandboxUnavailable
 from tests.support.sandbox import ZONE, put_blob, run_in, started, zone_of
 
@@ -53,6 +55,33 @@ async def test_s4_a_missing_blobs_folder_is_told(tmp_path: Path, sandbox_state: 
     sandbox = NamespaceSandbox(tmp_path / "none", sandbox_state)
     with pytest.raises(SandboxUnavailable, match=r"mount broker .*No such file or directory"):
         await sandbox.start()
+    await sandbox.close()
+
+
+async def test_a_start_that_fails_leaves_nothing_and_may_be_tried_again(
+    tmp_path: Path, sandbox_state: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A node tries every half a minute, for as long as it takes."""
+
+    async def fails(_zone: ForkServerZone) -> None:
+        raise SandboxUnavailable("Not now.")
+
+    blobs = tmp_path / "blobs"
+    blobs.mkdir(mode=0o700)
+    blob = put_blob(blobs, "blob-1", b"x\n")
+    sandbox = NamespaceSandbox(blobs, sandbox_state, programs={"/manta/bin/one": b"#!/bin/sh\n"})
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.sandbox.driver, "_expect_probe", fails)
+        for _ in range(2):
+            with pytest.raises(SandboxUnavailable, match="Not now"):
+                await sandbox.start()
+            assert len(list(Path("/proc/self/fd").iterdir())) == before
+            with pytest.raises(SandboxUnavailable, match="not started"):
+                await sandbox.open_zone(ZONE)
+    await sandbox.start()
+    async with zone_of(sandbox) as zone:
+        assert (await run_in(zone, "wc -l", blob=blob)).out == "1\n"
     await sandbox.close()
 
 

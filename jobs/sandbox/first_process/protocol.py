@@ -22,6 +22,8 @@ REPLY: Final = struct.Struct("<IIIIQQQQ")
 VERSION: Final = 3
 MESSAGE_MAX_BYTES: Final = 1 << 17
 """Fits the default socket buffer of an ordinary user, and what the kernel takes as one argument of a program."""
+ENVIRONMENT_MAX: Final = 8192
+"""Variables of a task: forkserver.c has room for so many."""
 INPUTS_PAGE: Final = 64
 """Inputs of one message: the kernel lets no more than 253 descriptors ride along."""
 STEPS: Final = (
@@ -112,6 +114,8 @@ def encode_task(
     stdin_range: tuple[int, int] = (0, 0),
 ) -> bytes:
     """The request's bytes; InvalidArgument when they cannot be handed to a program."""
+    if len(environment) > ENVIRONMENT_MAX:
+        raise InvalidArgument(f"The environment has more than {ENVIRONMENT_MAX} variables: leave some of them out.")
     name_bytes = _file_name(name)
     command_bytes = _text(command, "The command")
     pairs = b"".join(_text(f"{key}={value}", "The environment") + b"\0" for key, value in environment.items() if key)

@@ -10,11 +10,14 @@ from collections import deque
 from pathlib import Path
 
 from jobs.sandbox.building.blueprint import SealedFile
+from jobs.sandbox.mounts.together import close_mount
 from manta.core.errors import InternalError, NoSuchBlob, SandboxUnavailable
 
 _ANSWER = struct.Struct("<i")
 _ANSWER_MAX_BYTES = 4096
 _ENOENT, _ENOTDIR = 2, 20
+_ASKED_MAX = 64
+"""Mounts asked for at a time: the broker makes one after another, and its socket has room for some 270 questions."""
 
 
 class Broker:
@@ -28,6 +31,7 @@ class Broker:
         self._channel: socket.socket | None = None
         self._starting = asyncio.Lock()
         self._waiting: deque[asyncio.Future[int]] = deque()
+        self._places = asyncio.Semaphore(_ASKED_MAX)
 
     @property
     def pid(self) -> int | None:
@@ -36,7 +40,12 @@ class Broker:
     async def start(self) -> None:
         """SandboxUnavailable when the kernel refuses what the broker needs."""
         ours = self._spawn()
-        answer = await asyncio.get_running_loop().sock_recv(ours, _ANSWER_MAX_BYTES)
+        try:
+            answer = await asyncio.get_running_loop().sock_recv(ours, _ANSWER_MAX_BYTES)
+        except BaseException:
+            ours.close()
+            self._reap()
+            raise
         if len(answer) < _ANSWER.size or _ANSWER.unpack_from(answer)[0] != 0:
             ours.close()
             self._reap()
@@ -50,10 +59,22 @@ class Broker:
 
     async def mount(self, blob: str) -> int:
         """A descriptor of a detached read-only mount of that blob; the caller closes it."""
-        if self._channel is None:
-            async with self._starting:
-                if self._channel is None:
-                    await self.start()
+        async with self._places:
+            if self._channel is None:
+                async with self._starting:
+                    if self._channel is None:
+                        await self.start()
+            return await self._ask(blob)
+
+    def stop(self) -> None:
+        """End the process; it can be started again."""
+        self._fail()
+
+    def close(self) -> None:
+        self.stop()
+        self._program.close()
+
+    async def _ask(self, blob: str) -> int:
         assert self._channel is not None
         answer: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         self._waiting.append(answer)
@@ -61,11 +82,11 @@ class Broker:
             self._channel.send(os.fsencode(blob))
         except OSError:
             self._fail()
-        return await answer
-
-    async def close(self) -> None:
-        self._fail()
-        self._program.close()
+        try:
+            return await answer
+        except asyncio.CancelledError:
+            close_mount(answer)
+            raise
 
     def _spawn(self) -> socket.socket:
         program = self._program.open()
