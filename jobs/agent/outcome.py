@@ -7,6 +7,7 @@ from typing import Final
 from jobs.agent.output_limit import Exceeded
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Overrun, TaskEnd
+from manta.core.errors import InternalError
 from manta.core.limits import MIB, TASK_PIDS_MAX
 
 _LOG = logging.getLogger("manta.agent")
@@ -36,8 +37,13 @@ def infrastructure_failure(message: str) -> Failure:
 
 def own_fault(error: Exception) -> Failure:
     """What no one foresaw ends one attempt, not the agent; the log has the rest."""
+    return infrastructure_failure(unforeseen(error).message)
+
+
+def unforeseen(error: Exception) -> InternalError:
+    """The same while something of the attempt is done beside its task."""
     _LOG.error("An attempt failed in the agent", exc_info=error)
-    return infrastructure_failure(f"The node failed while it ran the task: {type(error).__name__}.")
+    return InternalError(f"The node failed while it ran the task: {type(error).__name__}.")
 
 
 def init_failure(message: str) -> Failure:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -185,6 +186,19 @@ async def test_the_stores_trouble_ends_the_attempt_and_says_nothing_of_the_node(
     assert "/secret" not in await refused(rig, call("output", "name=bucket/key"), data(b"x"))
     assert rig.killed.is_set()
     assert rig.calls.trouble is not None
+
+
+async def test_what_nobody_foresaw_is_the_stores_trouble(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The attempt is worth another try: it is no fault of the program that its output was not taken."""
+
+    async def broken(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(rig.node.store, "open_put", broken)
+    assert "tried again" in await refused(rig, call("output"), data(*[bytes(FRAME_MAX_BYTES)] * 5))
+    assert rig.killed.is_set()
+    assert rig.calls.trouble is not None
+    assert "OSError" in rig.calls.trouble.message
 
 
 async def test_connections_are_bounded(rig: Rig) -> None:

@@ -1,6 +1,7 @@
 """Pipes and the capture of stdout: every byte, once, and never more than the limit."""
 
 import asyncio
+import errno
 import hashlib
 import os
 
@@ -10,7 +11,7 @@ from jobs.agent.output_limit import OutputMeter
 from jobs.agent.streams.capture import Stdout
 from jobs.agent.streams.pipes import WATCH_AFTER_S, InPipe, TailPipe
 from manta.core.checksums import Algorithm, new
-from manta.core.errors import InsufficientStorage, MantaError
+from manta.core.errors import InsufficientStorage, InternalError
 from manta.core.limits import KIB, SMALL_BLOB_BYTES, TASK_OUTPUT_DISK_FRACTION, TASK_OUTPUT_MAX_BYTES
 from storage_nodes.api import Stored
 from storage_nodes.disk.space import Space
@@ -18,7 +19,7 @@ from tests.support.waiting import eventually
 
 
 class _Writer:
-    def __init__(self, refuse: MantaError | None) -> None:
+    def __init__(self, refuse: Exception | None) -> None:
         self.data = bytearray()
         self.refuse = refuse
         self.state = "open"
@@ -38,7 +39,7 @@ class _Writer:
 
 
 class _Store:
-    def __init__(self, refuse: MantaError | None = None) -> None:
+    def __init__(self, refuse: Exception | None = None) -> None:
         self.refuse = refuse
         self.writers: list[_Writer] = []
 
@@ -115,6 +116,17 @@ async def test_a_full_volume_ends_the_task_and_is_told() -> None:
     with pytest.raises(InsufficientStorage):
         await stdout.finish()
     assert len(trouble) == 1
+    assert [writer.state for writer in store.writers] == ["aborted"]
+
+
+async def test_what_nobody_foresaw_ends_the_task_and_is_told() -> None:
+    """At once, not by the task's timeout: nobody reads its pipe any more."""
+    store, trouble = _Store(OSError(errno.EMFILE, "Too many open files")), list[None]()
+    stdout = _stdout(store, trouble)
+    await _say(stdout, bytes(300 * KIB))
+    await eventually(lambda: trouble)
+    with pytest.raises(InternalError, match="OSError"):
+        await stdout.finish()
     assert [writer.state for writer in store.writers] == ["aborted"]
 
 

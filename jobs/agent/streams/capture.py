@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from jobs.agent.outcome import unforeseen
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import LocalStore
 from jobs.agent.streams.pipes import Ends, OutPipe, readable
@@ -104,6 +105,9 @@ class Stdout(OutPipe):
                 done = True
         except MantaError as error:
             self.failure = error
+            self._on_trouble()
+        except Exception as error:  # nobody reads the pipe any more: the task would wait until its timeout
+            self.failure = unforeseen(error)
             self._on_trouble()
         finally:
             if writer is not None and not done:

@@ -118,7 +118,6 @@ class InPipe:
         self._loop = loop
         self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._write_fd, False)
-        self._pending: asyncio.Future[None] | None = None
 
     async def write(self, data: bytes | memoryview) -> int:
         """Bytes taken by the pipe: all of `data`, or fewer when the task closed its end."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import msgspec
 
+from jobs.agent.outcome import unforeseen
 from jobs.agent.ports import Caller
 from jobs.agent.streams.inputs import ReduceInputs
 from jobs.agent.streams.intake import Intake
@@ -61,12 +62,15 @@ class ProgramCalls:
         self._on_trouble = on_trouble
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One program. What it did wrong, or the store, it is told."""
+        """One program. What it did wrong, or the store, it is told; when it hangs up that is raised."""
         try:
             await self._answer(reader, writer)
-        except MantaError as error:
-            code = error.shown_code if isinstance(error, Refused) else error.code
-            payload = f"{code}\0{error.message}".encode("utf-8", "replace")[:FRAME_MAX_BYTES]
+        except (ConnectionError, EOFError):
+            raise
+        except Exception as error:
+            told = error if isinstance(error, MantaError) else self._fault(unforeseen(error))
+            code = told.shown_code if isinstance(told, Refused) else told.code
+            payload = f"{code}\0{told.message}".encode("utf-8", "replace")[:FRAME_MAX_BYTES]
             writer.write(protocol.encode_frame(Kind.FAILED, payload))
             await writer.drain()
 
