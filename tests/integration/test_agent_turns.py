@@ -9,6 +9,7 @@ import pytest
 from jobs.model.program import PackedProgram
 from jobs.model.wire import Failure, PhaseSpec, TaskResult
 from jobs.programs.turns import ENDED
+from manta.core.errors import InvalidArgument
 from tests.support.agent_rig import Rig, rig_on
 
 _PROGRAM = """
@@ -130,3 +131,12 @@ async def test_a_zone_that_breaks_fails_the_batch_as_a_whole(rig: Rig, tmp_path:
     assert result.failure is not None
     assert result.failure.retryable
     assert result.members == ()
+
+
+async def test_what_no_program_can_be_handed_is_told_of_each_input(rig: Rig, tmp_path: Path) -> None:
+    rig.sandbox.fail_next = InvalidArgument("The command and its environment exceed 9 bytes: shorten them.")
+    told = await outputs(rig, await batch(rig, phase(rig, tmp_path), "a", "b"))
+    assert isinstance(told[0], Failure)
+    assert (told[0].code, told[0].retryable) == ("TaskInitError", False)
+    assert told[1] == b"b\n"
+    assert len(rig.sandbox.built) == 1

@@ -10,14 +10,13 @@ from typing import Final
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.tasks.ended import Ended
-from jobs.agent.tasks.runner import CHECKED_TOGETHER, Runner, ZoneBroken
+from jobs.agent.tasks.runner import CHECKED_TOGETHER, Runner, blame
 from jobs.agent.tasks.turn_process import NotTakenError, TurnProcess
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, turn_environment
 from jobs.model.wire import Failure
 from jobs.programs.turns import IN_TURNS
 from jobs.sandbox.api import TaskEnd, TaskInput, Zone
-from manta.core.errors import SandboxUnavailable
 
 _FEWEST: Final = 8
 """Inputs that a process is given at least, however many fail: each has to be mounted for it."""
@@ -90,9 +89,8 @@ async def _run_turn(runner: Runner, process: TurnProcess, turn: _Turn, place: in
         await (stdout.end() if _is_well(end) else stdout.discard())
     except BaseException as error:
         await runner.drop(part, ended, stdout, stderr)
-        if isinstance(error, SandboxUnavailable):
-            raise ZoneBroken(error.message) from error
-        raise
+        blame(error, ended)
+        return ended
     finally:
         part.zone = None
     ended.end, ended.stdout, ended.stderr = end, stdout, stderr.finish()

@@ -7,7 +7,7 @@ from typing import Final
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.counters import InputBytes
-from jobs.agent.outcome import infrastructure_failure, own_fault
+from jobs.agent.outcome import infrastructure_failure, init_failure, own_fault
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.peer_meter import MeteredPeers
 from jobs.agent.ports import Caller, LocalStore
@@ -26,7 +26,7 @@ from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
 from manta.core.errands import spawn
-from manta.core.errors import MantaError, SandboxUnavailable
+from manta.core.errors import InvalidArgument, MantaError, SandboxUnavailable
 from manta.core.limits import LEASE_BATCH_MAX, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 
 CHECKED_TOGETHER: Final = LEASE_BATCH_MAX
@@ -35,6 +35,15 @@ CHECKED_TOGETHER: Final = LEASE_BATCH_MAX
 
 class ZoneBroken(Exception):
     """The zone cannot run tasks any more: the attempt was not the task's fault."""
+
+
+def blame(error: BaseException, ended: Ended) -> None:
+    """Says in `ended` what is the task's own fault, though it did not begin; raises what is not."""
+    if isinstance(error, SandboxUnavailable):
+        raise ZoneBroken(error.message) from error
+    if not isinstance(error, InvalidArgument):
+        raise error
+    ended.failure = init_failure(error.message)
 
 
 class Runner:
@@ -104,9 +113,8 @@ class Runner:
             ended.end = await self._run_served(attempt, zone, task, stdin, ended)
         except BaseException as error:
             await self.drop(attempt, ended, stdout, stderr)
-            if isinstance(error, SandboxUnavailable):
-                raise ZoneBroken(error.message) from error
-            raise
+            blame(error, ended)
+            return ended
         ended.stdout = stdout
         ended.stderr = stderr.finish()
         return ended

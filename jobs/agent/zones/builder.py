@@ -13,7 +13,7 @@ from jobs.model.wire import Failure
 from jobs.sandbox.api import Sandbox, Zone, ZoneInitError
 from manta.core.clock import Clock
 from manta.core.errands import give_up, spawn
-from manta.core.errors import Conflict, MantaError
+from manta.core.errors import Conflict, InvalidArgument, MantaError
 from manta.core.limits import (
     HEARTBEAT_S,
     ZONE_ACCOUNT_BUILDS_MAX,
@@ -100,7 +100,7 @@ class ZoneBuilder:
         """In the name of a waiting attempt, with whose rights the zone is furnished."""
         try:
             zone = await self._open(group, attempt)
-        except (CannotFurnishError, ZoneInitError) as error:
+        except (CannotFurnishError, ZoneInitError, InvalidArgument) as error:
             self._failed(group, init_failure(str(error)))
         except Conflict:  # the attempt ended elsewhere meanwhile: the others', if there are any, build theirs
             group.retry_at_s = self._clock.monotonic_s() + HEARTBEAT_S
