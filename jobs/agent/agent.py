@@ -153,9 +153,9 @@ class Agent:
         return self._lanes.hungry or any(not self._lanes.works_for(job_id) for job_id in job_ids)
 
     def _discard(self, result: TaskResult) -> None:
-        for output in (*result.outputs, *(output for one in result.members for output in one.outputs)):
-            if output.blob_id is not None:
-                self._spawn(self._outputs.discard(output.blob_id))
+        outputs = (*result.outputs, *(output for one in result.members for output in one.outputs))
+        if blob_ids := [output.blob_id for output in outputs if output.blob_id is not None]:
+            self._spawn(self._outputs.discard(*blob_ids))
 
     async def _start_sandbox(self) -> bool:
         try:

@@ -1,6 +1,7 @@
 """The agent against a gateway on a real socket and a real volume; tasks are plain processes here."""
 
 import asyncio
+import errno
 import hashlib
 import os
 import signal
@@ -12,7 +13,7 @@ from msgspec import structs
 from jobs.agent.zones import builder
 from jobs.agent.zones.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
-from manta.core.errors import BlobDamaged
+from manta.core.errors import BlobDamaged, InvalidArgument
 from manta.core.limits import HAND_BACK_S, LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
@@ -428,6 +429,29 @@ async def test_a_stale_result_takes_its_output_with_it(rig: Rig) -> None:
     assert rig.gateway.results == []
 
 
+async def test_a_stale_output_that_cannot_be_removed_does_not_end_the_agent(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a disk that takes no writes any more, while what lies on it can still be read."""
+
+    async def broken(_: object) -> None:
+        removing.set()
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    removing = asyncio.Event()
+    failing = asyncio.create_task(rig.agent.failed())
+    monkeypatch.setattr(rig.node.store, "delete", broken)
+    spec = rig.gateway.phase("echo out")
+    rig.gateway.lost_unheard.add(_ref(await rig.gateway.offer(spec, await rig.input(b"x"))))
+    await removing.wait()
+    await rig.gateway.offer(spec, await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is None
+    assert not failing.done()
+    failing.cancel()
+    await asyncio.wait([failing])
+
+
 async def test_zones_are_reused_within_a_phase_and_never_across(rig: Rig) -> None:
     for phase in range(2):
         spec = rig.gateway.phase("true", phase=phase, tenant=f"tenant-{phase}")
@@ -476,6 +500,32 @@ async def test_what_nobody_foresaw_ends_one_attempt_and_not_the_agent(rig: Rig, 
     results = await rig.gateway.wait_results(2)
     assert results[1].failure is None
     await rig.gateway.wait(lambda: rig.gateway.leases[-1].held == ())
+
+
+async def test_what_no_program_can_be_handed_is_told_and_not_tried_again(rig: Rig) -> None:
+    """An environment that is too long would be so anywhere; the zone is as good as before."""
+    rig.sandbox.fail_next = InvalidArgument("The command and its environment exceed 9 bytes: shorten them.")
+    spec = rig.gateway.phase("echo fine")
+    await rig.gateway.offer(spec, await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("TaskInitError", False)
+    assert "shorten them" in result.failure.message
+    await rig.gateway.offer(spec, await rig.input(b"x"))
+    results = await rig.gateway.wait_results(2)
+    assert results[1].failure is None
+    assert len(rig.sandbox.built) == 1
+
+
+async def test_an_init_that_no_program_can_be_handed_is_told(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(_: object) -> None:
+        raise InvalidArgument("The command and its environment exceed 9 bytes: shorten them.")
+
+    monkeypatch.setattr(rig.sandbox, "open_zone", refused)
+    await rig.gateway.offer(rig.gateway.phase("echo fine", init="true"), await rig.input(b"x"))
+    (result,) = await rig.gateway.wait_results(1)
+    assert result.failure is not None
+    assert (result.failure.code, result.failure.retryable) == ("TaskInitError", False)
 
 
 async def test_a_slow_zone_holds_no_other_job_up(rig: Rig) -> None:

@@ -67,7 +67,7 @@ class Outputs:
 
     async def discard(self, *blob_ids: str) -> None:
         """Remove what an attempt that lost its lease wrote here; the sweeper would, later."""
-        with contextlib.suppress(MantaError):
+        with contextlib.suppress(MantaError, OSError):
             await self._store.delete(list(blob_ids))
 
     async def _copy_everywhere(
