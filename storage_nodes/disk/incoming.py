@@ -21,6 +21,8 @@ FILE_MODE = 0o444
 class IncomingBlob:
     """One blob being written. Blocking: used from a worker thread, one call at a time. Ends with commit or abort."""
 
+    _descriptor = -1
+
     def __init__(
         self, layout: Layout, folders: Folders, blob_id: str, number: int, size: int | None, *, xattrs: bool
     ) -> None:
@@ -38,6 +40,10 @@ class IncomingBlob:
         self._outlet = Outlet(self._descriptor, 0, DIRECT_MIN_BYTES)
         if size:
             self._or_abort(lambda: self._outlet.expect(size))
+
+    def __del__(self) -> None:
+        # A thread may open it for a caller that was cancelled meanwhile.
+        self._forget()
 
     @property
     def size(self) -> int:

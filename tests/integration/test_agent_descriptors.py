@@ -1,9 +1,11 @@
 """An agent that runs out of descriptors, or whose reducer's feeder fails, loses one attempt and nothing else."""
 
+import asyncio
 import contextlib
 import errno
 import os
 import socket
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,11 @@ from jobs.agent.streams.inputs import ReduceInputs
 from jobs.model.wire import TaskKind
 from jobs.sandbox.zone import ForkServerZone
 from manta.core.errors import InternalError, SandboxUnavailable
+from manta.core.names import new_id
+from storage_nodes.disk.incoming import IncomingBlob
 from tests.support.agent_rig import Rig, rig
 from tests.support.sandbox import ZONE, Workshop, sandbox_state, workshop
+from tests.support.waiting import eventually
 
 __all__ = ["rig", "sandbox_state", "workshop"]
 
@@ -70,6 +75,29 @@ async def test_a_feeder_that_fails_as_nobody_foresaw_ends_its_task(rig: Rig, mon
     assert result.failure is not None
     assert (result.failure.code, result.failure.retryable) == ("InternalError", True)
     assert "RuntimeError" in result.failure.message
+
+
+async def test_an_output_that_is_given_up_while_its_file_is_made_leaves_none(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = rig.node.storage.volume
+    incoming, made, go_on = volume.incoming, threading.Event(), threading.Event()
+
+    def slow(blob_id: str, size: int | None) -> IncomingBlob:
+        blob = incoming(blob_id, size)
+        made.set()
+        go_on.wait()
+        return blob
+
+    monkeypatch.setattr(volume, "incoming", slow)
+    opening = asyncio.create_task(rig.node.store.open_put(new_id(1), None))
+    await asyncio.to_thread(made.wait)
+    assert len(list(volume.layout.tmp.iterdir())) == 1
+    opening.cancel()
+    go_on.set()
+    await asyncio.wait([opening])
+    del opening
+    await eventually(lambda: not list(volume.layout.tmp.iterdir()))
 
 
 @pytest.mark.parametrize("nth", [1, 2])
