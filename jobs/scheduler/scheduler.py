@@ -107,8 +107,11 @@ class Scheduler:
         """The job with those tasks as running alone that run: what only waits on a node for a lane is ready."""
         return self._queues.as_started(view)
 
-    async def wait(self, seen: JobView, timeout_s: float) -> JobView:
-        """The job once it has ended, or is not as it was `seen` any more, or that time has passed. NoSuchJob."""
+    async def wait(self, seen: JobView, timeout_s: float, *, for_end: bool = False) -> JobView:
+        """The job once it has ended, or that time has passed, or it is not as it was `seen` any more. NoSuchJob.
+
+        With `for_end` that it is not as it was is no reason to return.
+        """
         started_s = self._clock.monotonic_s()
         event = self._watchers.enter(seen.job_id)
         try:
@@ -116,7 +119,7 @@ class Scheduler:
                 event.clear()
                 view = await self.jobs.get_job(seen.job_id)
                 waited_s = self._clock.monotonic_s() - started_s
-                until_s = timeout_s if view == seen else min(timeout_s, _PROGRESS_S)
+                until_s = timeout_s if for_end or view == seen else min(timeout_s, _PROGRESS_S)
                 if view.ended_ms is not None or waited_s >= until_s or self._draining:
                     return view
                 await wait_for(event, min(until_s - waited_s, limits.SWEEP_S))

@@ -19,7 +19,7 @@ class JobFailedError(MantaError):
 def ended(job: "Job") -> "Job":
     """The job once it has ended. JobFailedError tells the first failure in one piece, and how many there are."""
     status = job.wait()
-    for line in job.errors():
+    for line in job.errors() if status.errors else ():
         raise JobFailedError(_told(line, status.errors, job.id))
     if status.state == "cancelled":
         raise JobFailedError(f"Job {job.id} was cancelled: {status.cancel_reason or 'by its owner'}.")

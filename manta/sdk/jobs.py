@@ -92,29 +92,36 @@ class Job:
     def __repr__(self) -> str:
         return f"Job({self.id!r})"
 
-    def status(self, *, wait_s: float | None = None) -> JobStatus:
-        """With `wait_s` the store answers when the job ends, or progressed, or that time has passed."""
-        query = {"wait": None if wait_s is None else f"{wait_s:g}"}
+    def status(self, *, wait_s: float | None = None, for_end: bool = False) -> JobStatus:
+        """With `wait_s` the store answers when the job ends or that time has passed; without `for_end` on progress too."""
+        query = {"wait": None if wait_s is None else f"{wait_s:g}", "for": "end" if for_end else None}
         patience_s = PATIENCE_S if wait_s is None else _AWAY_S
         content = self._transport.call("GET", f"/jobs/{self.id}", query=query, patience_s=patience_s)
         return msgspec.json.decode(content, type=JobStatus)
 
     def watch(self, *, timeout_s: float | None = None, interval_s: float = _POLL_S) -> Iterator[JobStatus]:
         """The status now and at least every `interval_s`, until the job has ended. WaitTimedOutError."""
-        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         status = self.status()
         yield status
-        while not status.finished:
-            left = interval_s if deadline is None else min(interval_s, deadline - time.monotonic())
-            if left <= 0:
-                raise WaitTimedOutError(f"Job {self.id} has not ended within {timeout_s:g} s; it goes on.")
-            status = self.status(wait_s=left)
-            yield status
+        if not status.finished:
+            yield from self._statuses(timeout_s, interval_s, for_end=False)
 
     def wait(self, *, timeout_s: float | None = None) -> JobStatus:
-        """The status once it is done or cancelled."""
-        *_, last = self.watch(timeout_s=timeout_s)
+        """The status once it is done or cancelled. WaitTimedOutError."""
+        *_, last = self._statuses(timeout_s, _POLL_S, for_end=True)
         return last
+
+    def _statuses(self, timeout_s: float | None, interval_s: float, *, for_end: bool) -> Iterator[JobStatus]:
+        """To the last one, as the store tells them."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
+        while True:
+            left = interval_s if deadline is None else min(interval_s, deadline - time.monotonic())
+            status = self.status(wait_s=max(left, 0.0), for_end=for_end)
+            yield status
+            if status.finished:
+                return
+            if left <= 0:
+                raise WaitTimedOutError(f"Job {self.id} has not ended within {timeout_s:g} s; it goes on.")
 
     def add(self, inputs: Iterable[str | Mapping[str, object]]) -> int:
         """Add inputs (`s3://…` or objects with bucket and key, prefix or glob); how many lines were sent."""

@@ -56,7 +56,7 @@ async def test_a_job_runs_from_submit_to_answer(gateway: RunningGateway) -> None
         assert job["state"] == "queued"
         ended = job
         while ended["ended"] is None:
-            ended = await client.get(f"/jobs/{job['id']}?wait=20")
+            ended = await client.get(f"/jobs/{job['id']}?wait=20&for=end")
     assert (ended["state"], ended["inputs"], ended["outputs"], ended["errors"]) == ("done", 3, 1, 1)
     assert (ended["input_bytes_in_place"], ended["name"]) == (30, "count")
     assert ended["phases"][0]["tasks"]["committed"] == 2
@@ -65,6 +65,7 @@ async def test_a_job_runs_from_submit_to_answer(gateway: RunningGateway) -> None
     errors = await client.lines(f"/jobs/{job['id']}/errors?limit=1")
     assert [(line["seq"], line["code"], line["input"]) for line in errors] == [(1, "ResourceNotFound", "books/none")]
     assert await client.lines(f"/jobs/{job['id']}/errors?after=1") == []
+    assert (await client.ask("GET", f"/jobs/{job['id']}?wait=1&for=ever")).status == 400
     inputs = await client.lines(f"/jobs/{job['id']}/inputs")
     assert [line["key"] for line in inputs] == ["a.txt", "b.txt", "none"]
     assert [line["id"] for line in await client.lines("/jobs?state=done&name=count")] == [job["id"]]

@@ -6,6 +6,7 @@ import pytest
 
 from jobs.model.wire import ReportRequest
 from jobs.scheduler.scheduler import Scheduler
+from manta.catalog.job_records import JobView
 from manta.catalog.memory import MemoryCatalog
 from manta.core.clock import SystemClock
 from manta.core.names import new_id
@@ -14,8 +15,8 @@ from tests.support.jobs import MAP, NoPlacement, failure, new_job, ref, stored
 LONG_S = 60.0
 
 
-@pytest.mark.parametrize("early", [True, False], ids=["before it waits", "as soon as it waits"])
-async def test_what_moves_at_the_start_of_a_wait_is_told(early: bool) -> None:
+async def leased_job() -> tuple[Scheduler, JobView, ReportRequest]:
+    """A scheduler, a job of two inputs of which one is leased, and the report that this one failed."""
     clock = SystemClock()
     now_ms = int(clock.wall_s() * 1000)
     catalog = MemoryCatalog(clock)
@@ -28,7 +29,12 @@ async def test_what_moves_at_the_start_of_a_wait_is_told(early: bool) -> None:
     await jobs.renew("n1", "e", now_ms + 1_000_000)
     (grant,) = await jobs.lease("n1", "e", [new_id(now_ms)])
     seen = await jobs.get_job(job.job_id)
-    report = ReportRequest("n1", "e", (failure(ref(grant.task)),))
+    return scheduler, seen, ReportRequest("n1", "e", (failure(ref(grant.task)),))
+
+
+@pytest.mark.parametrize("early", [True, False], ids=["before it waits", "as soon as it waits"])
+async def test_what_moves_at_the_start_of_a_wait_is_told(early: bool) -> None:
+    scheduler, seen, report = await leased_job()
     if early:
         await scheduler.report(report)
     waiting = asyncio.create_task(scheduler.wait(seen, LONG_S))
@@ -37,3 +43,18 @@ async def test_what_moves_at_the_start_of_a_wait_is_told(early: bool) -> None:
         await scheduler.report(report)
     async with asyncio.timeout(LONG_S / 2):
         assert (await waiting).errors == 1
+
+
+async def test_who_waits_for_the_end_hears_of_nothing_else() -> None:
+    scheduler, seen, report = await leased_job()
+    waiting = asyncio.create_task(scheduler.wait(seen, LONG_S, for_end=True))
+    progress = asyncio.create_task(scheduler.wait(seen, LONG_S))
+    await asyncio.sleep(0)
+    await scheduler.report(report)
+    async with asyncio.timeout(LONG_S / 2):
+        assert (await progress).errors == 1
+        assert not waiting.done()
+        await scheduler.cancel(seen.job_id, "Enough.")
+        while (await scheduler.jobs.get_job(seen.job_id)).ended_ms is None:
+            await scheduler.jobs.tend(seen.job_id)
+        assert (await waiting).state == "cancelled"

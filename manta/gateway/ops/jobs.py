@@ -104,12 +104,16 @@ def _state(name: str) -> str:
 
 async def get_job(context: Context, request: Request) -> Response:
     """The job. With `?wait=SECONDS` (at most 60) the answer comes when the job has ended, or has made progress since
-    the call came in (then no sooner than after a quarter of a second), or when that time has passed."""
+    the call came in (then no sooner than after a quarter of a second), or when that time has passed. With `&for=end`
+    progress is no reason to answer."""
     view = await find_job(context, request)
     wait = request.query.get("wait")
+    what = request.query.get("for")
+    if what not in (None, "end"):
+        raise InvalidArgument(f"The parameter `for` is `end` or left out, not {what!r}.")
     if wait is not None and view.ended_ms is None:
         seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
-        view = await context.extra(Scheduler).wait(view, seconds)
+        view = await context.extra(Scheduler).wait(view, seconds, for_end=what is not None)
     return json_response(shown_job(context, view))
 
 
