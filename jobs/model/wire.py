@@ -10,8 +10,8 @@ Calls, all `POST`, all signed with the node's own key (see `storage_nodes.token`
     /_manta/node/v1/jobs     JobsRequest → JobsReply       which jobs are gone, whose stderr a node keeps
     /_manta/node/v1/listing  ListingRequest → ListingReply  a page of a bucket's keys, by its owner's rights
 
-Every message carries a version. A receiver ignores fields it does not know, so that neighbours one version apart
-work together.
+The messages of the first two are here, those of the others in `jobs.model.questions`. Every message carries a version. A
+receiver ignores fields it does not know, so that neighbours one version apart work together.
 """
 
 from enum import StrEnum
@@ -229,123 +229,6 @@ class ReportReply(msgspec.Struct, frozen=True):
     """`stale` results were not committed: their outputs are to be deleted here (the sweeper would, later)."""
 
     stale: tuple[AttemptRef, ...] = ()
-    version: int = VERSION
-
-
-class InputsRequest(msgspec.Struct, frozen=True):
-    node_id: str
-    attempt: AttemptRef
-    after: int = 0
-    limit: int = 1000
-    version: int = VERSION
-
-
-class InputsReply(msgspec.Struct, frozen=True):
-    """`next_after` is None at the end. A reducer is leased only when its phase's input is complete."""
-
-    inputs: tuple[InputRef, ...]
-    next_after: int | None
-    version: int = VERSION
-
-
-class SlotsRequest(msgspec.Struct, frozen=True):
-    """`further`: for outputs beside the task's own slot, which stays as it is. `avoid`: nodes that took no copy."""
-
-    node_id: str
-    attempt: AttemptRef
-    count: int
-    avoid: tuple[str, ...] = ()
-    further: bool = False
-    version: int = VERSION
-
-
-class SlotsReply(msgspec.Struct, frozen=True):
-    slots: tuple[OutputSlot, ...]
-    version: int = VERSION
-
-
-class Purpose(StrEnum):
-    READ = "read"
-    WRITE = "write"
-
-
-class ObjectsRequest(msgspec.Struct, frozen=True):
-    """`names` are (bucket, key). WRITE asks only whether outputs of these names would be accepted."""
-
-    node_id: str
-    attempt: AttemptRef
-    purpose: Purpose
-    names: tuple[tuple[str, str], ...]
-    version: int = VERSION
-
-
-class NamedObject(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What a name stands for now; `code` and `message` say why it cannot be had."""
-
-    size: int = 0
-    blob_id: str | None = None
-    version_id: str = ""
-    sources: tuple[PeerSource, ...] = ()
-    code: str = ""
-    message: str = ""
-
-
-class ObjectsReply(msgspec.Struct, frozen=True):
-    """One for each name asked for, in that order."""
-
-    objects: tuple[NamedObject, ...]
-    version: int = VERSION
-
-
-class ListingRequest(msgspec.Struct, frozen=True):
-    node_id: str
-    attempt: AttemptRef
-    bucket: str
-    prefix: str = ""
-    after: str = ""
-    limit: int = 1000
-    version: int = VERSION
-
-
-class ListingReply(msgspec.Struct, frozen=True):
-    """(key, size) in byte order; `next_after` is None at the end. `code` and `message` say why there is no listing."""
-
-    keys: tuple[tuple[str, int], ...] = ()
-    next_after: str | None = None
-    code: str = ""
-    message: str = ""
-    version: int = VERSION
-
-
-class JobsRequest(msgspec.Struct, frozen=True):
-    """At most JOBS_ASKED_MAX."""
-
-    node_id: str
-    job_ids: tuple[str, ...]
-    version: int = VERSION
-
-
-class JobsReply(msgspec.Struct, frozen=True):
-    """`gone`: those that were removed, or never were."""
-
-    gone: tuple[str, ...]
-    version: int = VERSION
-
-
-class StderrPiece(msgspec.Struct, frozen=True):
-    """What a task said; `ended`: its attempt says no more."""
-
-    task_id: int
-    data: bytes
-    ended: bool = False
-
-
-class StderrNews(msgspec.Struct, frozen=True):
-    """The next pieces are asked for behind `last`. `missing`: some before these are gone: nobody asked in time."""
-
-    pieces: tuple[StderrPiece, ...]
-    last: int
-    missing: bool = False
     version: int = VERSION
 
 

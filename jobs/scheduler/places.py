@@ -3,16 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
-from jobs.model.wire import (
-    BatchInput,
-    InputRef,
-    InputsReply,
-    InputsRequest,
-    OutputSlot,
-    SlotsReply,
-    SlotsRequest,
-    TaskLease,
-)
+from jobs.model.questions import InputsReply, InputsRequest, SlotsReply, SlotsRequest
+from jobs.model.wire import BatchInput, InputRef, OutputSlot, TaskLease
 from manta.catalog.job_records import Granted, ShuffleRow, TaskRow
 from manta.catalog.job_store import JobStore
 from manta.core import limits

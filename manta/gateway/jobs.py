@@ -5,7 +5,8 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from urllib.parse import quote
 
-from jobs.model.wire import StderrNews, unpack
+from jobs.model.questions import StderrNews
+from jobs.model.wire import unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_records import JobView
 from manta.catalog.records import Node, NodeState

@@ -12,7 +12,8 @@ from jobs.agent.peer_store import PeerStore
 from jobs.agent.streams.inputs import ReduceInputs
 from jobs.agent.uplink.gateways import Gateways
 from jobs.agent.zones import builder
-from jobs.model.wire import InputRef, NamedObject
+from jobs.model.questions import NamedObject
+from jobs.model.wire import InputRef
 from manta.core.errors import InsufficientStorage, MantaError
 from storage_nodes.disk import space
 from tests.support.agent import JOB

@@ -9,25 +9,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from jobs.model.resources import Capacity
-from jobs.model.wire import (
-    AttemptRef,
+from jobs.model.questions import (
     InputsReply,
     InputsRequest,
     JobsReply,
     JobsRequest,
-    LeaseReply,
-    LeaseRequest,
     ListingReply,
     ListingRequest,
     ObjectsReply,
     ObjectsRequest,
     Purpose,
-    ReportRequest,
     SlotsReply,
     SlotsRequest,
-    unpack,
 )
+from jobs.model.resources import Capacity
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import AccessKey, Account
 from manta.core import limits

@@ -4,7 +4,8 @@ from collections.abc import Collection
 
 import pytest
 
-from jobs.model.wire import AttemptRef, LeaseRequest, SlotsRequest
+from jobs.model.questions import SlotsRequest
+from jobs.model.wire import AttemptRef, LeaseRequest
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import NotEnoughNodes

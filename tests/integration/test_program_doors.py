@@ -16,7 +16,8 @@ from jobs.agent.streams.outputs import Outputs
 from jobs.agent.streams.task_outputs import TaskOutputs
 from jobs.agent.tasks.program_calls import ProgramCalls
 from jobs.agent.zones.doors import Door
-from jobs.model.wire import AttemptRef, NamedObject, ObjectsReply, OutputSlot, SlotsReply
+from jobs.model.questions import NamedObject, ObjectsReply, SlotsReply
+from jobs.model.wire import AttemptRef, OutputSlot
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
 from manta.core.errors import Conflict
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX, TASK_OUTPUT_DISK_FRACTION

@@ -7,14 +7,13 @@ from typing import Any
 import msgspec
 import pytest
 
+from jobs.model.questions import InputsRequest, SlotsRequest
 from jobs.model.wire import (
     AttemptRef,
     Failure,
-    InputsRequest,
     LeaseRequest,
     ReportReply,
     ReportRequest,
-    SlotsRequest,
     TaskResult,
     Usage,
     pack,

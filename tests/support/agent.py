@@ -14,7 +14,7 @@ from typing import Any
 
 from aiohttp import web
 
-from jobs.model import wire
+from jobs.model import questions, wire
 from jobs.model.wire import AttemptRef, BatchInput, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease, TaskResult
 from jobs.sandbox.api import Overrun, TaskEnd, TaskSpec, Zone, ZoneInitError, ZoneSpec
 from manta.core.errors import SandboxUnavailable
@@ -170,13 +170,13 @@ class FakeGateway:
     stale: int = 0
     ended: list[str] = field(default_factory=list)
     new_slots: deque[OutputSlot] = field(default_factory=deque)
-    slot_requests: list[wire.SlotsRequest] = field(default_factory=list)
+    slot_requests: list[questions.SlotsRequest] = field(default_factory=list)
     leases: list[wire.LeaseRequest] = field(default_factory=list)
     reports: int = 0
     drop_reports: int = 0
     page_size: int = 1000
-    objects: dict[tuple[str, str], wire.NamedObject] = field(default_factory=dict)
-    objects_asked: list[wire.ObjectsRequest] = field(default_factory=list)
+    objects: dict[tuple[str, str], questions.NamedObject] = field(default_factory=dict)
+    objects_asked: list[questions.ObjectsRequest] = field(default_factory=list)
     objects_stale: int = 0
     """So many questions for objects are answered as if the attempt were lost."""
     inputs_denied: str = ""
@@ -326,29 +326,29 @@ class FakeGateway:
             self._change.notify_all()
         return wire.ReportReply(stale)
 
-    async def _inputs(self, body: bytes) -> wire.InputsReply | web.Response:
-        request = wire.unpack(body, wire.InputsRequest)
+    async def _inputs(self, body: bytes) -> questions.InputsReply | web.Response:
+        request = wire.unpack(body, questions.InputsRequest)
         if self.inputs_denied:
             error = {"code": "AccessDenied", "message": self.inputs_denied, "request_id": "1"}
             return web.json_response({"error": error}, status=403)
         refs = self.inputs.get(request.attempt.task_id, [])
         page = refs[request.after : request.after + self.page_size]
         after = request.after + len(page)
-        return wire.InputsReply(tuple(page), after if after < len(refs) else None)
+        return questions.InputsReply(tuple(page), after if after < len(refs) else None)
 
-    async def _objects(self, body: bytes) -> wire.ObjectsReply | web.Response:
-        request = wire.unpack(body, wire.ObjectsRequest)
+    async def _objects(self, body: bytes) -> questions.ObjectsReply | web.Response:
+        request = wire.unpack(body, questions.ObjectsRequest)
         self.objects_asked.append(request)
         if self.objects_stale > 0:
             self.objects_stale -= 1
             return web.Response(status=409, text="StaleAttempt")
-        none = wire.NamedObject(code="NoSuchKey", message="s3://none: there is none")
-        return wire.ObjectsReply(tuple(self.objects.get(name, none) for name in request.names))
+        none = questions.NamedObject(code="NoSuchKey", message="s3://none: there is none")
+        return questions.ObjectsReply(tuple(self.objects.get(name, none) for name in request.names))
 
-    async def _slots(self, body: bytes) -> wire.SlotsReply:
-        request = wire.unpack(body, wire.SlotsRequest)
+    async def _slots(self, body: bytes) -> questions.SlotsReply:
+        request = wire.unpack(body, questions.SlotsRequest)
         self.slot_requests.append(request)
-        return wire.SlotsReply((self.new_slots.popleft(),) if self.new_slots else ())
+        return questions.SlotsReply((self.new_slots.popleft(),) if self.new_slots else ())
 
 
 @contextlib.asynccontextmanager

@@ -11,7 +11,8 @@ from jobs.agent.furnishing.shelf import OverShareError
 from jobs.agent.ports import Caller
 from jobs.model.furniture import ObjectName
 from jobs.model.program import PackedProgram
-from jobs.model.wire import AttemptRef, InputRef, NamedObject, ObjectsReply, ObjectsRequest, PhaseSpec, Purpose
+from jobs.model.questions import NamedObject, ObjectsReply, ObjectsRequest, Purpose
+from jobs.model.wire import AttemptRef, InputRef, PhaseSpec
 from jobs.programs.python_runtime import PythonRuntime, image_check
 from jobs.sandbox.api import ASSETS_FOLDER
 from manta.core.errors import InternalError

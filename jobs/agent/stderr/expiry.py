@@ -4,7 +4,7 @@ import asyncio
 
 from jobs.agent.ports import Caller
 from jobs.agent.stderr.store import StderrStore
-from jobs.model.wire import JobsReply, JobsRequest
+from jobs.model.questions import JobsReply, JobsRequest
 from manta.core.errors import MantaError
 from manta.core.limits import JOBS_ASKED_MAX, STDERR_ASK_S
 

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
 
-from jobs.model.wire import StderrNews, StderrPiece
+from jobs.model.questions import StderrNews, StderrPiece
 from manta.core.clock import Clock
 from manta.core.errors import SlowDown
 from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEED_QUIET_S, FEED_WAIT_S, FEEDS_ACCOUNT_MAX, FEEDS_MAX

@@ -9,7 +9,8 @@ from typing import Final
 from jobs.agent.counters import InputBytes
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.pipes import InPipe
-from jobs.model.wire import AttemptRef, InputRef, InputsReply, InputsRequest
+from jobs.model.questions import InputsReply, InputsRequest
+from jobs.model.wire import AttemptRef, InputRef
 from manta.core.errands import give_up
 from manta.core.errors import AccessDenied, MantaError, NodeUnavailable
 from manta.core.limits import INPUTS_AHEAD, SMALL_BLOB_BYTES

@@ -9,7 +9,8 @@ from msgspec import structs
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore, Peers
 from jobs.agent.streams.capture import Captured
-from jobs.model.wire import AttemptRef, Output, OutputSlot, SlotsReply, SlotsRequest
+from jobs.model.questions import SlotsReply, SlotsRequest
+from jobs.model.wire import AttemptRef, Output, OutputSlot
 from manta.core.errors import AccessDenied, MantaError, NotEnoughNodes
 from manta.core.limits import STREAM_CHUNK_BYTES, TASK_OUTPUT_DISK_FRACTION
 from manta.core.peers import PeerSource

@@ -9,7 +9,8 @@ from jobs.agent.output_limit import OutputMeter
 from jobs.agent.ports import Caller, LocalStore
 from jobs.agent.streams.intake import Intake
 from jobs.agent.streams.outputs import Outputs
-from jobs.model.wire import AttemptRef, NamedObject, Output, OutputSlot, SlotsReply, SlotsRequest
+from jobs.model.questions import NamedObject, SlotsReply, SlotsRequest
+from jobs.model.wire import AttemptRef, Output, OutputSlot
 from jobs.programs.protocol import OutputCall
 from manta.core.errors import InvalidArgument, NotEnoughNodes
 from manta.core.limits import PROGRAM_KEPT_BYTES, PROGRAM_SLOTS_MAX, TASK_OUTPUTS_MAX

@@ -14,16 +14,8 @@ from jobs.agent.streams.inputs import ReduceInputs
 from jobs.agent.streams.intake import Intake
 from jobs.agent.streams.task_outputs import TaskOutputs, TooMuch
 from jobs.model.outputs import check_output_headers
-from jobs.model.wire import (
-    AttemptRef,
-    InputRef,
-    ListingReply,
-    ListingRequest,
-    NamedObject,
-    ObjectsReply,
-    ObjectsRequest,
-    Purpose,
-)
+from jobs.model.questions import ListingReply, ListingRequest, NamedObject, ObjectsReply, ObjectsRequest, Purpose
+from jobs.model.wire import AttemptRef, InputRef
 from jobs.programs import protocol
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, OutputCall
 from manta.core.errors import BadRequest, InternalError, InvalidArgument, MantaError

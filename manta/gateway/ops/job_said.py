@@ -14,8 +14,8 @@ from collections.abc import AsyncGenerator
 
 import msgspec
 
+from jobs.model.questions import StderrNews
 from jobs.model.states import JobState
-from jobs.model.wire import StderrNews
 from manta.catalog.job_records import JobView
 from manta.core import limits
 from manta.core.errands import give_up

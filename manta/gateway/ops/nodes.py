@@ -4,18 +4,8 @@ from typing import TypeVar
 
 import msgspec
 
-from jobs.model.wire import (
-    InputsRequest,
-    JobsReply,
-    JobsRequest,
-    LeaseRequest,
-    ListingRequest,
-    ObjectsRequest,
-    ReportRequest,
-    SlotsRequest,
-    pack,
-    unpack,
-)
+from jobs.model.questions import InputsRequest, JobsReply, JobsRequest, ListingRequest, ObjectsRequest, SlotsRequest
+from jobs.model.wire import LeaseRequest, ReportRequest, pack, unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import Node, NodeState
 from manta.core.errors import AccessDenied, BadRequest

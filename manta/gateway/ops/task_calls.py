@@ -6,14 +6,7 @@ current: a node can ask no more than the tasks it runs may.
 
 from jobs.model.document import JobPlan
 from jobs.model.outputs import base_key
-from jobs.model.wire import (
-    ListingReply,
-    ListingRequest,
-    NamedObject,
-    ObjectsReply,
-    ObjectsRequest,
-    Purpose,
-)
+from jobs.model.questions import ListingReply, ListingRequest, NamedObject, ObjectsReply, ObjectsRequest, Purpose
 from jobs.scheduler.places import Placement
 from manta.auth.policy import Action
 from manta.catalog.job_records import TaskRow
