@@ -232,14 +232,15 @@ FROM queue WHERE owner_id IS NOT NULL
 LIMIT $2;
 
 -- name: ready_jobs
--- One seek for each job, however many tasks it has.
-WITH RECURSIVE queue (job_id) AS (
-    SELECT (SELECT min(job_id) FROM ready WHERE node_id = $1 AND owner_id = $2)
+-- One seek for each job, however many tasks it has. The places keep the join from asking for all jobs that wait.
+WITH RECURSIVE queue (job_id, place) AS (
+    SELECT (SELECT min(job_id) FROM ready WHERE node_id = $1 AND owner_id = $2), 1
     UNION ALL
-    SELECT (SELECT min(r.job_id) FROM ready r WHERE r.node_id = $1 AND r.owner_id = $2 AND r.job_id > queue.job_id)
-    FROM queue WHERE queue.job_id IS NOT NULL
+    SELECT (SELECT min(r.job_id) FROM ready r WHERE r.node_id = $1 AND r.owner_id = $2 AND r.job_id > queue.job_id),
+        queue.place + 1
+    FROM queue WHERE queue.job_id IS NOT NULL AND queue.place < $3::int
 )
-SELECT j.job_id, j.owner_id, j.running FROM queue JOIN jobs j ON j.job_id = queue.job_id LIMIT $3;
+SELECT j.job_id, j.owner_id, j.running FROM queue JOIN jobs j ON j.job_id = queue.job_id ORDER BY j.job_id;
 
 -- name: ready_tasks
 SELECT t.job_id, t.task_id, t.phase, t.state, t.attempt, t.node_id, t.epoch, t.leased_ms, t.faults, t.losses, t.failures,
