@@ -10,8 +10,8 @@ Calls, all `POST`, all signed with the node's own key (see `storage_nodes.token`
     /_manta/node/v1/jobs     JobsRequest → JobsReply       which jobs are gone, whose stderr a node keeps
     /_manta/node/v1/listing  ListingRequest → ListingReply  a page of a bucket's keys, by its owner's rights
 
-The messages of the first two are here, those of the others in `jobs.model.questions`. Every message carries a version. A
-receiver ignores fields it does not know, so that neighbours one version apart work together.
+The messages of the first two are here, those of the others in `jobs.model.questions`. Every message carries a version.
+A receiver ignores fields it does not know, so that neighbours one version apart work together.
 """
 
 from enum import StrEnum
