@@ -5,8 +5,9 @@ from typing import Protocol
 
 from jobs.model.questions import InputsReply, InputsRequest, SlotsReply, SlotsRequest
 from jobs.model.wire import BatchInput, InputRef, OutputSlot, TaskLease
-from manta.catalog.job_records import Granted, ShuffleRow, TaskRow
+from manta.catalog.job_records import Granted, ShuffleRow
 from manta.catalog.job_store import JobStore
+from manta.catalog.task_records import TaskRow
 from manta.core import limits
 from manta.core.clock import Clock
 from manta.core.errors import NotEnoughNodes, SlowDown

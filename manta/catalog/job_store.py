@@ -22,12 +22,11 @@ from manta.catalog.job_records import (
     ShuffleRow,
     Stirred,
     Stranded,
-    TaskPage,
-    TaskRow,
     UsageDay,
     WrittenInputs,
     leave_nothing,
 )
+from manta.catalog.task_records import TaskPage, TaskRow
 
 
 class JobStore(Protocol):

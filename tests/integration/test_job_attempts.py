@@ -11,8 +11,9 @@ import pytest
 
 from jobs.model.states import TaskState
 from jobs.scheduler.expiry import Expiry
-from manta.catalog.job_records import Granted, TaskRow
+from manta.catalog.job_records import Granted
 from manta.catalog.job_scripts.attempts import earlier_attempts
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import EARLIER_ATTEMPTS_MAX, LOST_LEASES_MAX
 from manta.core.names import new_id
 from manta.gateway.ops.job_tasks import shown_task

@@ -12,9 +12,10 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, Output, TaskResult
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import Granted, JobView, NewJob, TaskRow, UsageDay, WrittenInputs
+from manta.catalog.job_records import Granted, JobView, NewJob, UsageDay, WrittenInputs
 from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.store import Catalog
+from manta.catalog.task_records import TaskRow
 from manta.core.errors import BadRequest, Conflict, JobClosed, NoSuchBucket, NoSuchJob, StaleAttempt
 from manta.core.limits import (
     EARLIER_ATTEMPTS_MAX,

@@ -13,8 +13,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from jobs.model.resources import Needs
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult, Usage
-from manta.catalog.job_records import TaskRow
 from manta.catalog.memory import MemoryCatalog
+from manta.catalog.task_records import TaskRow
 from manta.core.errors import MantaError
 from manta.core.limits import HOLDER_WAIT_S, LEASE_S
 from manta.core.names import job_bucket, new_id

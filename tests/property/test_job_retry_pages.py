@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from jobs.model.states import JobState, TaskState
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import TaskRow
 from manta.catalog.job_scripts import ending, resolve, retry, tend, unit
 from manta.catalog.memory import MemoryCatalog
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import HOLDER_WAIT_S, LEASE_S
 from manta.core.names import new_id
 from tests.property.test_job_machine import now

@@ -10,10 +10,11 @@ from jobs.model.document import parse_document
 from jobs.model.wire import AttemptRef, Failure, Output, TaskResult, Usage
 from jobs.scheduler.expiry import Expiry
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import NewJob, Stirred, TaskRow
+from manta.catalog.job_records import NewJob, Stirred
 from manta.catalog.job_scripts.loss import merge
 from manta.catalog.job_store import JobStore
 from manta.catalog.records import Attributes, Blob, ObjectVersion
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import TASK_TIMEOUT_DEFAULT_S
 from manta.core.names import new_id, new_job_id
 from manta.core.peers import PeerSource

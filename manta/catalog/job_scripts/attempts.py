@@ -7,7 +7,7 @@ import json
 from typing import Final
 
 from jobs.model.wire import Usage
-from manta.catalog.job_records import AttemptTimes, Elder, TaskRow
+from manta.catalog.task_records import AttemptTimes, Elder, TaskRow
 from manta.core.limits import EARLIER_ATTEMPTS_MAX
 
 CANCELLED: Final = "JobCancelled"

@@ -1,6 +1,7 @@
 """The inputs of a clone, copied from the job it is of a page at a time: nobody need wait, and nothing stays open."""
 
-from manta.catalog.job_scripts.unit import JobRow, Unit
+from manta.catalog.job_scripts.job_row import JobRow
+from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Many, Op, Script
 from manta.core.limits import CLONE_CHUNKS_PAGE
 

@@ -7,11 +7,12 @@ alone. So a second attempt never counts as a failure.
 
 from jobs.model.states import TaskState, double, second_attempts_max
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import Elder, Granted, Leaves, TaskRow
+from manta.catalog.job_records import Granted, Leaves
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.rights import denied_inputs
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
+from manta.catalog.task_records import Elder, TaskRow
 
 
 def lease_second(

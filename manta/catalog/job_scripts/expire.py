@@ -8,11 +8,12 @@ from collections.abc import Collection, Mapping, Sequence
 
 from jobs.model.states import TaskState
 from jobs.model.wire import Failure
-from manta.catalog.job_records import ANY_NODE, QueuePlace, Stirred, Stranded, TaskRow
+from manta.catalog.job_records import ANY_NODE, QueuePlace, Stirred, Stranded
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.loss import fail_task, locked
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import HOLDER_WAIT_S, REDUCER_PATIENCE_S, RESOLVE_PAGE
 
 

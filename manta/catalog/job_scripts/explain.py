@@ -9,11 +9,13 @@ from jobs.model.document import JobPlan, encode_plan
 from jobs.model.inputs import InputSpec
 from jobs.model.states import JobState, PhaseCounts
 from jobs.model.wire import TaskKind
-from manta.catalog.job_records import FoundInputs, TaskRow
+from manta.catalog.job_records import FoundInputs
+from manta.catalog.job_scripts.job_row import JobRow
 from manta.catalog.job_scripts.map_tasks import close_batches
 from manta.catalog.job_scripts.resolve import resolve_specs
-from manta.catalog.job_scripts.unit import JobRow, Unit
+from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Script
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import RESOLVE_PAGE
 
 

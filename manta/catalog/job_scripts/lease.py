@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from jobs.model.states import Claim, JobState, grant, share
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import ANY_NODE, Granted, Leaves, TaskRow
+from manta.catalog.job_records import ANY_NODE, Granted, Leaves
 from manta.catalog.job_scripts.apart import apart
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.loss import fail_task
@@ -15,6 +15,7 @@ from manta.catalog.job_scripts.turns import find_turns, idle_claims
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.views import current_task
 from manta.catalog.ops import Many, Op, Script
+from manta.catalog.task_records import TaskRow
 from manta.core.limits import LEFT_PAGE, LEFT_PAGES
 
 

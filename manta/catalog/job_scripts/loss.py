@@ -5,7 +5,7 @@ from itertools import groupby
 
 from jobs.model.states import NODE_LOST, Again, Fail, Stale, TaskState, lose, offer_to
 from jobs.model.wire import AttemptRef, Failure, TaskKind
-from manta.catalog.job_records import ANY_NODE, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Stirred
 from manta.catalog.job_scripts.apart import apart
 from manta.catalog.job_scripts.attempts import CANCELLED, with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by, with_other
@@ -14,6 +14,7 @@ from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.map_tasks import part
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.ops import Op, Script
+from manta.catalog.task_records import TaskRow
 
 
 def renew(node_id: str, epoch: str, until_ms: int, now_ms: int, *, begins: bool) -> Script[Stirred]:

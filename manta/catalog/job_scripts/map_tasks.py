@@ -10,9 +10,10 @@ from typing import Any, Final
 from jobs.model.ranges import Range, nominal_ranges
 from jobs.model.states import TaskState
 from jobs.model.wire import TaskKind
-from manta.catalog.job_records import FoundObject, Member, TaskRow, pack_members
+from manta.catalog.job_records import FoundObject
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
+from manta.catalog.task_records import Member, TaskRow, pack_members
 from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_MAX_INPUT_BYTES, RESOLVE_PAGE
 
 _WHOLE: Final = Range(0, 0)

@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from jobs.model.outputs import META_PREFIX, base_key, check_output_headers
 from jobs.model.wire import Failure, Output, TaskKind, TaskResult
 from manta.auth.policy import Action, Resource
-from manta.catalog.job_records import FoundObject, TaskRow
+from manta.catalog.job_records import FoundObject
 from manta.catalog.job_scripts.map_tasks import add_map_input
 from manta.catalog.job_scripts.rights import find_bucket, may, unreadable
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import Attributes, Blob, BucketKind, Checksum, ObjectVersion
+from manta.catalog.task_records import TaskRow
 from manta.core.checksums import Algorithm
 from manta.core.errors import BadRequest
 from manta.core.limits import REDUCER_NUMBER_MAX

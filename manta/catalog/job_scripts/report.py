@@ -1,40 +1,31 @@
 """The script that commits what nodes report: outputs and tasks in one transaction, current attempts only (J1, J2)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 from msgspec import structs
 
-from jobs.model.outputs import phase_prefix
-from jobs.model.states import Again, Commit, Fail, Outcome, PhaseCounts, Repeat, Stale, TaskState, settle
-from jobs.model.wire import Failure, Output, TaskKind, TaskResult, Usage
-from manta.catalog.job_records import FoundObject, Stirred, TaskRow
+from jobs.model.states import Again, Commit, Fail, Outcome, Repeat, Stale, TaskState, settle
+from jobs.model.wire import Failure, TaskKind, TaskResult
+from manta.catalog.job_records import Stirred
 from manta.catalog.job_scripts.attempts import OVERTAKEN, with_attempt
 from manta.catalog.job_scripts.double import end_one_of_two, seen_by, with_other
 from manta.catalog.job_scripts.ending import reducer_ended
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.loss import merge, put_back
 from manta.catalog.job_scripts.map_tasks import part
-from manta.catalog.job_scripts.named import Names, add_input, add_named, check_names, look_up, object_version, refusal
+from manta.catalog.job_scripts.named import Names, add_named, look_up, refusal
+from manta.catalog.job_scripts.outputs import NewId, add_output, is_last, target_bucket
+from manta.catalog.job_scripts.report_check import check_results
 from manta.catalog.job_scripts.unit import Unit, find_unit
 from manta.catalog.job_scripts.usage import Spent, charge, counted, save_spent
 from manta.catalog.ops import Op, Script
-from manta.catalog.records import ROOT_ACCOUNT, BucketKind
 from manta.catalog.rules import blob_taken, check_output
+from manta.catalog.task_records import TaskRow
 from manta.core.errors import BadRequest
-from manta.core.limits import (
-    BATCH_INPUTS_MAX,
-    BYTE_SECONDS_MAX,
-    OBJECT_MAX_BYTES,
-    REPORT_OUTPUTS_MAX,
-    RESOLVE_PAGE,
-    TASK_COUNTER_MAX,
-    TASK_OUTPUTS_MAX,
-)
-from manta.core.names import check_id, check_node_id, job_bucket
+from manta.core.limits import BYTE_SECONDS_MAX, RESOLVE_PAGE
 
-NewId = Callable[[], str]
 _UNTOLD = Failure("InternalError", "The node did not tell what became of this input of a batch.", retryable=True)
 
 
@@ -64,61 +55,11 @@ def report(node_id: str, results: Sequence[TaskResult], now_ms: int, new_id: New
     return merge(done)
 
 
-def check_results(results: Sequence[TaskResult]) -> None:
-    """BadRequest for what no agent of ours reports: a node runs strangers' code, and is believed in little."""
-    if sum(result.output_count for result in results) > REPORT_OUTPUTS_MAX:
-        raise BadRequest(f"A report has at most {REPORT_OUTPUTS_MAX} outputs: send its results one by one.")
-    for result in results:
-        _check_result(result)
-
-
-def _check_result(result: TaskResult) -> None:
-    if not _is_sane(result.usage):
-        raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd usage.")
-    if len(result.outputs) > TASK_OUTPUTS_MAX:
-        raise BadRequest(f"A task has at most {TASK_OUTPUTS_MAX} outputs.")
-    for output in result.outputs:
-        nodes = output.nodes
-        fits = 0 < output.size <= OBJECT_MAX_BYTES and bool(nodes)
-        elsewhere = output.size == 0 or output.version_id is not None
-        whole = fits if output.blob_id is not None else elsewhere or output.inline is not None
-        if output.inline is not None:
-            alone = output.blob_id is None and output.version_id is None and not output.bucket and not nodes
-            whole = alone and 0 < len(output.inline) == output.size
-        if not whole or len(set(nodes)) != len(nodes) or len(output.md5) != 16 or len(output.crc64nvme) != 8:
-            raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd output.")
-        for node_id in nodes:
-            check_node_id(node_id)
-        if output.blob_id is not None:
-            check_id(output.blob_id)
-    check_names(result)
-    if result.members and (result.outputs or len(result.members) > BATCH_INPUTS_MAX):
-        raise BadRequest(f"A batch has at most {BATCH_INPUTS_MAX} inputs, and no outputs but theirs.")
-    for member in result.members:
-        if member.members:
-            raise BadRequest("An input of a batch is no batch.")
-        _check_result(member)
-
-
-def _is_sane(usage: Usage) -> bool:
-    """Whether every number is one that the catalog can add up. (A comparison with NaN never holds.)"""
-    numbers = (
-        usage.started_ms,
-        usage.ended_ms,
-        usage.task_seconds,
-        usage.in_place_bytes,
-        usage.moved_bytes,
-        usage.shuffled_bytes,
-        usage.copied_bytes,
-    )
-    return all(0 <= number <= TASK_COUNTER_MAX for number in numbers)
-
-
 def _report_job(unit: Unit, node_id: str, batch: Sequence[TaskResult], new_id: NewId) -> Script[Stirred]:
     rows = yield Op("tasks", (unit.job.job_id, sorted({result.attempt.task_id for result in batch})))
     tasks = {row[1]: TaskRow(*row) for row in rows}
-    ends = any(_is_last(unit, task.phase) for task in tasks.values())
-    target = (yield from _target_bucket(unit)) if ends else ""
+    ends = any(is_last(unit, task.phase) for task in tasks.values())
+    target = (yield from target_bucket(unit)) if ends else ""
     names = yield from look_up(unit, [one for result in batch for one in result.members or (result,)])
     apply = _Apply(unit, node_id, new_id, target, names)
     stale: list[tuple[str, int, int]] = []
@@ -242,7 +183,7 @@ class _Apply:
         outcome = settle(task.progress, self.node_id, result, retries)
         if not isinstance(outcome, Commit) or task.members is not None:
             return outcome
-        if isinstance(self.target, Failure) and _is_last(self.unit, task.phase):
+        if isinstance(self.target, Failure) and is_last(self.unit, task.phase):
             return Fail(self.target)
         failure = refusal(self.unit, task, result.outputs, self.names)
         if failure is None:
@@ -259,7 +200,7 @@ class _Apply:
             if output.bucket:
                 add_named(self.unit, task, output, self.names, self.new_id())
             else:
-                _add_output(self.unit, task, output, place, self.new_id, str(self.target))
+                add_output(self.unit, task, output, place, self.new_id, str(self.target))
                 place += 1
 
 
@@ -268,53 +209,3 @@ def _code(outcome: Outcome) -> str:
     if isinstance(outcome, Fail):
         return outcome.failure.code
     return outcome.why if isinstance(outcome, Again) else ""
-
-
-def _is_last(unit: Unit, phase: int) -> bool:
-    return phase == len(unit.phases) - 1
-
-
-def _add_output(unit: Unit, task: TaskRow, output: Output, place: int, new_id: NewId, target: str) -> None:
-    """A final output becomes an object; any other the input of the next phase, under the name it would have had."""
-    key = output_key(unit.phases[task.phase], task, place)
-    if output.inline is not None and output.size > unit.plan.inline_bytes(task.phase):
-        raise BadRequest(f"Task {task.task_id} of job {task.job_id} reports an output whole that is to be stored.")
-    if _is_last(unit, task.phase):
-        prefix = unit.plan.output[1] if unit.plan.output is not None else ""
-        _add_object(unit, task, output, prefix + key, new_id(), target)
-        return
-    nodes = ",".join(output.nodes) if output.blob_id is not None else ""
-    if output.blob_id is not None:
-        unit.add_blobs.append((output.blob_id, output.size, nodes))
-    found = FoundObject(key, "", output.size, output.blob_id, nodes)
-    add_input(unit, task, output, found, job_bucket(unit.job.job_id))
-
-
-def output_key(phase: PhaseCounts, task: TaskRow, place: int) -> str:
-    """`map-0/00000012`, `reduce-1/00000000`: a map's task or a reducer's number; `-1` and so on for further outputs."""
-    number = task.reducer if phase.kind is TaskKind.REDUCE else task.task_id
-    return f"{phase_prefix(phase.kind, phase.number)}{number:08d}" + (f"-{place}" if place else "")
-
-
-def _add_object(unit: Unit, task: TaskRow, output: Output, key: str, version_id: str, bucket: str) -> None:
-    version = object_version(unit, output, key, version_id)
-    unit.job.outputs += 1
-    unit.objects.append((bucket, version))
-    seq = unit.job.outputs + unit.job.outputs_gone
-    unit.outputs.append((unit.job.job_id, seq, bucket, key, output.size, task.phase, task.task_id))
-
-
-def _target_bucket(unit: Unit) -> Script[str | Failure]:
-    """Where final outputs go; the job's own bucket is made when first needed."""
-    if unit.plan.output is None:
-        bucket = job_bucket(unit.job.job_id)
-        if not (yield Op("bucket_owner", (bucket,))):
-            yield Op("bucket_ensure", (bucket, unit.job.owner_id, unit.now_ms, BucketKind.JOB))
-        return bucket
-    bucket = unit.plan.output[0]
-    rows = yield Op("bucket_owner", (bucket,))
-    if not rows:
-        return Failure("ResourceNotFound", f"The bucket {bucket!r} of `output` does not exist any more.")
-    if unit.job.owner_id not in (rows[0][0], ROOT_ACCOUNT):
-        return Failure("AccessDenied", f"The bucket {bucket!r} of `output` belongs to another account now.")
-    return bucket

@@ -11,12 +11,13 @@ from jobs.model.where import Where
 from jobs.model.wire import Failure, TaskKind
 from manta.auth.policy import Action, Resource
 from manta.catalog.job_chunks import decode_chunk
-from manta.catalog.job_records import INPUT_ONLY, FoundObject, TaskRow
+from manta.catalog.job_records import FoundObject
 from manta.catalog.job_scripts.map_tasks import add_map_input
 from manta.catalog.job_scripts.rights import find_bucket, is_going, may, unreadable
 from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.packing import unpack_attributes
+from manta.catalog.task_records import INPUT_ONLY, TaskRow
 from manta.core.limits import RESOLVE_PAGE
 from manta.core.names import JOB_BUCKET_PREFIX
 

@@ -11,11 +11,12 @@ from jobs.model.outputs import phase_prefix
 from jobs.model.states import JobState, PhaseCounts, TaskState
 from jobs.model.wire import Failure, TaskKind, Usage
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import ANY_NODE, Stirred, TaskRow
+from manta.catalog.job_records import ANY_NODE, Stirred
 from manta.catalog.job_scripts.attempts import last_end, with_attempt
 from manta.catalog.job_scripts.resolve import as_written
 from manta.catalog.job_scripts.unit import Unit, get_unit
 from manta.catalog.ops import Many, Op, Script
+from manta.catalog.task_records import TaskRow
 from manta.core.errors import JobNotRetried
 from manta.core.limits import RESOLVE_PAGE
 from manta.core.names import job_bucket

@@ -4,10 +4,11 @@ from collections.abc import Iterable
 
 from jobs.model.wire import Failure
 from manta.auth.policy import Action, Principal, Resource, allows
-from manta.catalog.job_records import TaskRow
-from manta.catalog.job_scripts.unit import JobRow, Unit
+from manta.catalog.job_scripts.job_row import JobRow
+from manta.catalog.job_scripts.unit import Unit
 from manta.catalog.ops import Op, Script
 from manta.catalog.records import ROOT_ACCOUNT
+from manta.catalog.task_records import TaskRow
 from manta.core.names import JOB_BUCKET_PREFIX, job_bucket
 
 

@@ -23,8 +23,6 @@ from manta.catalog.job_records import (
     ShuffleRow,
     Stirred,
     Stranded,
-    TaskPage,
-    TaskRow,
     UsageDay,
     WrittenInputs,
     leave_nothing,
@@ -46,6 +44,7 @@ from manta.catalog.job_scripts import (
 )
 from manta.catalog.ops import Op, Row, Script
 from manta.catalog.rules import now_ms
+from manta.catalog.task_records import TaskPage, TaskRow
 from manta.core.clock import Clock
 from manta.core.names import new_id
 

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from jobs.model.states import TaskState
-from manta.catalog.job_records import INPUT_ONLY, Stirred, TaskRow
+from manta.catalog.job_records import Stirred
 from manta.catalog.job_scripts.clone import copy_page
 from manta.catalog.job_scripts.ending import ended_as
 from manta.catalog.job_scripts.finish import move_on
@@ -14,6 +14,7 @@ from manta.catalog.job_scripts.resolve import resolve_page
 from manta.catalog.job_scripts.retry import retry_page
 from manta.catalog.job_scripts.unit import Unit, find_unit, get_unit
 from manta.catalog.ops import Many, Op, Row, Script
+from manta.catalog.task_records import INPUT_ONLY, TaskRow
 from manta.core.limits import RESOLVE_PAGE
 from manta.core.names import job_bucket
 

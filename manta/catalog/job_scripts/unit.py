@@ -2,17 +2,18 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Any
 
 import msgspec
 
-from jobs.model.document import JobPlan, decode_plan
-from jobs.model.states import JobState, PhaseCounts, TaskState
-from jobs.model.wire import Failure, TaskKind, Usage
-from manta.catalog.job_records import ANY_NODE, Elder, FoundObject, Member, Stirred, TaskRow
+from jobs.model.document import JobPlan
+from jobs.model.states import PhaseCounts, TaskState
+from jobs.model.wire import Failure, Usage
+from manta.catalog.job_records import ANY_NODE, FoundObject, Stirred
+from manta.catalog.job_scripts.job_row import JobRow, read_phase, read_plan
 from manta.catalog.ops import Many, Op, Script
 from manta.catalog.records import ObjectVersion
+from manta.catalog.task_records import Elder, Member, TaskRow
 from manta.core.errors import NoSuchJob
 from manta.core.limits import (
     BATCH_ROWS,
@@ -20,58 +21,6 @@ from manta.core.limits import (
     RESOLVE_PAGE,
     STDERR_IN_ERROR_BYTES,
 )
-
-
-@dataclass(slots=True)
-class JobRow:
-    """The job's row. `cursor`: how far cancelling has come; `tend`: pages of work are left; `doomed`: to be deleted.
-
-    `retry`: 0, or the first phase that is done anew plus 1 while failed tasks are looked for, up to `retry_until`.
-    `outputs_gone` and `errors_gone` count lines that a retry took back: numbers of lines only grow. `doubled`: second
-    attempts that its tasks have had. `clone_of`: the job whose inputs are being copied, up to its chunk `clone_after`.
-    `ending`: see `job_scripts.ending`.
-    """
-
-    job_id: str
-    owner_id: str
-    name: str
-    state: str
-    created_ms: int
-    ended_ms: int | None
-    plan: bytes
-    input_ended: int
-    cancel_reason: str | None
-    cursor: int
-    next_task: int
-    inputs: int
-    outputs: int
-    errors: int
-    running: int
-    in_place: int
-    moved: int
-    shuffled: int
-    task_ms: int
-    tend: int
-    doomed: int
-    retry: int = 0
-    outputs_gone: int = 0
-    errors_gone: int = 0
-    byte_seconds: int = 0
-    doubled: int = 0
-    clone_of: str | None = None
-    clone_after: int = 0
-    ending: str = ""
-    retry_until: int = 0
-    copied: int = 0
-
-    @property
-    def ended(self) -> bool:
-        return JobState(self.state).ended
-
-
-@lru_cache(maxsize=512)
-def read_plan(data: bytes) -> JobPlan:
-    return decode_plan(data)
 
 
 @dataclass(slots=True)
@@ -334,11 +283,3 @@ def get_unit(job_id: str, now_ms: int) -> Script[Unit]:
     if unit is None or unit.job.doomed:
         raise NoSuchJob(f"The job {job_id} does not exist.")
     return unit
-
-
-def read_phase(row: Sequence[Any]) -> PhaseCounts:
-    number, kind, reducers, waiting, ready, running, committed, failed, cancelled, complete, opened, dealt = row
-    return PhaseCounts(
-        number, TaskKind(kind), reducers, waiting, ready, running, committed, failed, cancelled, bool(complete),
-        bool(opened), dealt,
-    )  # fmt: skip

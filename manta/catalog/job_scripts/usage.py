@@ -1,6 +1,6 @@
 """What tasks cost, added up for their owner day by day: one row for each account and day, which outlives the jobs."""
 
-from manta.catalog.job_scripts.unit import JobRow
+from manta.catalog.job_scripts.job_row import JobRow
 from manta.catalog.ops import Many, Script
 from manta.core.clock import day_of
 from manta.core.limits import BYTE_SECONDS_MAX

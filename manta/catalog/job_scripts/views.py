@@ -10,20 +10,11 @@ from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
 from manta.auth.policy import Resource
-from manta.catalog.job_records import (
-    INPUT_ONLY,
-    Elder,
-    JobView,
-    Line,
-    PhaseView,
-    ShuffleRow,
-    TaskPage,
-    TaskRow,
-    unpack_members,
-)
+from manta.catalog.job_records import JobView, Line, PhaseView, ShuffleRow
+from manta.catalog.job_scripts.job_row import JobRow, read_phase, read_plan
 from manta.catalog.job_scripts.rights import find_bucket, unreadable
-from manta.catalog.job_scripts.unit import JobRow, read_phase, read_plan
 from manta.catalog.ops import Op, Script
+from manta.catalog.task_records import INPUT_ONLY, Elder, TaskPage, TaskRow, unpack_members
 from manta.core.errors import AccessDenied, NoSuchJob, StaleAttempt
 from manta.core.limits import BATCH_INPUTS_MAX, BATCH_ROWS, TASK_WINDOW
 from manta.core.names import job_bucket

@@ -5,8 +5,8 @@ from itertools import islice
 from typing import Any
 
 from jobs.model.states import JobState, TaskState
-from manta.catalog.job_records import TaskRow
-from manta.catalog.job_scripts.unit import JobRow
+from manta.catalog.job_scripts.job_row import JobRow
+from manta.catalog.task_records import TaskRow
 
 _ENDED = (JobState.DONE, JobState.CANCELLED)
 _SAVED = [

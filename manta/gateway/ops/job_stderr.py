@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncGenerator
 
 from jobs.model.states import JobState, TaskState
-from manta.catalog.job_records import JobView, TaskRow
+from manta.catalog.job_records import JobView
+from manta.catalog.task_records import TaskRow
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NodeUnavailable, NoSuchJob
 from manta.gateway.context import Context

@@ -3,8 +3,8 @@
 import asyncio
 
 from jobs.model.states import TaskState
-from manta.catalog.job_records import AttemptTimes, Elder, TaskRow
 from manta.catalog.job_scripts.attempts import CANCELLED, earlier_attempts, last_end
+from manta.catalog.task_records import AttemptTimes, Elder, TaskRow
 from manta.core.errors import InvalidArgument
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request

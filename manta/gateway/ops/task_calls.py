@@ -9,7 +9,7 @@ from jobs.model.outputs import base_key
 from jobs.model.questions import ListingReply, ListingRequest, NamedObject, ObjectsReply, ObjectsRequest, Purpose
 from jobs.scheduler.places import Placement
 from manta.auth.policy import Action
-from manta.catalog.job_records import TaskRow
+from manta.catalog.task_records import TaskRow
 from manta.core.errors import BadRequest, MantaError
 from manta.core.limits import NODE_TOKEN_TTL_S, PROGRAM_NAMES_MAX
 from manta.core.names import check_bucket, check_key, job_bucket
