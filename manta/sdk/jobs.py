@@ -94,7 +94,7 @@ class Job:
 
     def status(self, *, wait_s: float | None = None, for_end: bool = False) -> JobStatus:
         """With `wait_s` answered when the job ends or that time has passed; unless `for_end`, when it progresses."""
-        query = {"wait": None if wait_s is None else f"{wait_s:g}", "for": "end" if for_end else None}
+        query = {"wait": None if wait_s is None else f"{wait_s:.3f}", "for": "end" if for_end else None}
         patience_s = PATIENCE_S if wait_s is None else _AWAY_S
         content = self._transport.call("GET", f"/jobs/{self.id}", query=query, patience_s=patience_s)
         return msgspec.json.decode(content, type=JobStatus)
