@@ -1,9 +1,11 @@
 """The node's images: unpacked once, kept while in use, and looked at before a zone is built on one."""
 
 import asyncio
+import errno
 import json
 import os
 from collections.abc import AsyncIterator, Callable
+from itertools import count
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,6 +195,28 @@ async def test_the_nodes_own_trouble_is_no_fault_of_the_archive(tmp_path: Path, 
     unpackers.unpack = _unpacked
     await cache.hold(unpackers.archive("fine", b"1"), ALICE)
     assert unpackers.zones == 2
+
+
+@pytest.mark.parametrize("nth", [1, 2])
+async def test_too_many_open_files_leave_neither_zone_nor_pipe(
+    tmp_path: Path, unpackers: Unpackers, nth: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    genuine, calls = os.pipe2, count(1)
+
+    def pipe2(flags: int) -> tuple[int, int]:
+        if next(calls) == nth:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return genuine(flags)
+
+    cache = _cache(tmp_path, unpackers)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    archive = unpackers.archive("one", b"archive")
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "pipe2", pipe2)
+        with pytest.raises(ServiceUnavailable, match="Too many open files"):
+            await cache.hold(archive, ALICE)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    assert unpackers.zones == 1
 
 
 async def test_a_full_disk_is_no_fault_of_the_archive(

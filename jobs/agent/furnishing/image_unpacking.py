@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -11,7 +12,7 @@ import msgspec
 
 from jobs.agent.streams.pipes import TailPipe
 from jobs.programs.install import UNPACK_COMMAND, interpreter, unpacker
-from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, ZoneSpec
+from jobs.sandbox.api import ASSETS_FOLDER, Overrun, Sandbox, TaskEnd, TaskSpec, Zone, ZoneSpec
 from jobs.sandbox.building.contents import IMAGE_MOUNT_POINTS
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import (
@@ -68,16 +69,24 @@ async def unpack(sandbox: Sandbox, name: str, archive: Path, target: Path, bytes
             workplaces={_TARGET: str(target)},
         )
     )
-    loop = asyncio.get_running_loop()
-    out, err = TailPipe(loop, IMAGE_CONFIG_MAX_BYTES), TailPipe(loop, STDERR_IN_ERROR_BYTES)
     try:
         arguments = (_ARCHIVE, _TARGET, str(bytes_max), str(IMAGE_ENTRIES_MAX), platform.machine())
         env = {"LANG": "C.UTF-8", "PYTHON": interpreter(), "UNPACKER": unpacker(), "ARGUMENTS": " ".join(arguments)}
-        end = await zone.run(TaskSpec(UNPACK_COMMAND, env, IMAGE_UNPACK_S, out.write_fd, err.write_fd))
+        end, said, complained = await _heard(zone, env)
     finally:
         await zone.close()
-        said, complained = out.finish(), err.finish()
     return _facts_of(end, said, complained.decode("utf-8", "replace").strip(), bytes_max)
+
+
+async def _heard(zone: Zone, env: Mapping[str, str]) -> tuple[TaskEnd, bytes, bytes]:
+    """How the program ended, what it said, and of what it complained."""
+    loop = asyncio.get_running_loop()
+    with (
+        contextlib.closing(TailPipe(loop, IMAGE_CONFIG_MAX_BYTES)) as out,
+        contextlib.closing(TailPipe(loop, STDERR_IN_ERROR_BYTES)) as err,
+    ):
+        end = await zone.run(TaskSpec(UNPACK_COMMAND, env, IMAGE_UNPACK_S, out.write_fd, err.write_fd))
+        return end, out.finish(), err.finish()
 
 
 def _facts_of(end: TaskEnd, said: bytes, complained: str, bytes_max: int) -> Facts:
