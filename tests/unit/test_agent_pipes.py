@@ -155,6 +155,16 @@ async def test_a_tail_can_be_read_while_the_task_runs() -> None:
     assert pipe.finish() == b"so far, so good"
 
 
+async def test_a_task_that_reads_its_own_pipe_is_read_on() -> None:
+    """It may open the pipe anew: the agent finds nothing there then, and must not take that for the end."""
+    pipe = TailPipe(asyncio.get_running_loop(), 1000)
+    await eventually(lambda: pipe._watched)
+    pipe._on_readable()
+    os.write(pipe.write_fd, b"more")
+    await eventually(lambda: pipe.tail() == b"more", 5)
+    pipe.finish()
+
+
 async def test_input_waits_for_a_slow_reader() -> None:
     pipe = InPipe(asyncio.get_running_loop())
     data = os.urandom(1_000_000)

@@ -69,10 +69,9 @@ class OutPipe(ABC):
             self._watched = False
 
     def _on_readable(self) -> None:
+        """Nothing there is no end, since the other end is open here too: a task may read its own pipe."""
         if data := self._read():
             self.take(data)
-        else:
-            self._unwatch()
 
     def _read(self) -> bytes:
         """What is there now; b"" when that is nothing."""
