@@ -90,9 +90,11 @@ def _where(where: Where) -> dict[str, object]:
 
 
 def _bounds(least: int, most: int, nothing: int) -> dict[str, int]:
-    """Both are inclusive."""
+    """Both are inclusive. A size below 0 cannot be written, but what is smaller than 0 can."""
     bounds = {"ge": least} if least != nothing else {}
-    return bounds | ({"le": most} if most != NUMBER_MAX else {})
+    if most == NUMBER_MAX:
+        return bounds
+    return bounds | ({"le": most} if most >= 0 else {"lt": most + 1})
 
 
 def _date(at_ms: int) -> str:

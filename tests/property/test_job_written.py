@@ -42,7 +42,7 @@ MOMENTS = st.integers(-62_135_596_800_000, 253_402_300_799_999)
 WHERE = st.builds(
     Where,
     st.integers(0, NUMBER_MAX),
-    st.integers(0, NUMBER_MAX),
+    st.integers(-1, NUMBER_MAX),  # -1 is of `{"lt": 0}`
     MOMENTS | st.just(-NUMBER_MAX),
     MOMENTS | st.just(NUMBER_MAX),
     st.sampled_from([(), (("project", "apollo"),)]),
@@ -99,3 +99,8 @@ def test_what_names_nothing_is_never_shown_as_what_names_something() -> None:
         spec = parse_input(written)
         assert spec.malformed is not None
         assert parse_input(written_input(spec)) == spec
+
+
+def test_sizes_below_0_are_shown_as_they_can_be_written() -> None:
+    spec = parse_input({"bucket": "books", "prefix": "", "where": {"size": {"lt": 0}}})
+    assert parse_input(written_input(spec)) == spec
