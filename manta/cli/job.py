@@ -1,8 +1,7 @@
-"""`manta job …`: submit, feed, watch and read jobs."""
+"""`manta job …`: submit, feed and watch jobs; what only reads is in `job_reads`."""
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,18 +10,15 @@ import typer
 from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
 from manta.cli.job_arguments import USAGE, JobArguments, parse
-from manta.cli.job_page import page
-from manta.cli.job_progress import failure_lines, follow
+from manta.cli.job_progress import follow
+from manta.cli.job_reads import JobId
+from manta.cli.job_reads import app as reads
 from manta.cli.job_rows import counted, facts
-from manta.cli.job_tasks import prefixed, task_lines
 from manta.core.errors import InvalidArgument, ServiceUnavailable
-from manta.core.limits import JOB_PAGE_LINES
 from manta.sdk import Job, Store, connect
 from manta.sdk.jobs import JobStatus, WaitTimedOutError, work_of
 
 app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that hold the objects.")
-JobId = Annotated[str, typer.Argument(metavar="JOB", show_default=False)]
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
 
@@ -189,123 +185,12 @@ def remove(job: JobId) -> None:
 
 
 @app.command()
-def get(job: JobId, json: Json = False) -> None:
-    """Show a job's state and counts."""
-    with connect() as store:
-        status = store.job(job).status()
-    if json:
-        output.json_line(status)
-        return
-    output.line(f"{status.id}  {status.state}  {status.name or ''}".rstrip())
-    for number, phase in enumerate(status.phases):
-        counts = phase.tasks
-        output.line(
-            f"  {number} {phase.type:<7} {counts.committed} of {counts.total} done, {counts.running} running, "
-            f"{counts.failed} failed  {phase.work[:60]}"
-        )
-    output.line(f"  {facts(status)}")
-    if status.cancel_reason:
-        output.line(f"  {status.cancel_reason}")
-
-
-@app.command("list")
-def list_(
-    state: Annotated[str | None, typer.Option(help="queued, running, done or cancelled.")] = None,
-    name: Annotated[str | None, typer.Option(help="Exact name.")] = None,
-    limit: Annotated[int, typer.Option(min=1, max=JOB_PAGE_LINES, help="At most so many.")] = 100,
-    json: Json = False,
-) -> None:
-    """Your latest jobs, newest first."""
-    with connect() as store:
-        for status in store.jobs(state=state, name=name, limit=limit):
-            if json:
-                output.json_line(status)
-            else:
-                output.line(f"{status.id}  {status.state:<9}  {status.created or '':<20}  {status.name or ''}".rstrip())
-
-
-@app.command()
 def wait(job: JobId, timeout: Annotated[float | None, typer.Option(help="Seconds.")] = None) -> None:
     """Wait until a job has ended; the exit code says how."""
     with connect() as store:
         status = _follow(store.job(job), timeout)
     _summary(status)
     raise typer.Exit(_exit_of(status))
-
-
-@app.command()
-def inputs(job: JobId, json: Json = False) -> None:
-    """Print a job's inputs."""
-    with connect() as store:
-        _print_objects(store.job(job).inputs(), json)
-
-
-@app.command()
-def outputs(job: JobId, json: Json = False) -> None:
-    """Print the URIs of what a job made; read them with `manta cat`."""
-    with connect() as store:
-        _print_objects(store.job(job).outputs(), json)
-
-
-def _print_objects(entries: Iterable[dict[str, Any]], json: bool) -> None:
-    for entry in entries:
-        name = f"s3://{entry['bucket']}/{entry['key']}" if entry["bucket"] else entry["key"]
-        output.json_line(entry) if json else output.line(name)
-
-
-@app.command()
-def tasks(
-    job: JobId,
-    state: Annotated[str | None, typer.Option(help="ready, running, committed, failed or cancelled.")] = None,
-    json: Json = False,
-) -> None:
-    """Print a job's tasks: number, state, node, how long it ran, input; its other attempts, their ends."""
-    with connect() as store:
-        for entry in store.job(job).tasks(state=state):
-            for line in () if json else task_lines(entry):
-                output.line(line)
-            if json:
-                output.json_line(entry)
-
-
-@app.command()
-def logs(
-    job: JobId,
-    task: Annotated[int | None, typer.Argument(metavar="[TASK]", help="Its number, as in `manta job tasks`.")] = None,
-    follow_it: Annotated[bool, typer.Option("-f", "--follow", help="Until the task, or the job, has ended.")] = False,
-) -> None:
-    """Print what a task said on stderr (its last 64 KiB); without a task, what each failed one said last.
-
-    With -f and without a task: what all of them say, as they say it, each line behind its task's number.
-    """
-    with connect() as store:
-        found = store.job(job)
-        if task is None and follow_it:
-            for line in prefixed(found.follow_all_stderr()):
-                print(line, flush=True)
-            return
-        if task is None:
-            _show_errors(found, json=False)
-            return
-        for piece in found.follow_stderr(task) if follow_it else (found.stderr(task),):
-            sys.stdout.buffer.write(piece)
-            sys.stdout.buffer.flush()
-
-
-@app.command()
-def share(job: JobId) -> None:
-    """Print a job as one HTML page that stands alone: `manta job share JOB > page.html`."""
-    with connect() as store:
-        found = store.job(job)
-        lines = found.tasks(), found.outputs(), found.errors()
-        output.line(page(found.status(), found.document(), *lines, time.time()).rstrip())
-
-
-@app.command()
-def errors(job: JobId, json: Json = False) -> None:
-    """Print each failure: input, code, message, stderr."""
-    with connect() as store:
-        _show_errors(store.job(job), json)
 
 
 def _follow(job: Job, timeout_s: float | None) -> JobStatus:
@@ -333,15 +218,6 @@ def _show_outputs(store: Store, job: Job, json: bool) -> None:
     sys.stdout.buffer.flush()
 
 
-def _show_errors(job: Job, json: bool) -> None:
-    for entry in job.errors():
-        if json:
-            output.json_line(entry)
-            continue
-        for line in failure_lines(entry):
-            output.line(line)
-
-
 def _summary(status: JobStatus) -> None:
     output.console().print(f"[dim]{status.state}: {facts(status)}[/]")
     if status.cancel_reason:
@@ -352,3 +228,6 @@ def _exit_of(status: JobStatus) -> int:
     if status.state == "cancelled":
         return CANCELLED
     return TASK_ERRORS if status.errors else 0
+
+
+app.add_typer(reads)
