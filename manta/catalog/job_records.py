@@ -158,6 +158,14 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
+class LinePage:
+    """Lines in the order of their numbers. The next page begins after `reached`; None at the end."""
+
+    lines: tuple[Line, ...]
+    reached: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class WrittenInputs:
     """The first inputs of a job as its owner wrote them; `more`: there are others."""
 

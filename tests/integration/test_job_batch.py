@@ -10,9 +10,17 @@ from hypothesis import strategies as st
 from jobs.model.inputs import InputSpec
 from jobs.model.wire import AttemptRef, TaskResult, Usage
 from manta.catalog.job_records import Granted
+from manta.catalog.job_scripts import views
 from manta.catalog.memory import MemoryCatalog
 from manta.core.errors import BadRequest
-from manta.core.limits import BATCH_INPUT_MAX_BYTES, BATCH_INPUTS_MAX, BATCH_ROWS, LOST_LEASES_MAX, RESOLVE_PAGE
+from manta.core.limits import (
+    BATCH_INPUT_MAX_BYTES,
+    BATCH_INPUTS_MAX,
+    BATCH_ROWS,
+    LOST_LEASES_MAX,
+    RESOLVE_PAGE,
+    TASK_WINDOW,
+)
 from manta.core.names import job_bucket
 from tests.support.catalog import StandingClock
 from tests.support.job_inputs import InputRig, rig
@@ -203,7 +211,12 @@ async def test_explain_counts_inputs_and_batches(rig: InputRig) -> None:
     assert page.tasks == ((30, ("n1",), 3), (20, ("n1",), 2))
 
 
-async def test_pages_of_inputs_are_whole_whatever_their_size(rig: InputRig) -> None:
+@pytest.mark.parametrize("window", [2, 5, TASK_WINDOW])
+async def test_pages_of_inputs_are_whole_whatever_their_size(
+    rig: InputRig, window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a window that is looked through has few of them, or none."""
+    monkeypatch.setattr(views, "TASK_WINDOW", window)
     for place in range(40):
         await rig.put(f"{place:03d}", BATCH_INPUT_MAX_BYTES + 1 if place % 7 == 3 else 10)
     job = await rig.begin("s3://books/", phases=[BATCH])
@@ -214,6 +227,29 @@ async def test_pages_of_inputs_are_whole_whatever_their_size(rig: InputRig) -> N
     assert sorted(key for _, key in whole) == [f"{place:03d}" for place in range(40)]
     for limit in (1, 2, 3, 7):
         assert [(line.seq, line.fields["key"]) for line in await rig.lines(job, limit)] == whole
+
+
+async def test_inputs_among_tasks_of_later_phases_are_all_listed(
+    rig: InputRig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A read looks through no more numbers than a window has, however many there are behind the last input."""
+    monkeypatch.setattr(views, "TASK_WINDOW", 2)
+    for place in range(5):
+        await rig.put(f"{place:03d}")
+    job = await rig.begin("s3://books/", phases=[MAP, MAP, MAP])
+    while grants := await rig.lease():
+        await rig.report(*[rig.done(grant) for grant in grants])
+    looks = 0
+
+    def look(*args: Any) -> Any:
+        nonlocal looks
+        looks += 1
+        return inputs_page(*args)
+
+    inputs_page = views.inputs_page
+    monkeypatch.setattr(views, "inputs_page", look)
+    assert [line.fields["key"] for line in await rig.jobs.inputs(job, 0, 10)] == [f"{place:03d}" for place in range(5)]
+    assert looks == 8, "of 15 tasks"
 
 
 async def test_odd_reports_of_batches_are_refused(rig: InputRig) -> None:
@@ -286,9 +322,9 @@ async def test_batches_are_read_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch)
     read: list[int] = []
     inputs_page = catalog.jobs.tables.inputs_page
 
-    def counted(job_id: str, phase: int, after: int, limit: int) -> list[tuple[Any, ...]]:
+    def counted(job_id: str, phase: int, after: int, last: int, limit: int) -> list[tuple[Any, ...]]:
         read.append(limit)
-        return inputs_page(job_id, phase, after, limit)
+        return inputs_page(job_id, phase, after, last, limit)
 
     monkeypatch.setattr(catalog.jobs.tables, "inputs_page", counted)
     lines = await rig.jobs.inputs(job, 0, 10_000)

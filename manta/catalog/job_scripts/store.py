@@ -3,6 +3,7 @@
 What one `read` sees may have moved between two of its statements: it reads first what the rest depends on.
 """
 
+import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TypeVar
@@ -18,6 +19,7 @@ from manta.catalog.job_records import (
     JobView,
     Leaves,
     Line,
+    LinePage,
     NewJob,
     QueuePlace,
     ShuffleRow,
@@ -205,6 +207,16 @@ class ScriptedJobs(ABC):
         return await self.read(lambda: written.first_inputs(job_id, limit))
 
     async def inputs(self, job_id: str, after: int, limit: int) -> list[Line]:
+        found: list[Line] = []
+        while True:
+            page = await self._inputs_page(job_id, after, limit - len(found))
+            found += page.lines
+            if page.reached is None or len(found) == limit:
+                return found
+            after = page.reached
+            await asyncio.sleep(0)  # the embedded catalog reads without a pause, and requests wait
+
+    async def _inputs_page(self, job_id: str, after: int, limit: int) -> LinePage:
         return await self.read(lambda: views.inputs_page(job_id, after, limit))
 
     async def outputs(self, job_id: str, after: int, limit: int) -> list[Line]:

@@ -10,7 +10,7 @@ from jobs.model.ranges import Range
 from jobs.model.states import PhaseCounts, TaskState
 from jobs.model.wire import AttemptRef, TaskKind
 from manta.auth.policy import Resource
-from manta.catalog.job_records import JobView, Line, PhaseView, ShuffleRow
+from manta.catalog.job_records import JobView, Line, LinePage, PhaseView, ShuffleRow
 from manta.catalog.job_scripts.job_row import JobRow, read_phase, read_plan
 from manta.catalog.job_scripts.rights import find_bucket, unreadable
 from manta.catalog.ops import Op, Script
@@ -21,11 +21,17 @@ from manta.core.names import job_bucket
 
 
 def view_job(job_id: str) -> Script[JobView]:
+    job = yield from _find_job(job_id)
+    phases = yield Op("phases", (job_id,))
+    return _view(job, [read_phase(row) for row in phases])
+
+
+def _find_job(job_id: str) -> Script[JobRow]:
+    """NoSuchJob, also for one being deleted."""
     rows = yield Op("job_get", (job_id,))
     if not rows or JobRow(*rows[0]).doomed:
         raise NoSuchJob(f"The job {job_id} does not exist.")
-    phases = yield Op("phases", (job_id,))
-    return _view(JobRow(*rows[0]), [read_phase(row) for row in phases])
+    return JobRow(*rows[0])
 
 
 def _view(job: JobRow, phases: list[PhaseCounts]) -> JobView:
@@ -152,10 +158,7 @@ def _batch_input(job_id: str, number: int) -> Script[TaskRow]:
 def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> Script[TaskPage]:
     """The tasks of the numbers behind `after`, a window of them at most: few may be in that state. Fewer than `limit`
     where each may have many inputs."""
-    rows = yield Op("job_get", (job_id,))
-    if not rows or JobRow(*rows[0]).doomed:
-        raise NoSuchJob(f"The job {job_id} does not exist.")
-    job = JobRow(*rows[0])
+    job = yield from _find_job(job_id)
     if any(phase.batch > 1 for phase in read_plan(job.plan).phases):
         limit = min(limit, BATCH_ROWS)
     end = job.next_task
@@ -168,25 +171,31 @@ def tasks_page(job_id: str, after: int, limit: int, state: TaskState | None) -> 
     return TaskPage(tasks, reached if reached < end else None, tuple(Elder(*row) for row in elders))
 
 
-def inputs_page(job_id: str, after: int, limit: int) -> Script[list[Line]]:
-    """`seq` is the task's number: inputs are numbered in the order in which they were resolved."""
-    view = yield from view_job(job_id)
-    phase = INPUT_ONLY if view.phases[0].kind is TaskKind.REDUCE else 0
-    most = max(one.batch for one in view.plan.phases)
+def inputs_page(job_id: str, after: int, limit: int) -> Script[LinePage]:
+    """`seq` is the task's number: inputs are numbered in the order in which they were resolved. Those of the numbers
+    behind `after`, a window of them at most."""
+    job = yield from _find_job(job_id)
+    plan = read_plan(job.plan)
+    phase = INPUT_ONLY if plan.phases[0].kind is TaskKind.REDUCE else 0
+    last = min(after + TASK_WINDOW, job.next_task)
+    most = max(one.batch for one in plan.phases)
     if most == 1:
-        rows = yield Op("inputs_page", (job_id, phase, after, limit))
-        return [_input_line(*row[:7]) for row in rows]
-    return (yield from _batched_inputs(job_id, phase, after, limit, most))
+        found = yield Op("inputs_page", (job_id, phase, after, last, limit))
+        lines = [_input_line(*row[:7]) for row in found]
+    else:
+        lines = yield from _batched_inputs(job_id, phase, after, last, limit, most)
+    reached = lines[-1].seq if len(lines) == limit else last
+    return LinePage(tuple(lines), reached if reached < job.next_task else None)
 
 
-def _batched_inputs(job_id: str, phase: int, after: int, limit: int, most: int) -> Script[list[Line]]:
+def _batched_inputs(job_id: str, phase: int, after: int, last: int, limit: int, most: int) -> Script[list[Line]]:
     """Numbers of a batch's inputs follow its own, some maybe in rows of their own: read from before `after` on, a few
     rows at a time, and told only as far as every row is known."""
     lines: list[Line] = []
     known = max(0, after - most - 1)
     while True:
-        rows = yield Op("inputs_page", (job_id, phase, known, BATCH_ROWS))
-        lines += [line for row in rows for line in _input_lines(*row) if line.seq > after]
+        rows = yield Op("inputs_page", (job_id, phase, known, last, BATCH_ROWS))
+        lines += [line for row in rows for line in _input_lines(*row) if after < line.seq <= last]
         lines.sort(key=lambda line: line.seq)
         if len(rows) < BATCH_ROWS:
             return lines[:limit]

@@ -266,9 +266,9 @@ class MemoryJobTables:
     def input_end(self, state: int, job_id: str, task_id: int) -> None:
         self.task_rows[job_id][task_id] = self.task_rows[job_id][task_id]._replace(state=state)
 
-    def inputs_page(self, job_id: str, phase: int, after: int, limit: int) -> list[tuple[Any, ...]]:
+    def inputs_page(self, job_id: str, phase: int, after: int, last: int, limit: int) -> list[tuple[Any, ...]]:
         rows = self.task_rows.get(job_id, {}).values()
-        found = (row for row in rows if row.phase == phase and row.task_id > after)
+        found = (row for row in rows if row.phase == phase and after < row.task_id <= last)
         return [
             (row.task_id, row.state, row.bucket, row.key, row.version_id, row.range_start, row.range_end, row.members)
             for row in islice(found, limit)

@@ -200,8 +200,9 @@ WHERE job_id = $1 AND phase = -1 AND task_id > $2 ORDER BY task_id LIMIT $3;
 UPDATE tasks SET state = $1 WHERE job_id = $2 AND task_id = $3;
 
 -- name: inputs_page
+-- Of a window of numbers: behind the last input there may be any number of tasks of later phases.
 SELECT task_id, state, bucket, key, version_id, range_start, range_end, members FROM tasks
-WHERE job_id = $1 AND phase = $2 AND task_id > $3 ORDER BY task_id LIMIT $4;
+WHERE job_id = $1 AND phase = $2 AND task_id > $3 AND task_id <= $4 ORDER BY task_id LIMIT $5;
 
 -- name: task_take
 SELECT task_id, state, blob_id FROM tasks WHERE job_id = $1 ORDER BY task_id LIMIT $2;
