@@ -5,6 +5,7 @@ import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from jobs.agent.zones.doors import Door
 from jobs.model.questions import NamedObject, ObjectsReply, SlotsReply
 from jobs.model.wire import AttemptRef, OutputSlot
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
-from manta.core.errors import Conflict
+from manta.core.errors import Conflict, InsufficientStorage
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX, TASK_OUTPUT_DISK_FRACTION
 from manta.core.names import new_id
+from storage_nodes.api import Stored
 from storage_nodes.disk.space import Space
 from tests.support.agent_rig import Node, storage_node
 
@@ -209,6 +211,31 @@ async def test_connections_are_bounded(rig: Rig) -> None:
     for _, writer in inside:
         writer.close()
         await writer.wait_closed()
+
+
+async def test_an_output_that_cannot_be_stored_waits_for_those_beside_it(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """J1: else one of them would be stored after all were removed."""
+    for _ in range(2):
+        assert await rig.say(call("output"), data(b"x")) == (Kind.DONE, "")
+    calls, go_on = count(), asyncio.Event()
+
+    async def put(*_: object) -> Stored:
+        if next(calls) == 0:
+            raise InsufficientStorage
+        await go_on.wait()
+        return Stored(1, 0)
+
+    monkeypatch.setattr(rig.node.store, "put", put)
+    storing = asyncio.create_task(rig.outputs.store())
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert next(calls) == 2
+    assert not storing.done()
+    go_on.set()
+    with pytest.raises(InsufficientStorage):
+        await storing
 
 
 async def test_what_came_to_nothing_leaves_no_blob(rig: Rig) -> None:

@@ -100,7 +100,11 @@ class TaskOutputs:
         done: list[Output] = []
         for start in range(0, len(self._items), _SIDE_BY_SIDE):
             page = self._items[start : start + _SIDE_BY_SIDE]
-            done += [one for one in await asyncio.gather(*map(self._store_one, page)) if one is not None]
+            for end in await asyncio.gather(*map(self._store_one, page), return_exceptions=True):
+                if isinstance(end, BaseException):
+                    raise end  # now that none of them is on its way any more, and all can be removed
+                if end is not None:
+                    done.append(end)
         return tuple(done)
 
     async def _store_one(self, item: Intake | Output) -> Output | None:
