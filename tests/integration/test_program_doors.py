@@ -213,6 +213,23 @@ async def test_connections_are_bounded(rig: Rig) -> None:
         await writer.wait_closed()
 
 
+@pytest.mark.invariant("S5")
+async def test_s5_a_task_that_knocks_without_end_keeps_the_agent_from_nothing_else(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Processes that connect as fast as they can: there was always another one to let in, for seconds."""
+    knocks = count()
+
+    def accept() -> socket.socket:
+        assert next(knocks) < 1000, "the agent does nothing else any more"
+        return socket.socket(socket.AF_UNIX)
+
+    await rig.door.shut()
+    monkeypatch.setattr(rig.door, "_accept", accept)
+    rig.door._on_knock()
+    assert next(knocks) > 0
+
+
 async def test_an_output_that_cannot_be_stored_waits_for_those_beside_it(
     rig: Rig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,6 +25,8 @@ from manta.core.limits import PROGRAM_CONNECTIONS_MAX
 from manta.core.owner import claim_folder
 
 _BACKLOG: Final = PROGRAM_CONNECTIONS_MAX
+_TOGETHER_MAX: Final = 16
+"""Guests that are let in before the event loop goes on."""
 _RUN: Final = Path("/run")
 _PREFIX: Final = "manta-"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -63,7 +65,11 @@ class Door:
             self.path.unlink()
 
     def _on_knock(self) -> None:
-        while (guest := self._accept()) is not None:
+        """A few at a time: a task that knocks without end must not keep the agent from all else."""
+        for _ in range(_TOGETHER_MAX):
+            guest = self._accept()
+            if guest is None:
+                return
             if self._serve is None or len(self._guests) >= PROGRAM_CONNECTIONS_MAX:
                 guest.close()
                 continue
