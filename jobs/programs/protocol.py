@@ -3,7 +3,7 @@
 A frame is one byte of kind, four bytes of length (big-endian), then that many bytes, at most FRAME_MAX_BYTES. A program
 sends one CALL, whose payload is fields separated by NUL: the verb, then its arguments (a key cannot hold NUL). Verbs:
 
-    output  options…             DATA frames and END follow: one output, kept when the attempt commits
+    output  options…             DATA frames, none empty, and END follow: one output, kept when the attempt commits
     refer   name…                CALLs may follow one another, then END: existing objects as outputs, by reference
     get     name                 answered by DATA frames, then DONE
     list    name, after          answered by DATA frames, then DONE: `next after NUL key NUL size NUL …`

@@ -15,11 +15,13 @@ from jobs.agent.output_limit import OutputMeter
 from jobs.agent.streams.inputs import ReduceInputs
 from jobs.agent.streams.outputs import Outputs
 from jobs.agent.streams.task_outputs import TaskOutputs
+from jobs.agent.tasks import program_calls
 from jobs.agent.tasks.program_calls import ProgramCalls
 from jobs.agent.zones.doors import Door
 from jobs.model.questions import NamedObject, ObjectsReply, SlotsReply
 from jobs.model.wire import AttemptRef, OutputSlot
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
+from manta.core.errands import give_up
 from manta.core.errors import Conflict, InsufficientStorage
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX, TASK_OUTPUT_DISK_FRACTION
 from manta.core.names import new_id
@@ -228,6 +230,40 @@ async def test_s5_a_task_that_knocks_without_end_keeps_the_agent_from_nothing_el
     monkeypatch.setattr(rig.door, "_accept", accept)
     rig.door._on_knock()
     assert next(knocks) > 0
+
+
+@pytest.mark.invariant("S5")
+async def test_s5_many_small_frames_leave_others_their_turn() -> None:
+    """What has come is read without waiting: a task that sent small frames held its node up for seconds."""
+    reader = asyncio.StreamReader()
+    reader.feed_data(encode_frame(Kind.DATA, b"x") * 1000)
+    turns = 0
+
+    async def count_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count_turns())
+    frames = program_calls._Frames(reader)
+    for _ in range(1000):
+        assert await frames.next() == (Kind.DATA, b"x")
+    await give_up([counting])
+    assert turns > 50
+
+
+@pytest.mark.invariant("S3")
+async def test_s3_a_frame_without_data_is_refused(rig: Rig) -> None:
+    """It would count against no limit."""
+    assert "sent as data" in await refused(rig, call("output"), data(b"x", b""))
+
+
+async def test_an_output_in_small_pieces_comes_whole(rig: Rig) -> None:
+    pieces = [b"%d," % number for number in range(5000)]
+    assert await rig.say(call("output"), data(*pieces)) == (Kind.DONE, "")
+    (output,) = await rig.outputs.store()
+    assert await rig.node.get(output.blob_id or "", output.size) == b"".join(pieces)
 
 
 async def test_an_output_that_cannot_be_stored_waits_for_those_beside_it(

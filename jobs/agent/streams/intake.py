@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from jobs.agent.ports import LocalStore
 from jobs.agent.streams.capture import Captured
@@ -10,6 +11,9 @@ from jobs.programs.protocol import OutputCall
 from manta.core.checksums import Algorithm, new, new_md5
 from manta.core.limits import SMALL_BLOB_BYTES
 from storage_nodes.api import BlobWriter
+
+_PIECES_MAX: Final = 1024
+"""Of what waits: small ones take more memory than they hold."""
 
 
 class Intake:
@@ -30,6 +34,8 @@ class Intake:
 
     async def write(self, data: bytes) -> None:
         self._gathered.append(data)
+        if len(self._gathered) > _PIECES_MAX:
+            self._gathered = [b"".join(self._gathered)]
         self._waiting += len(data)
         self._size += len(data)
         if self._waiting > SMALL_BLOB_BYTES:

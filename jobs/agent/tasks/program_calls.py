@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
 from itertools import islice
-from typing import TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -22,6 +22,7 @@ from manta.core.errors import BadRequest, InternalError, InvalidArgument, MantaE
 from manta.core.limits import PROGRAM_NAMES_MAX
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
+_FRAMES_IN_A_ROW: Final = 16
 
 
 class Refused(MantaError):
@@ -67,12 +68,13 @@ class ProgramCalls:
             await writer.drain()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        verb, *fields = await _call(reader)
+        frames = _Frames(reader)
+        verb, *fields = _verb(await frames.next())
         match verb:
             case "output":
-                await self._output(protocol.parse_output(fields), reader)
+                await self._output(protocol.parse_output(fields), frames)
             case "refer":
-                await self._refer(fields, reader)
+                await self._refer(fields, frames)
             case "get":
                 async for data in self._get(fields):
                     await _send(writer, data)
@@ -85,13 +87,13 @@ class ProgramCalls:
 
     # -- outputs -----------------------------------------------------------------------------------------------------
 
-    async def _output(self, call: OutputCall, reader: asyncio.StreamReader) -> None:
+    async def _output(self, call: OutputCall, frames: "_Frames") -> None:
         if call.target is not None:
             check_output_headers(call.headers)
             await self._ask(Purpose.WRITE, [call.target])
         intake = await self.outputs.begin(call)
         try:
-            async for data in _body(reader):
+            async for data in _body(frames):
                 self.outputs.take(len(data))
                 await intake.write(data)
             await intake.finish()
@@ -110,10 +112,10 @@ class ProgramCalls:
         self.outputs.forget_name(intake.call)
         await intake.abort()
 
-    async def _refer(self, fields: list[str], reader: asyncio.StreamReader) -> None:
+    async def _refer(self, fields: list[str], frames: "_Frames") -> None:
         """All of them or none."""
         names = [protocol.parse_name(text) for text in fields]
-        while (frame := await _frame(reader))[0] is not Kind.END:
+        while (frame := await frames.next())[0] is not Kind.END:
             more = _verb(frame)
             if more[0] != "refer":
                 raise InvalidArgument("One connection makes one call.")
@@ -173,13 +175,20 @@ class ProgramCalls:
         return InternalError("The store failed: the task will be tried again.")
 
 
-async def _frame(reader: asyncio.StreamReader) -> tuple[Kind, bytes]:
-    kind, length = protocol.decode_head(await reader.readexactly(FRAME_HEAD_BYTES))
-    return kind, await reader.readexactly(length) if length else b""
+class _Frames:
+    """What a program sends. Those that have come already are read without waiting, so others have a turn in between:
+    frames may be small, and many."""
 
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._count = 0
 
-async def _call(reader: asyncio.StreamReader) -> list[str]:
-    return _verb(await _frame(reader))
+    async def next(self) -> tuple[Kind, bytes]:
+        self._count += 1
+        if self._count % _FRAMES_IN_A_ROW == 0:
+            await asyncio.sleep(0)
+        kind, length = protocol.decode_head(await self._reader.readexactly(FRAME_HEAD_BYTES))
+        return kind, await self._reader.readexactly(length) if length else b""
 
 
 def _verb(frame: tuple[Kind, bytes]) -> list[str]:
@@ -189,12 +198,12 @@ def _verb(frame: tuple[Kind, bytes]) -> list[str]:
     return protocol.split_fields(payload)
 
 
-async def _body(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+async def _body(frames: _Frames) -> AsyncIterator[bytes]:
     while True:
-        kind, payload = await _frame(reader)
+        kind, payload = await frames.next()
         if kind is Kind.END:
             return
-        if kind is not Kind.DATA:
+        if kind is not Kind.DATA or not payload:  # what is empty counts against no limit
             raise InvalidArgument("An output is sent as data, then its end.")
         yield payload
 
