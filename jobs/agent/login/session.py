@@ -84,6 +84,7 @@ class Session:
             while data := await self._terminal.read():
                 await self._send(Kind.BINARY, data)
                 self._used_s = self._clock.monotonic_s()
+                await asyncio.sleep(0)  # where there is always more, and a client that takes it, nothing else waits
 
     async def _from_client(self) -> str:
         """Why the client's side ended."""
