@@ -1,5 +1,6 @@
 """The `manta` command: its sub-commands, and how errors reach the user and the shell."""
 
+import errno
 import importlib
 import os
 import sys
@@ -29,6 +30,7 @@ _COMMANDS = {
     **{name: f"manta.cli.objects:{name}" for name in ("mb", "rb", "ls", "put", "get", "cat", "rm", "cp")},
     **{name: f"manta.cli.objects:{name}" for name in ("find", "stat", "sign")},
 }
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _GROUPS = {"job": "manta.cli.job:app", "account": "manta.cli.account:app"}
 
 
@@ -76,13 +78,22 @@ def main() -> None:
         print(f"manta: {error.message}", file=sys.stderr)
         sys.exit(exit_code(error))
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _leave_stdout()
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
-        print(f"manta: a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.", file=sys.stderr)
+        if isinstance(error, OSError) and error.errno in _FULL:
+            _leave_stdout()
+            print(f"manta: {error.filename or 'stdout'} cannot be written: {error.strerror}.", file=sys.stderr)
+        else:
+            print(f"manta: a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _leave_stdout() -> None:
+    """What is still to be written to it goes nowhere, instead of failing once more as the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _keep_stack() -> str:

@@ -2,6 +2,8 @@
 
 import json
 import os
+import subprocess
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -117,6 +119,15 @@ def test_errors_are_one_sentence_and_the_code_says_which(
     text = result.stderr.decode()
     assert (result.returncode, said in text, len(text.splitlines())) == (code, True, 1), text
     assert result.stdout == b""
+
+
+def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
+    _ok(store, "put", "-", "s3://docs/a", stdin=bytes(100_000))
+    for command in (["cat", "s3://docs/a"], ["ls", "s3://docs"]):
+        with open("/dev/full", "wb") as full:
+            arguments = [sys.executable, "-m", "manta.cli.main", *command]
+            done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, env=store.environment, check=False)
+        assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
 
 
 def test_a_wrong_key_is_denied(store: RunningStore) -> None:
