@@ -25,9 +25,20 @@ _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_n
 def _inputs(arguments: JobArguments) -> Iterator[str | dict[str, object]]:
     for item in arguments.inputs:
         if item == "-":
-            yield from (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
+            yield from _typed_lines()
         else:
             yield item
+
+
+def _typed_lines() -> Iterator[str]:
+    """What stdin brings, line by line, without the empty ones."""
+    for raw in sys.stdin.buffer:
+        try:
+            line = raw.decode().rstrip("\r\n")
+        except UnicodeDecodeError:
+            raise InvalidArgument(f"A line of stdin is no UTF-8, as keys are: {raw[:80]!r}.") from None
+        if line:
+            yield line
 
 
 def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
@@ -145,7 +156,7 @@ def explain(context: typer.Context) -> None:
 def add(job: JobId, inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT…")] = None) -> None:
     """Add inputs; without any, one per line from stdin."""
     with connect() as store:
-        lines = inputs or (line for line in (raw.rstrip("\n") for raw in sys.stdin) if line)
+        lines = inputs or _typed_lines()
         output.console().print(f"[dim]{counted(store.job(job).add(lines), 'line')} of input[/]")
 
 

@@ -68,6 +68,17 @@ def test_an_input_that_names_nothing_is_shown_as_it_was_written(running: Running
     assert running.manta("job", "inputs", status.id).stdout == b"nonsense\n"
 
 
+def test_a_line_of_stdin_that_no_key_can_be_is_shown(running: RunningStore, store: Store) -> None:
+    job_id = running.manta("job", "create", "-m", "cat").stdout.decode().strip()
+    for command in (("job", "add", job_id), ("job", "run", "-m", "cat", "-")):
+        refused = running.manta(*command, stdin=b"s3://books/\xff\n")
+        assert (refused.returncode, rb"no UTF-8, as keys are: b's3://books/\xff" in refused.stderr) == (2, True), (
+            refused
+        )
+    for status in store.jobs(limit=2):
+        store.job(status.id).cancel()
+
+
 def test_whoever_stops_waiting_stops_no_job(running: RunningStore, store: Store) -> None:
     fill_bucket(store, "waited", {"a": b""})
     with subprocess.Popen(
