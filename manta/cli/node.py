@@ -24,6 +24,7 @@ from jobs.sandbox.driver import NamespaceSandbox
 from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
 from manta.core.errands import give_up
+from manta.core.logs import log_to_stderr
 from manta.core.process import attach_to_supervisor
 from storage_nodes.server.daemon import StorageServer, serve_storage, tell_ready
 
@@ -113,7 +114,7 @@ async def _first_of(stop: asyncio.Event, agent: Agent) -> None:
 
 def node(config: Annotated[Path, typer.Option(help="JSON file, see docs/operations.md.", exists=True)]) -> None:
     """Run one storage node, and its agent, until SIGTERM."""
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    log_to_stderr()
     ready_fd = attach_to_supervisor()
     settings = load(config, NodeConfig, supervised=ready_fd is not None)
     asyncio.run(run_node(msgspec.structs.replace(settings, ready_fd=ready_fd or settings.ready_fd)))

@@ -180,6 +180,9 @@ ACCESS_LOG_BUFFER_MAX: Final = 20_000
 CHILD_LOG_MAX_BYTES: Final = 4 * MIB
 """What a child of `manta serve` says; of each, the files before it too."""
 CHILD_LOG_FILES: Final = 3
+LOG_SILENCE_S: Final = 60.0
+"""A process does not log the same again before that."""
+LOG_REPEATS_REMEMBERED_MAX: Final = 256
 EVIDENCE_FILES_MAX: Final = 64
 EVIDENCE_TAIL_BYTES: Final = 64 * KIB
 """Of the log of a child that died, kept in its post-mortem."""
@@ -389,6 +392,8 @@ IMAGE_ACCOUNT_UNPACKS_MAX: Final = 2
 # the agent's lanes and zones
 PREFETCH_S: Final = 0.5
 """An agent holds about this much work beyond its running tasks, so that no lane waits for a lease."""
+PLANS_REMEMBERED_MAX: Final = 128
+"""Plans of jobs that a gateway keeps as read; the largest has JOB_DOCUMENT_MAX_BYTES."""
 PHASES_REMEMBERED_MAX: Final = 32
 """Phases that an agent remembers; a task of one it forgot is not accepted, and comes again with its phase."""
 WAITING_MAX: Final = 128

@@ -85,9 +85,11 @@ async def serving(context: Context) -> AsyncIterator[HttpServer]:
         listening = _listening_socket(config)
         await server.listen(listening, _tls(config))
         _say_ready(config, listening)
+        _log.info("This gateway accepts calls on port %d.", listening.getsockname()[1])
         try:
             yield server
         finally:
+            _log.info("This gateway lets open requests finish, and ends.")
             context.draining.set()
             await server.drain()
 

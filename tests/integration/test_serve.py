@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import urllib.request
 from pathlib import Path
@@ -52,6 +53,16 @@ def test_taking_nodes_away_is_refused_with_the_reason(tmp_path: Path) -> None:
     again = store.manta("serve", "--data", str(data), "--nodes", "1", "--port", "0")
     assert again.returncode == 2
     assert b"removing nodes is not supported" in again.stderr
+
+
+@pytest.mark.invariant("O3")
+def test_the_log_of_a_process_says_when(serve: Serve) -> None:
+    store = serve()
+    log = store.data / "logs" / "gateway.log"
+    line = r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d+ INFO manta\.gateway\.main: This gateway accepts calls"
+    await_condition(
+        lambda: log.exists() and re.search(line, log.read_text(), re.M) is not None, "the gateway to log its start"
+    )
 
 
 @pytest.mark.invariant("O3")

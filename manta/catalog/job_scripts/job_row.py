@@ -8,6 +8,7 @@ from typing import Any
 from jobs.model.document import JobPlan, decode_plan
 from jobs.model.states import JobState, PhaseCounts
 from jobs.model.wire import TaskKind
+from manta.core.limits import PLANS_REMEMBERED_MAX
 
 
 @dataclass(slots=True)
@@ -57,7 +58,7 @@ class JobRow:
         return JobState(self.state).ended
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=PLANS_REMEMBERED_MAX)
 def read_plan(data: bytes) -> JobPlan:
     return decode_plan(data)
 
