@@ -14,6 +14,7 @@ import typer
 
 from jobs.model.units import parse_size
 from manta.cli import output
+from manta.cli.interruptible import interruptible_stdin
 from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
 from manta.core.limits import DELETE_BATCH_MAX, OBJECT_MAX_BYTES
 from manta.core.names import split_uri
@@ -168,7 +169,7 @@ def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[s
 def _upload(store: Store, source: str, uri: str) -> None:
     if source == "-":
         with output.transfer(uri, None) as progress:
-            store.upload(sys.stdin.buffer, uri, progress=progress)
+            store.upload(interruptible_stdin(), uri, progress=progress)
         return
     try:
         with open(source, "rb") as file, output.transfer(source, os.fstat(file.fileno()).st_size) as progress:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import urllib.request
@@ -11,6 +12,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support.store import RunningStore
+from tests.support.waiting import await_condition
 
 
 @pytest.fixture
@@ -128,6 +130,24 @@ def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
             arguments = [sys.executable, "-m", "manta.cli.main", *command]
             done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, env=store.environment, check=False)
         assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
+
+
+@pytest.mark.parametrize("before", [b"", bytes(20_000_000)], ids=["nothing", "some parts"])
+def test_an_upload_that_waits_for_stdin_can_be_interrupted(store: RunningStore, before: bytes) -> None:
+    command = [sys.executable, "-m", "manta.cli.main", "put", "-", "s3://docs/never"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=store.environment) as process:
+        assert process.stdin is not None
+        process.stdin.write(before)
+        process.stdin.flush()
+        await_condition(lambda: b"poll" in _waits_in(process.pid), "the command to wait for more")
+        process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 130
+    assert store.manta("stat", "s3://docs/never").returncode == 6
+
+
+def _waits_in(pid: int) -> bytes:
+    """The kernel's functions that its threads wait in."""
+    return b" ".join(path.read_bytes() for path in Path(f"/proc/{pid}/task").glob("*/wchan"))
 
 
 def test_a_wrong_key_is_denied(store: RunningStore) -> None:

@@ -1,0 +1,31 @@
+"""Stdin for a thread that Ctrl-C has to end: a read that waits for more would else keep the whole command."""
+
+import errno
+import io
+import os
+import select
+import signal
+import sys
+from typing import Any
+
+
+def interruptible_stdin() -> io.BufferedReader:
+    """Made in the main thread, read in any: a signal that this process handles ends a read with OSError."""
+    return io.BufferedReader(_Stdin())
+
+
+class _Stdin(io.RawIOBase):
+    def __init__(self) -> None:
+        self._source = sys.stdin.fileno()
+        self._wakeup, written = os.pipe()
+        os.set_blocking(written, False)
+        signal.set_wakeup_fd(written, warn_on_full_buffer=False)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        ready, _, _ = select.select([self._source, self._wakeup], [], [])
+        if self._wakeup in ready:
+            raise OSError(errno.ECANCELED, "interrupted")
+        return os.readv(self._source, [buffer])
