@@ -233,6 +233,31 @@ async def test_s5_a_task_that_knocks_without_end_keeps_the_agent_from_nothing_el
 
 
 @pytest.mark.invariant("S5")
+async def test_s5_who_knocks_without_end_is_not_turned_away_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that takes inputs in turns lives on while the door is shut behind one and opened for the next."""
+    accept = rig.door._accept
+    knocks, waiting = count(), list[socket.socket]()
+
+    def knock() -> None:
+        assert next(knocks) < 1000, "the agent does nothing else any more"
+        waiting.append(socket.socket(socket.AF_UNIX))
+        waiting[-1].connect(str(rig.door.path))
+
+    def accept_and_knock() -> socket.socket | None:
+        guest = accept()
+        knock()
+        return guest
+
+    knock()
+    with monkeypatch.context() as patch:
+        patch.setattr(rig.door, "_accept", accept_and_knock)
+        await rig.door.shut()
+    for one in waiting:
+        one.close()
+    assert PROGRAM_CONNECTIONS_MAX < next(knocks) < 1000
+
+
+@pytest.mark.invariant("S5")
 async def test_s5_many_small_frames_leave_others_their_turn() -> None:
     """What has come is read without waiting: a task that sent small frames held its node up for seconds."""
     reader = asyncio.StreamReader()

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import fcntl
 import hashlib
 import os
 
@@ -9,10 +10,10 @@ import pytest
 
 from jobs.agent.output_limit import OutputMeter
 from jobs.agent.streams.capture import Stdout
-from jobs.agent.streams.pipes import WATCH_AFTER_S, InPipe, TailPipe
+from jobs.agent.streams.pipes import WATCH_AFTER_S, Ends, InPipe, TailPipe
 from manta.core.checksums import Algorithm, new
 from manta.core.errors import InsufficientStorage, InternalError
-from manta.core.limits import KIB, SMALL_BLOB_BYTES, TASK_OUTPUT_DISK_FRACTION, TASK_OUTPUT_MAX_BYTES
+from manta.core.limits import KIB, MIB, SMALL_BLOB_BYTES, TASK_OUTPUT_DISK_FRACTION, TASK_OUTPUT_MAX_BYTES
 from storage_nodes.api import Stored
 from storage_nodes.disk.space import Space
 from tests.support.waiting import eventually
@@ -163,6 +164,36 @@ async def test_a_task_that_reads_its_own_pipe_is_read_on() -> None:
     os.write(pipe.write_fd, b"more")
     await eventually(lambda: pipe.tail() == b"more", 5)
     pipe.finish()
+
+
+@pytest.mark.invariant("S5")
+async def test_s5_a_process_that_writes_on_is_not_read_for_ever() -> None:
+    """One that takes inputs in turns lives on after each: with what its threads write no pipe need ever be empty."""
+    ends = Ends()
+
+    class Refilled(TailPipe):
+        def take(self, data: bytes) -> None:
+            super().take(data)
+            assert self.said < KIB, "the agent does nothing else any more"
+            os.write(self.write_fd, data)
+
+    first = Refilled(asyncio.get_running_loop(), 1000, ends)
+    os.write(ends.write_fd, b"said in time")
+    assert first.finish() == b"said in time"
+    assert TailPipe(asyncio.get_running_loop(), 1000, ends).finish() == b"said in time"
+    ends.close()
+
+
+@pytest.mark.parametrize("flags", [0, os.O_DIRECT])
+async def test_what_the_dead_wrote_is_read_whole(flags: int) -> None:
+    """In a pipe made as wide as a task can, and in packets."""
+    pipe = TailPipe(asyncio.get_running_loop(), 2 * MIB)
+    fcntl.fcntl(pipe.write_fd, fcntl.F_SETPIPE_SZ, MIB)
+    fcntl.fcntl(pipe.write_fd, fcntl.F_SETFL, flags)
+    pieces = [os.urandom(size) for size in [1, 4096, 7] * 80]
+    for piece in pieces:
+        os.write(pipe.write_fd, piece)
+    assert pipe.finish() == b"".join(pieces)
 
 
 async def test_input_waits_for_a_slow_reader() -> None:

@@ -1,7 +1,10 @@
 """Pipes between the agent and a task: read without threads, and, for tasks that end at once, without the event loop."""
 
+import array
 import asyncio
+import fcntl
 import os
+import termios
 from abc import ABC, abstractmethod
 from typing import Final
 
@@ -43,10 +46,13 @@ class OutPipe(ABC):
         """The next bytes that the task wrote."""
 
     def drain(self) -> None:
-        """Every process that wrote is dead: take what is left in the pipe."""
+        """Every process that wrote is dead, or waits: take what is left in the pipe. One that was to wait and writes on
+        might be read for ever, so what comes meanwhile stays there."""
         self._unwatch()
-        while data := self._read():
+        left = self._left()
+        while left > 0 and (data := self._read()):
             self.take(data)
+            left -= len(data)
 
     def close(self) -> None:
         self._unwatch()
@@ -72,6 +78,13 @@ class OutPipe(ABC):
         """Nothing there is no end, since the other end is open here too: a task may read its own pipe."""
         if data := self._read():
             self.take(data)
+
+    def _left(self) -> int:
+        if self._read_fd < 0:
+            return 0
+        left = array.array("i", [0])
+        fcntl.ioctl(self._read_fd, termios.FIONREAD, left)
+        return left[0]
 
     def _read(self) -> bytes:
         """What is there now; b"" when that is nothing."""

@@ -76,7 +76,10 @@ class Door:
             spawn(self._guests, _served(guest, self._serve))
 
     def _turn_away(self) -> None:
-        while self._knocks.poll(0) and (guest := self._accept()) is not None:  # asks first: cheaper than to fail
+        """All that wait now, and no more: a process that takes inputs in turns lives on, and may knock without end."""
+        for _ in range(_BACKLOG + 1):
+            if not self._knocks.poll(0) or (guest := self._accept()) is None:  # asks first: cheaper than to fail
+                return
             guest.close()
 
     def _accept(self) -> socket.socket | None:
