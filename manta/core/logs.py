@@ -1,6 +1,7 @@
 """What a process of the store says of itself on stderr: when, how bad, by whom, and nothing again and again."""
 
 import logging
+import threading
 import time
 from collections.abc import Callable
 from typing import Final
@@ -20,10 +21,19 @@ class NoRepeats(logging.Filter):
         super().__init__()
         self._monotonic = monotonic
         self._said: dict[str, tuple[float, int]] = {}
-        """Message → when it was said last, and how often it came since."""
+        """Message, and where its failure was raised → when it was said last, and how often it came since."""
+        self._lock = threading.Lock()
+        """A handler has none yet when it asks its filters, and any thread may log."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        message = f"{record.levelname} {record.name}: {record.getMessage()}"
+        try:
+            message = f"{record.levelname} {record.name}: {record.getMessage()}{_raised(record)}"
+        except (TypeError, ValueError):  # its arguments do not fit: the handler tells of it, and nobody fails for a log
+            return True
+        with self._lock:
+            return self._is_due(record, message)
+
+    def _is_due(self, record: logging.LogRecord, message: str) -> bool:
         now_s = self._monotonic()
         said_s, kept_back = self._said.get(message, (now_s - LOG_SILENCE_S, 0))
         if now_s - said_s < LOG_SILENCE_S:
@@ -36,6 +46,17 @@ class NoRepeats(logging.Filter):
         if kept_back:
             record.msg, record.args = f"{record.getMessage()} (and {kept_back:,} times before)", ()
         return True
+
+
+def _raised(record: logging.LogRecord) -> str:
+    """What failures in the same words are told apart by: their kind, and the line that raised them."""
+    if record.exc_info is None or record.exc_info[0] is None:
+        return ""
+    kind, _, trace = record.exc_info
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = "" if trace is None else f" at {trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}"
+    return f" {kind.__qualname__}{place}"
 
 
 def log_to_stderr() -> None:

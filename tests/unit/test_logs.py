@@ -1,6 +1,9 @@
 """What a process logs: what comes again and again is said once a minute, with how often it came."""
 
 import logging
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 from manta.core.limits import LOG_REPEATS_REMEMBERED_MAX, LOG_SILENCE_S
 from manta.core.logs import NoRepeats
@@ -16,6 +19,15 @@ class Log:
     def say(self, message: str, *args: object) -> str | None:
         record = logging.LogRecord("manta.x", logging.WARNING, "", 0, message, args, None)
         return record.getMessage() if self.filter.filter(record) else None
+
+    def fail(self, failing: Callable[[], object]) -> bool:
+        """Whether a failure is told with its stack, always in the same words."""
+        try:
+            failing()
+        except Exception as error:
+            raised = (type(error), error, error.__traceback__)
+            return self.filter.filter(logging.LogRecord("manta.x", logging.ERROR, "", 0, "It failed", (), raised))
+        raise AssertionError("it is to fail")
 
 
 def test_what_is_said_again_at_once_is_kept_back_and_counted() -> None:
@@ -46,3 +58,32 @@ def test_what_is_remembered_is_bounded() -> None:
         assert log.say(f"{number}")
     assert log.say("0") == "0", "the oldest is forgotten"
     assert log.say(f"{LOG_REPEATS_REMEMBERED_MAX}") is None
+
+
+def test_another_failure_in_the_same_words_is_another_thing() -> None:
+    def divide() -> float:
+        return 1 / 0
+
+    log = Log()
+    assert log.fail(divide)
+    assert not log.fail(divide)
+    assert log.fail(lambda: 1 / 0), "elsewhere"
+    assert log.fail(lambda: [][0]), "of another kind"
+
+
+def test_words_that_do_not_fit_are_left_to_the_handler_which_tells_of_it() -> None:
+    record = logging.LogRecord("a.library", logging.WARNING, "", 0, "%d", ("many",), None)
+    assert NoRepeats(lambda: 0.0).filter(record)
+
+
+def test_threads_may_log_at_the_same_time() -> None:
+    def go_on(name: str) -> bool:
+        return all(log.say(f"{name}{number}") for number in range(8 * LOG_REPEATS_REMEMBERED_MAX))
+
+    log, interval_s = Log(), sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as pool:
+            assert all(pool.map(go_on, "abcd"))
+    finally:
+        sys.setswitchinterval(interval_s)
