@@ -28,8 +28,14 @@ def ended(job: "Job") -> "Job":
 
 def _told(line: "Line", failures: int, job_id: str) -> str:
     """Which input, why, and the traceback, or what a command said; what a function printed is left out."""
-    where = f"s3://{line['input']}" if line.get("input") else f"The reducer of phase {line['phase']}"
+    where = _where(line)
     _, marked, said = str(line.get("stderr") or "").rstrip().rpartition(f"{RAISED}\n")
     reason = said.rpartition("\n")[2] if marked else f"{line['code']}: {line['message']}"
     more = f"\n{failures - 1:,} more failed: `manta job errors {job_id}`." if failures > 1 else ""
     return f"{where}: {reason}" + (f"\n\n{said}" if said else "") + more
+
+
+def _where(line: "Line") -> str:
+    if not line.get("input"):
+        return f"The reducer of phase {line['phase']}"
+    return str(line["input"]) if line["code"] == "InvalidInput" else f"s3://{line['input']}"
