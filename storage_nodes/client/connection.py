@@ -106,7 +106,7 @@ class Connection:
         try:
             self._sock.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
-            return self.reusable
+            return self.reusable and not self._buffer
         except OSError:
             return False
         return False

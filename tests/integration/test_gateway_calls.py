@@ -19,6 +19,8 @@ class CountingGateway:
     """Takes every report; with `closes` each on a connection of its own."""
 
     closes: bool = False
+    adds: bytes = b""
+    """Sent behind each answer, though nobody asked for it."""
     connections: int = 0
     open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -31,7 +33,7 @@ class CountingGateway:
                 length = next(line for line in head.split(b"\r\n") if line.startswith(b"content-length:"))
                 await reader.readexactly(int(length.split(b":")[1]))
                 body = pack(ReportReply())
-                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b%b" % (len(body), body, self.adds))
                 if self.closes:
                     break
         self.open.discard(writer)
@@ -68,4 +70,13 @@ async def test_a_connection_that_the_gateway_closed_is_not_used_again(tmp_path: 
             while gateway.open:
                 await asyncio.sleep(0.01)
         await client.call("report", NOTHING, ReportReply, 5.0)
+    assert gateway.connections == 2
+
+
+async def test_a_connection_on_which_more_came_than_the_answer_is_not_used_again(tmp_path: Path) -> None:
+    """It would be taken for the answer to the next call."""
+    gateway = CountingGateway(adds=b"HTTP/1.1 409 Conflict\r\ncontent-length: 0\r\n\r\n")
+    async with calling(tmp_path, gateway) as client:
+        for _ in range(2):
+            await client.call("report", NOTHING, ReportReply, 5.0)
     assert gateway.connections == 2
