@@ -21,7 +21,8 @@ class LocalStore(Protocol):
         ...
 
     async def check_ahead(self, blobs: Sequence[tuple[str, int]]) -> None:
-        """Verify small (blob id, size) together, so that `checked` soon answers at once. Never raises."""
+        """Verify small (blob id, size) together, so that `checked` soon answers at once, also for large ones that were
+        verified before. Never raises."""
         ...
 
     async def put(self, blob_id: str, data: Buffer) -> Stored: ...
