@@ -5,12 +5,18 @@ import io
 import os
 import select
 import signal
+import stat
 import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 
-def interruptible_stdin() -> io.BufferedReader:
-    """Made in the main thread, read in any: a signal that this process handles ends a read with OSError."""
+def interruptible_stdin() -> BinaryIO:
+    """Made in the main thread, read in any: a signal that this process handles ends a read with OSError.
+
+    A file stays one: it makes nobody wait, and who knows its size can choose the size of its parts.
+    """
+    if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
+        return sys.stdin.buffer
     return io.BufferedReader(_Stdin())
 
 
