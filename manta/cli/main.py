@@ -73,7 +73,10 @@ def _load(target: str) -> Any:
 def main() -> None:
     """Entry point. One sentence for an error, an exit code from docs/reference.md, no traceback."""
     try:
-        build(sys.argv[1:])()
+        try:
+            build(sys.argv[1:])()
+        finally:
+            sys.stdout.flush()  # what cannot be written is told here, not by the interpreter as it ends
     except MantaError as error:
         print(f"manta: {error.message}", file=sys.stderr)
         sys.exit(exit_code(error))

@@ -61,7 +61,8 @@ class Bash:
 @pytest.fixture(scope="module")
 def bash(running: RunningStore, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bash]:
     script = tmp_path_factory.mktemp("script") / "manta.bash"
-    command = [str(Path(sys.executable).parent / "manta"), "--show-completion", "bash"]
+    program = Path(sys.executable).parent / "manta"
+    command = ["bash", "-c", f"'{program}' --show-completion bash || exit 1"]  # which shell runs it is looked up
     environment = running.environment | {"SHELL": "/bin/bash"}
     shown = subprocess.run(command, capture_output=True, env=environment, check=True).stdout.decode()
     script.write_text(shown)

@@ -24,7 +24,7 @@ def clean_environment(home: Path) -> dict[str, str]:
     kept = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("AWS_", "MANTA_", "XDG_", "BOTO", "http_", "https_", "HTTP_", "HTTPS_"))
+        if not name.startswith(("AWS_", "MANTA_", "XDG_", "BOTO", "PYTHON", "http_", "https_", "HTTP_", "HTTPS_"))
         and name not in ("COLUMNS", "LINES")  # pytest-xdist sets them; a terminal knows better
     }
     return kept | {"HOME": str(home), "XDG_STATE_HOME": str(home / "state"), "AWS_EC2_METADATA_DISABLED": "true"}
