@@ -50,6 +50,18 @@ async def test_a_node_alone_keeps_its_tasks_and_is_given_no_new_ones() -> None:
     assert second.attempt == 1
 
 
+async def _with_a_job(placement: NoPlacement) -> tuple[Scheduler, MemoryCatalog]:
+    """One map task is ready on n1."""
+    clock = StandingClock()
+    catalog = MemoryCatalog(clock)
+    await catalog.create_bucket("books", "alice", 7)
+    await catalog.put_object("books", stored(clock.now_ms(), "a", ("n1",)))
+    scheduler = Scheduler(catalog.jobs, clock, placement)
+    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
+    await catalog.jobs.tend(job.job_id)
+    return scheduler, catalog
+
+
 class BreakingPlacement(NoPlacement):
     """A cluster that has room when it is asked first, and none when the reply is made."""
 
@@ -64,13 +76,8 @@ class BreakingPlacement(NoPlacement):
 
 @pytest.mark.invariant("J4")
 async def test_what_was_leased_but_not_told_is_offered_again_at_once() -> None:
-    clock, placement = StandingClock(), BreakingPlacement()
-    catalog = MemoryCatalog(clock)
-    await catalog.create_bucket("books", "alice", 7)
-    await catalog.put_object("books", stored(clock.now_ms(), "a", ("n1",)))
-    scheduler = Scheduler(catalog.jobs, clock, placement)
-    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
-    await catalog.jobs.tend(job.job_id)
+    placement = BreakingPlacement()
+    scheduler, catalog = await _with_a_job(placement)
     placement.left = 1
     with pytest.raises(NotEnoughNodes):
         await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))
@@ -92,13 +99,8 @@ class NotingPlacement(NoPlacement):
 
 @pytest.mark.parametrize("further", [False, True])
 async def test_a_new_slot_avoids_the_nodes_that_took_no_copy(further: bool) -> None:
-    clock, placement = StandingClock(), NotingPlacement()
-    catalog = MemoryCatalog(clock)
-    await catalog.create_bucket("books", "alice", 7)
-    await catalog.put_object("books", stored(clock.now_ms(), "a", ("n1",)))
-    scheduler = Scheduler(catalog.jobs, clock, placement)
-    job = await catalog.jobs.create_job(new_job(clock.now_ms(), [MAP], ["s3://books/"]))
-    await catalog.jobs.tend(job.job_id)
+    placement = NotingPlacement()
+    scheduler, _ = await _with_a_job(placement)
     (task,) = (await scheduler.lease(LeaseRequest("n1", "e", free_lanes=1, wait_s=0.0))).tasks
     held = AttemptRef(task.job_id, task.task_id, task.attempt)
     await scheduler.places.slots(SlotsRequest("n1", held, 1, avoid=("n2",), further=further))

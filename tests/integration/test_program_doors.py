@@ -21,13 +21,13 @@ from jobs.agent.zones.doors import Door
 from jobs.model.questions import NamedObject, ObjectsReply, SlotsReply
 from jobs.model.wire import AttemptRef, OutputSlot
 from jobs.programs.protocol import FRAME_HEAD_BYTES, FRAME_MAX_BYTES, Kind, decode_head, encode_frame, join_fields
-from manta.core.errands import give_up
 from manta.core.errors import Conflict, InsufficientStorage
 from manta.core.limits import PROGRAM_CONNECTIONS_MAX, TASK_OUTPUT_DISK_FRACTION
 from manta.core.names import new_id
 from storage_nodes.api import Stored
 from storage_nodes.disk.space import Space
 from tests.support.agent_rig import Node, storage_node
+from tests.support.waiting import turns_of_others
 
 ATTEMPT = AttemptRef("0123456789ab00000001", 1, 1)
 
@@ -262,20 +262,11 @@ async def test_s5_many_small_frames_leave_others_their_turn() -> None:
     """What has come is read without waiting: a task that sent small frames held its node up for seconds."""
     reader = asyncio.StreamReader()
     reader.feed_data(encode_frame(Kind.DATA, b"x") * 1000)
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count_turns())
     frames = program_calls._Frames(reader)
-    for _ in range(1000):
-        assert await frames.next() == (Kind.DATA, b"x")
-    await give_up([counting])
-    assert turns > 50
+    async with turns_of_others() as turns:
+        for _ in range(1000):
+            assert await frames.next() == (Kind.DATA, b"x")
+    assert turns() > 50
 
 
 @pytest.mark.invariant("S3")

@@ -1,6 +1,5 @@
 """How a session passes bytes on: what its shell says without end leaves the node's other work its turn (S5)."""
 
-import asyncio
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -8,7 +7,7 @@ import pytest
 
 from jobs.agent.login.session import Patience, Session
 from manta.core.clock import SystemClock
-from manta.core.errands import give_up
+from tests.support.waiting import turns_of_others
 
 _PIECES = 1000
 
@@ -28,18 +27,9 @@ class _Talker:
 
 @pytest.mark.invariant("S5")
 async def test_s5_endless_output_leaves_others_their_turn() -> None:
-    turns = 0
-
-    async def count_turns() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    counting = asyncio.create_task(count_turns())
     talker = cast(Any, _Talker())
     session = Session(cast(Any, SimpleNamespace()), talker, talker, talker, SystemClock(), Patience())
-    await session._to_client()
-    await give_up([counting])
+    async with turns_of_others() as turns:
+        await session._to_client()
     assert talker.sent == _PIECES
-    assert turns >= _PIECES // 2
+    assert turns() >= _PIECES // 2
