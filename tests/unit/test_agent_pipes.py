@@ -24,12 +24,17 @@ class _Writer:
         self.data = bytearray()
         self.refuse = refuse
         self.state = "open"
+        self.refill = -1
+        """A pipe into which what is written here is written again."""
 
     async def write(self, data: bytes) -> None:
         if self.refuse is not None:
             raise self.refuse
         await asyncio.sleep(0)
         self.data += data
+        if self.refill >= 0:
+            assert len(self.data) < MIB, "the writer is read for ever"
+            os.write(self.refill, data)
 
     async def commit(self) -> Stored:
         self.state = "committed"
@@ -181,6 +186,23 @@ async def test_s5_a_process_that_writes_on_is_not_read_for_ever() -> None:
     os.write(ends.write_fd, b"said in time")
     assert first.finish() == b"said in time"
     assert TailPipe(asyncio.get_running_loop(), 1000, ends).finish() == b"said in time"
+    ends.close()
+
+
+@pytest.mark.invariant("S5")
+async def test_s5_a_large_output_ends_though_its_process_writes_on() -> None:
+    """It goes from the pipe to the volume, and while that takes its time the pipe is filled again."""
+    data, store = os.urandom(300 * KIB), _Store()
+    ends = Ends()
+    loop = asyncio.get_running_loop()
+    stdout = Stdout(loop, store, "0" * 32, lambda: None, _meter(), ends)  # type: ignore[arg-type]
+    await _say(stdout, data)
+    await eventually(lambda: store.writers and len(store.writers[0].data) == len(data))
+    store.writers[0].refill = ends.write_fd
+    os.write(ends.write_fd, b"the last")
+    captured = await stdout.finish()
+    assert captured.md5 == hashlib.md5(data + b"the last").digest()
+    assert TailPipe(loop, 1000, ends).finish() == b"the last"
     ends.close()
 
 

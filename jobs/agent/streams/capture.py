@@ -52,6 +52,8 @@ class Stdout(OutPipe):
         self._md5 = new_md5()
         self._crc = new(Algorithm.CRC64NVME)
         self._ended = asyncio.Event()
+        self._rest = 0
+        """Bytes to read once it has ended: as many as lay in the pipe then."""
         self._spill: asyncio.Task[None] | None = None
         self.failure: MantaError | None = None
 
@@ -63,9 +65,11 @@ class Stdout(OutPipe):
             self._spill = self._loop.create_task(self._stream())
 
     async def end(self) -> None:
-        """Every writer is dead, or waits: take what is left in the pipe, and let go of it."""
+        """Every writer is dead, or waits: take what is left in the pipe, and let go of it. See `drain` of one that was
+        to wait."""
         self.drain()
         if self._spill is not None:
+            self._rest = self._left()
             self._ended.set()
             await self._spill
         self.close()
@@ -130,9 +134,11 @@ class Stdout(OutPipe):
         """Bytes; b"" at the end; None when there are none yet."""
         ended = self._ended.is_set()
         try:
-            return os.read(self._read_fd, _WIDE_PIPE_BYTES)
+            data = os.read(self._read_fd, min(_WIDE_PIPE_BYTES, self._rest) if ended else _WIDE_PIPE_BYTES)
         except BlockingIOError:
             return b"" if ended else None
+        self._rest -= len(data)
+        return data
 
     async def _move(self, writer: BlobWriter, data: bytes) -> None:
         if len(data) <= HASH_INLINE_BYTES:
