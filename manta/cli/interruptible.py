@@ -9,14 +9,24 @@ import stat
 import sys
 from typing import Any, BinaryIO
 
+from manta.core.errors import InvalidArgument
+
+
+def open_stdin() -> BinaryIO:
+    """InvalidArgument where the shell closed it (`<&-`)."""
+    if sys.stdin is None:
+        raise InvalidArgument("There is nothing to read: stdin is closed.")
+    return sys.stdin.buffer
+
 
 def interruptible_stdin() -> BinaryIO:
     """Made in the main thread, read in any: a signal that this process handles ends a read with OSError.
 
     A file stays one: it makes nobody wait, and who knows its size can choose the size of its parts.
     """
-    if stat.S_ISREG(os.fstat(sys.stdin.fileno()).st_mode):
-        return sys.stdin.buffer
+    source = open_stdin()
+    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+        return source
     return io.BufferedReader(_Stdin())
 
 

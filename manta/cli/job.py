@@ -9,6 +9,7 @@ import typer
 
 from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
+from manta.cli.interruptible import open_stdin
 from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_progress import follow
 from manta.cli.job_reads import JobId
@@ -32,7 +33,7 @@ def _inputs(arguments: JobArguments) -> Iterator[str | dict[str, object]]:
 
 def _typed_lines() -> Iterator[str]:
     """What stdin brings, line by line, without the empty ones."""
-    for raw in sys.stdin.buffer:
+    for raw in open_stdin():
         try:
             line = raw.decode().rstrip("\r\n")
         except UnicodeDecodeError:

@@ -72,6 +72,8 @@ def _load(target: str) -> Any:
 
 def main() -> None:
     """Entry point. One sentence for an error, an exit code from docs/reference.md, no traceback."""
+    if sys.stdout is None:  # the shell closed it (`>&-`): nobody wants to hear it
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
         try:
             build(sys.argv[1:])()

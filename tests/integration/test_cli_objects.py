@@ -132,6 +132,21 @@ def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
         assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
 
 
+@pytest.mark.parametrize(
+    ("written", "code"),
+    [
+        ("ls s3://docs >&-", 0),
+        ("ls s3://nowhere >&-", 6),
+        ("put - s3://docs/x <&-", 2),
+        ("job run -m wc - <&-", 2),
+    ],
+)
+def test_a_closed_stream_is_no_defect(store: RunningStore, written: str, code: int) -> None:
+    command = ["bash", "-c", f"'{sys.executable}' -m manta.cli.main {written}"]
+    done = subprocess.run(command, stderr=subprocess.PIPE, env=store.environment, check=False)
+    assert (done.returncode, b"defect" in done.stderr) == (code, False), done.stderr
+
+
 @pytest.mark.parametrize("before", [b"", bytes(20_000_000)], ids=["nothing", "some parts"])
 def test_an_upload_that_waits_for_stdin_can_be_interrupted(store: RunningStore, before: bytes) -> None:
     command = [sys.executable, "-m", "manta.cli.main", "put", "-", "s3://docs/never"]
