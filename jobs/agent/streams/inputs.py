@@ -21,10 +21,6 @@ _PASSES: Final = 2
 """Every source is tried once, then once more with fresh tokens."""
 
 
-class _Closed(Exception):
-    """The task closed its stdin: it wants no more."""
-
-
 class InputDenied(AccessDenied):
     """The job's owner may not read an input any more: no other try, and no other node, will do."""
 
@@ -39,13 +35,12 @@ class ReduceInputs:
         self._caller = caller
 
     async def stream(self, attempt: AttemptRef, pipe: InPipe, counted: InputBytes) -> None:
-        """All inputs into `pipe`, then its end. Returns early when the task closes its stdin, which is no error."""
-        with contextlib.suppress(_Closed):
-            after: int | None = 0
-            while after is not None:
-                page = await self._page(attempt, after)
-                await _Page(self, attempt, after, page.inputs, pipe, counted).stream()
-                after = page.next_after
+        """All inputs into `pipe`, then its end. A task that wants no more ends, and this is cancelled."""
+        after: int | None = 0
+        while after is not None:
+            page = await self._page(attempt, after)
+            await _Page(self, attempt, after, page.inputs, pipe, counted).stream()
+            after = page.next_after
         pipe.end()
 
     async def _page(self, attempt: AttemptRef, after: int) -> InputsReply:
@@ -117,12 +112,10 @@ class ReduceInputs:
 
 
 async def give(pipe: InPipe, data: bytes, counted: InputBytes, *, local: bool) -> None:
-    """Counts what came from another node, taken or not; `_Closed` when the task wants no more."""
+    """Counts what came from another node, whether the task reads it or not."""
     if not local:
         counted.shuffled += len(data)
-    taken = await pipe.write(data)
-    if taken < len(data):
-        raise _Closed
+    await pipe.write(data)
 
 
 class _Page:

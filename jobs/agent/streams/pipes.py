@@ -131,8 +131,8 @@ class InPipe:
         self.read_fd, self._write_fd = os.pipe2(os.O_CLOEXEC)
         os.set_blocking(self._write_fd, False)
 
-    async def write(self, data: bytes | memoryview) -> int:
-        """Bytes taken by the pipe: all of `data`, or fewer when the task closed its end."""
+    async def write(self, data: bytes | memoryview) -> None:
+        """Returns once the pipe has taken all. A task that reads no more keeps this waiting until it ends."""
         view = memoryview(data)
         written = 0
         while written < len(view):
@@ -140,9 +140,6 @@ class InPipe:
                 written += os.write(self._write_fd, view[written:])
             except BlockingIOError:
                 await self._writable()
-            except BrokenPipeError:
-                break
-        return written
 
     def end(self) -> None:
         """No more input: the task sees the end of its stdin."""
@@ -151,15 +148,11 @@ class InPipe:
             os.close(self._write_fd)
             self._write_fd = -1
 
-    def hand_over(self) -> None:
-        """The task has the read end: close ours, so that a task that closes its own is noticed."""
+    def close(self) -> None:
+        self.end()
         if self.read_fd >= 0:
             os.close(self.read_fd)
             self.read_fd = -1
-
-    def close(self) -> None:
-        self.end()
-        self.hand_over()
 
     async def _writable(self) -> None:
         ready = self._loop.create_future()
