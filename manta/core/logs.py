@@ -22,13 +22,14 @@ class NoRepeats(logging.Filter):
         self._monotonic = monotonic
         self._said: dict[str, tuple[float, int]] = {}
         """Message, and where its failure was raised → when it was said last, and how often it came since."""
-        self._lock = threading.Lock()
-        """A handler has none yet when it asks its filters, and any thread may log."""
+        self._lock = threading.RLock()
+        """A handler has none yet when it asks its filters, and any thread may log; so may what is collected as garbage
+        meanwhile, as a task does whose failure nobody asked for."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         try:
             message = f"{record.levelname} {record.name}: {record.getMessage()}{_raised(record)}"
-        except (TypeError, ValueError):  # its arguments do not fit: the handler tells of it, and nobody fails for a log
+        except Exception:  # its arguments do not fit: the handler tells of it, and nobody fails for a log
             return True
         with self._lock:
             return self._is_due(record, message)
@@ -41,8 +42,8 @@ class NoRepeats(logging.Filter):
             return False
         self._said.pop(message, None)
         self._said[message] = now_s, 0
-        while len(self._said) > LOG_REPEATS_REMEMBERED_MAX:
-            del self._said[next(iter(self._said))]
+        for oldest in [*self._said][:-LOG_REPEATS_REMEMBERED_MAX]:
+            self._said.pop(oldest, None)
         if kept_back:
             record.msg, record.args = f"{record.getMessage()} (and {kept_back:,} times before)", ()
         return True

@@ -4,6 +4,10 @@ import logging
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from threading import Thread
+
+import pytest
 
 from manta.core.limits import LOG_REPEATS_REMEMBERED_MAX, LOG_SILENCE_S
 from manta.core.logs import NoRepeats
@@ -71,19 +75,51 @@ def test_another_failure_in_the_same_words_is_another_thing() -> None:
     assert log.fail(lambda: [][0]), "of another kind"
 
 
-def test_words_that_do_not_fit_are_left_to_the_handler_which_tells_of_it() -> None:
-    record = logging.LogRecord("a.library", logging.WARNING, "", 0, "%d", ("many",), None)
+class Unspeakable:
+    def __str__(self) -> str:
+        raise AttributeError("it has no name yet")
+
+
+@pytest.mark.parametrize(
+    ("words", "arguments"), [("%d", ("many",)), ("%(name)s", ({"age": 1},)), ("%s", (Unspeakable(),))]
+)
+def test_words_that_do_not_fit_are_left_to_the_handler_which_tells_of_it(
+    words: str, arguments: tuple[object, ...]
+) -> None:
+    record = logging.LogRecord("a.library", logging.WARNING, "", 0, words, arguments, None)
     assert NoRepeats(lambda: 0.0).filter(record)
 
 
-def test_threads_may_log_at_the_same_time() -> None:
-    def go_on(name: str) -> bool:
-        return all(log.say(f"{name}{number}") for number in range(8 * LOG_REPEATS_REMEMBERED_MAX))
+def test_threads_may_log_at_the_same_time_and_a_thing_is_said_once() -> None:
+    things = [f"{number:02}" for number in range(100)]
 
-    log, interval_s = Log(), sys.getswitchinterval()
+    def say_all(log: Log) -> list[str | None]:
+        return [log.say(thing) for thing in things]
+
+    interval_s = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(4) as pool:
-            assert all(pool.map(go_on, "abcd"))
+            for _ in range(30):
+                said = [one for told in pool.map(say_all, 4 * [Log()]) for one in told if one is not None]
+                assert sorted(said) == things
     finally:
         sys.setswitchinterval(interval_s)
+
+
+def test_what_logs_as_it_is_collected_while_another_thing_is_logged_does_not_wait_for_it() -> None:
+    """As asyncio's tasks do whose failure nobody asked for; a collection may begin wherever memory is asked for."""
+    now_s = count()
+    log = Log()
+
+    def collecting() -> float:
+        if (now := next(now_s)) == 0:
+            said.append(log.say("a task failed"))
+        return now
+
+    said: list[str | None] = []
+    log.filter = NoRepeats(collecting)
+    thread = Thread(target=lambda: said.append(log.say("all is well")), daemon=True)
+    thread.start()
+    thread.join(30)
+    assert said == ["a task failed", "all is well"]
