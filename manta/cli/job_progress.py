@@ -24,12 +24,7 @@ def failure_lines(entry: Line) -> list[str]:
     source = ", ".join(filter(None, (entry.get("input"), f"task {entry['task']}")))
     said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
     lines = [f"{entry['code']}: {entry['message']}  ({source})", *(f"    {line}" for line in said)]
-    return [plain(line) for line in lines]
-
-
-def plain(text: str) -> str:
-    """The text with control characters shown, not sent to the terminal."""
-    return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text)
+    return [output.plain(line) for line in lines]
 
 
 def follow(job: Job, timeout_s: float | None) -> JobStatus:

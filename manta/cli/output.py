@@ -33,8 +33,18 @@ def animated() -> bool:
 
 
 def line(text: str) -> None:
-    """One line of data. A reader that goes away ends the command quietly, as in every Unix tool."""
+    """One line of data: exact for a program, without what would move the cursor for a person.
+
+    A reader that goes away ends the command quietly, as in every Unix tool.
+    """
+    if sys.stdout.isatty():
+        text = "\n".join(map(plain, text.split("\n")))
     sys.stdout.write(text + "\n")
+
+
+def plain(text: str) -> str:
+    """The text with control characters shown, not sent to the terminal."""
+    return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text)
 
 
 def json_line(values: Mapping[str, object] | msgspec.Struct) -> None:

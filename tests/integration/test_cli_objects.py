@@ -12,6 +12,7 @@ import pytest
 
 from tests.conftest import Serve
 from tests.support.store import RunningStore
+from tests.support.terminal import UserTerminal
 from tests.support.waiting import await_condition
 
 
@@ -130,6 +131,16 @@ def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
             arguments = [sys.executable, "-m", "manta.cli.main", *command]
             done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, env=store.environment, check=False)
         assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
+
+
+def test_a_key_moves_nobodys_cursor(store: RunningStore) -> None:
+    """On a terminal its control characters are shown; a program gets the key as it is."""
+    with store.client() as client:
+        client.write("s3://docs/rude/\x1b[2J\r\u009bgone", b"x")
+    assert _ok(store, "find", "s3://docs/rude").decode() == "s3://docs/rude/\x1b[2J\r\u009bgone\n"
+    with UserTerminal(store, "find", "s3://docs/rude") as user:
+        assert user.status() == 0
+        assert user.shown == b"s3://docs/rude/\\x1b[2J\\x0d\\x9bgone\r\n"
 
 
 @pytest.mark.parametrize(
