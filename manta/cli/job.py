@@ -1,7 +1,7 @@
 """`manta job …`: submit, feed and watch jobs; what only reads is in `job_reads`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,8 +23,9 @@ app = typer.Typer(no_args_is_help=True, help="Map/reduce jobs on the nodes that 
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": ["-h", "--help"]}
 
 
-def _inputs(arguments: JobArguments) -> Iterator[str | dict[str, object]]:
-    for item in arguments.inputs:
+def _inputs(given: Iterable[str | dict[str, object]]) -> Iterator[str | dict[str, object]]:
+    """What was given, with the lines of stdin where a `-` stands."""
+    for item in given:
         if item == "-":
             yield from _typed_lines()
         else:
@@ -58,7 +59,7 @@ def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
 def _stream(job: Job, arguments: JobArguments, *, end: bool) -> None:
     """The inputs as stdin brings them. A job that cannot be given all of them waits for more: whose it is, is told."""
     try:
-        job.add(_inputs(arguments))
+        job.add(_inputs(arguments.inputs))
         if end:
             job.end()
     except BaseException:
@@ -134,7 +135,7 @@ def explain(context: typer.Context) -> None:
     """Show what `manta job run` with these arguments would do: inputs, bytes, nodes, tasks. Nothing is run."""
     arguments = _unwatched(context)
     with connect() as store:
-        plan = store.explain(arguments.phases, inputs=list(_inputs(arguments)), properties=arguments.properties)
+        plan = store.explain(arguments.phases, inputs=list(_inputs(arguments.inputs)), properties=arguments.properties)
     if arguments.json:
         output.json_line(plan)
         return
@@ -155,10 +156,10 @@ def explain(context: typer.Context) -> None:
 
 @app.command()
 def add(job: JobId, inputs: Annotated[list[str] | None, typer.Argument(metavar="INPUT…")] = None) -> None:
-    """Add inputs; without any, one per line from stdin."""
+    """Add inputs; without any, or where one is `-`, one per line from stdin."""
     with connect() as store:
-        lines = inputs or _typed_lines()
-        output.console().print(f"[dim]{counted(store.job(job).add(lines), 'line')} of input[/]")
+        added = store.job(job).add(_inputs(inputs or ["-"]))
+        output.console().print(f"[dim]{counted(added, 'line')} of input[/]")
 
 
 @app.command()

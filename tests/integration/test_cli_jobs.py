@@ -79,6 +79,15 @@ def test_a_line_of_stdin_that_no_key_can_be_is_shown(running: RunningStore, stor
         store.job(status.id).cancel()
 
 
+def test_a_dash_among_added_inputs_stands_for_stdin(running: RunningStore, store: Store) -> None:
+    fill_bucket(store, "added", {"a": b"", "b": b"", "c": b""})
+    job_id = running.manta("job", "create", "-m", "cat").stdout.decode().strip()
+    running.manta("job", "add", job_id, "s3://added/a", "-", stdin=b"s3://added/b\ns3://added/c\n")
+    running.manta("job", "end", job_id)
+    assert running.manta("job", "wait", job_id).returncode == 0
+    assert running.manta("job", "inputs", job_id).stdout.split() == [b"s3://added/a", b"s3://added/b", b"s3://added/c"]
+
+
 def test_whoever_stops_waiting_stops_no_job(running: RunningStore, store: Store) -> None:
     fill_bucket(store, "waited", {"a": b""})
     with subprocess.Popen(
