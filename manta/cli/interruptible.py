@@ -7,9 +7,12 @@ import select
 import signal
 import stat
 import sys
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Final
 
 from manta.core.errors import InvalidArgument
+from manta.core.limits import MIB
+
+_SMALL_BYTES: Final = 8 * MIB
 
 
 def open_stdin() -> BinaryIO:
@@ -22,10 +25,12 @@ def open_stdin() -> BinaryIO:
 def interruptible_stdin() -> BinaryIO:
     """Made in the main thread, read in any: a signal that this process handles ends a read with OSError.
 
-    A file stays one: it makes nobody wait, and who knows its size can choose the size of its parts.
+    A large file stays one: it makes nobody wait, and who knows its size can choose the size of its parts. A small one
+    is read to its end: those of /proc and /sys say nothing true of their size.
     """
     source = open_stdin()
-    if stat.S_ISREG(os.fstat(source.fileno()).st_mode):
+    status = os.fstat(source.fileno())
+    if stat.S_ISREG(status.st_mode) and status.st_size > _SMALL_BYTES:
         return source
     return io.BufferedReader(_Stdin())
 

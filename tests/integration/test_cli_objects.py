@@ -43,6 +43,17 @@ def test_from_stdin_to_stdout_and_away(store: RunningStore) -> None:
     assert _ok(store, "ls") == b""
 
 
+def test_a_file_that_says_nothing_true_of_its_size_is_put_whole_from_stdin(store: RunningStore) -> None:
+    command = [sys.executable, "-m", "manta.cli.main", "put", "-", "s3://docs/a"]
+    for path in ("/proc/self/mounts", "/sys/kernel/mm/transparent_hugepage/enabled"):
+        with open(path, "rb") as file:
+            done = subprocess.run(
+                command, stdin=file, stderr=subprocess.PIPE, env=store.environment, check=False, timeout=60
+            )
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert _ok(store, "cat", "s3://docs/a") == Path(path).read_bytes() != b""
+
+
 def test_folders_go_up_and_come_down(store: RunningStore, tmp_path: Path) -> None:
     source = tmp_path / "source"
     for name in ("a.txt", "deep/b.txt", "deep/er/c.bin"):
