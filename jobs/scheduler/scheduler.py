@@ -107,10 +107,17 @@ class Scheduler:
         """The job with those tasks as running alone that run: what only waits on a node for a lane is ready."""
         return self._queues.as_started(view)
 
-    async def wait(self, seen: JobView, timeout_s: float, *, for_end: bool = False) -> JobView:
+    async def wait(
+        self,
+        seen: JobView,
+        timeout_s: float,
+        *,
+        for_end: bool = False,
+        is_abandoned: Callable[[], bool] = lambda: False,
+    ) -> JobView:
         """The job once it has ended, or that time has passed, or it is not as it was `seen` any more. NoSuchJob.
 
-        With `for_end` that it is not as it was is no reason to return.
+        With `for_end` that it is not as it was is no reason to return. Who is gone is not waited for.
         """
         started_s = self._clock.monotonic_s()
         event = self._watchers.enter(seen.job_id)
@@ -120,7 +127,7 @@ class Scheduler:
                 view = await self.jobs.get_job(seen.job_id)
                 waited_s = self._clock.monotonic_s() - started_s
                 until_s = timeout_s if for_end or view == seen else min(timeout_s, _PROGRESS_S)
-                if view.ended_ms is not None or waited_s >= until_s or self._draining:
+                if view.ended_ms is not None or waited_s >= until_s or self._draining or is_abandoned():
                     return view
                 await wait_for(event, min(until_s - waited_s, limits.SWEEP_S))
         finally:

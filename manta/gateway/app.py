@@ -134,7 +134,7 @@ class App:
         request = Request(
             trace.id, trace.method, target.path, target.query, "", "", parse_query(target.query), headers, identity,
             self._body(exchange, trace, headers, identity), _peer(exchange), exchange.protocol.ssl_context is not None,
-            params,
+            params, exchange.is_lost,
         )  # fmt: skip
         if route.access is Access.ROOT:
             require_root(request)

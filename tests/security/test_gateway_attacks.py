@@ -1,6 +1,7 @@
 """Requests that once took the gateway down, blinded it or made it say 500, and such as it must go on to refuse."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from urllib.parse import quote
 
@@ -245,6 +246,34 @@ async def test_a_clone_that_root_makes_has_no_more_rights_than_the_job() -> None
         while (await dave.get(f"/jobs/{clone['id']}?wait=10"))["ended"] is None:
             pass
         assert [error["code"] for error in await dave.lines(f"/jobs/{clone['id']}/errors")] == ["AccessDenied"]
+
+
+@pytest.mark.invariant("S3")
+async def test_who_left_a_wait_keeps_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that closes its connection while it waits for a job would hold the place of another for a minute."""
+    seats = 4
+    monkeypatch.setattr(http_server, "CONNECTIONS_MAX", seats)
+    async with job_gateway() as gateway, contextlib.AsyncExitStack() as leaving:
+        job = await Client(gateway).job({"type": "map", "exec": "cat"}, inputs=("s3://books/a.txt",))
+        for _ in range(seats):
+            waiting = await leaving.enter_async_context(wire(gateway))
+            await waiting.send(signed_request(gateway, "GET", f"/_manta/v1/jobs/{job['id']}?wait=60&for=end"))
+        async with wire(gateway) as refused:
+            assert (await refused.reply()).status == 503
+        await leaving.aclose()
+        async with asyncio.timeout(30):
+            while await _health(gateway) == 503:
+                await asyncio.sleep(0.1)
+        assert await _health(gateway) == 200
+
+
+async def _health(gateway: RunningGateway) -> int:
+    """503 of a connection that is refused, whether or not its reply came through before its end."""
+    async with wire(gateway) as line:
+        try:
+            return (await line.ask(HEALTH)).status
+        except (ConnectionError, EOFError):
+            return 503
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "tls/1.2"])

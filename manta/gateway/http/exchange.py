@@ -36,6 +36,10 @@ class Exchange:
         self.malformed = malformed
         self.invited = False
 
+    def is_lost(self) -> bool:
+        """Whether the connection is, so that nobody gets the reply."""
+        return self.protocol.transport is None
+
     def _cancel(self, error: BaseException) -> None:
         """Called by aiohttp when the connection is lost."""
         self.payload.set_exception(error)

@@ -5,7 +5,7 @@ The path is taken as it was sent and decoded exactly once; `..`, `//` and `%2F` 
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from urllib.parse import unquote_to_bytes
 
@@ -70,6 +70,8 @@ class Request:
     peer: str
     secure: bool = False
     params: Mapping[str, str] = field(default_factory=dict)
+    is_abandoned: Callable[[], bool] = lambda: False
+    """Whether its client is gone, for who would wait on its behalf; known of calls of the API."""
 
     @property
     def account_id(self) -> str:

@@ -113,7 +113,8 @@ async def get_job(context: Context, request: Request) -> Response:
         raise InvalidArgument(f"The parameter `for` is `end` or left out, not {what!r}.")
     if wait is not None and view.ended_ms is None:
         seconds = min(parse_duration(wait, "wait"), limits.JOB_WAIT_MAX_S)
-        view = await context.extra(Scheduler).wait(view, seconds, for_end=what is not None)
+        scheduler = context.extra(Scheduler)
+        view = await scheduler.wait(view, seconds, for_end=what is not None, is_abandoned=request.is_abandoned)
     return json_response(shown_job(context, view))
 
 
