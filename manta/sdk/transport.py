@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 import botocore.exceptions
 import msgspec
 import urllib3
+from boto3.s3.transfer import S3TransferRetriesExceededError
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.httpsession import URLLib3Session
@@ -81,6 +82,8 @@ def translated(what: str) -> Iterator[None]:
         raise errors.ServiceUnavailable(f"{what}: the store does not answer: is `manta serve` running?") from error
     except botocore.exceptions.BotoCoreError as error:
         raise errors.ServiceUnavailable(f"{what}: {error}") from error
+    except S3TransferRetriesExceededError as error:
+        raise errors.ServiceUnavailable(f"{what}: {error.last_exception}") from error
 
 
 def once(key: str | None = None) -> dict[str, str]:
@@ -146,6 +149,8 @@ class Transport:
             if answer.status_code >= 400:
                 raise _read_error(answer.status_code, bytes(answer.content))
             yield from answer.raw.stream(decode_content=False)
+        except botocore.exceptions.ConnectionError as error:
+            raise self._no_answer() from error
         except (botocore.exceptions.HTTPClientError, urllib3.exceptions.HTTPError) as error:
             raise errors.ServiceUnavailable(f"The store at {self._session.url} went away: ask again.") from error
         finally:
@@ -169,15 +174,16 @@ class Transport:
             verify=self._session.ca_bundle or True, timeout=(10, silence_s), socket_options=_SEND_AT_ONCE
         )
 
+    def _no_answer(self) -> MantaError:
+        return errors.ServiceUnavailable(f"The store at {self._session.url} does not answer: is `manta serve` running?")
+
     def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> bytes:
         request = AWSRequest(method=method, url=url, data=payload, headers=headers)
         self._signer.add_auth(request)
         try:
             answer = self._http.send(request.prepare())
         except botocore.exceptions.BotoCoreError as error:
-            raise errors.ServiceUnavailable(
-                f"The store at {self._session.url} does not answer: is `manta serve` running?"
-            ) from error
+            raise self._no_answer() from error
         content = bytes(answer.content)
         if answer.status_code >= 400:
             raise _read_error(answer.status_code, content)
