@@ -61,7 +61,7 @@ def test_a_body_does_not_wait_for_the_acknowledgement_of_its_head(port: int) -> 
 
 def test_a_download_that_breaks_off_again_and_again_is_told_as_the_stores_failure(port: int) -> None:
     session = find_session(f"http://127.0.0.1:{port}", "A", "S", environment={})
-    with Store(session) as store, pytest.raises(ServiceUnavailable, match="^s3://books/moby: "):
+    with Store(session) as store, pytest.raises(ServiceUnavailable, match=r"^s3://books/moby: "):
         store.download("s3://books/moby", io.BytesIO())
 
 
