@@ -47,7 +47,7 @@ def login(
     The object is read-only at $MANTA_INPUT_FILE. The session ends, with everything in it, when the connection does.
     `~.` at the beginning of a line leaves a session that does not answer.
     """
-    terminal = sys.stdin.isatty() and sys.stdout.isatty()
+    terminal = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
     if not terminal and command is None:
         raise InvalidArgument("A session needs a terminal on stdin and stdout; for a single command use -c CMD.")
     query = _query(objects or [], reduce=reduce, command=command)

@@ -6,7 +6,7 @@ import os
 import sys
 import tempfile
 import traceback
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 
@@ -72,8 +72,8 @@ def _load(target: str) -> Any:
 
 def main() -> None:
     """Entry point. One sentence for an error, an exit code from docs/reference.md, no traceback."""
-    if sys.stdout is None:  # the shell closed it (`>&-`): nobody wants to hear it
-        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
     try:
         try:
             build(sys.argv[1:])()
@@ -94,6 +94,11 @@ def main() -> None:
         else:
             print(f"manta: a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.", file=sys.stderr)
         sys.exit(FAILED)
+
+
+def _nowhere() -> TextIO:
+    """For what the shell closed (`>&-`): nobody wants to hear it."""
+    return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
 def _leave_stdout() -> None:

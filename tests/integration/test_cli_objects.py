@@ -161,12 +161,15 @@ def test_a_key_moves_nobodys_cursor(store: RunningStore) -> None:
         ("ls s3://nowhere >&-", 6),
         ("put - s3://docs/x <&-", 2),
         ("job run -m wc - <&-", 2),
+        ("login s3://docs/nothing -c true <&-", 6),
+        ("put /etc/passwd s3://docs/x 2>&-", 0),
+        ("cat s3://docs/nothing 2>&-", 6),
     ],
 )
 def test_a_closed_stream_is_no_defect(store: RunningStore, written: str, code: int) -> None:
     command = ["bash", "-c", f"'{sys.executable}' -m manta.cli.main {written}"]
-    done = subprocess.run(command, stderr=subprocess.PIPE, env=store.environment, check=False)
-    assert (done.returncode, b"defect" in done.stderr) == (code, False), done.stderr
+    done = subprocess.run(command, capture_output=True, env=store.environment, check=False)
+    assert (done.returncode, done.stdout, b"defect" in done.stderr) == (code, b"", False), done.stderr
 
 
 @pytest.mark.parametrize("before", [b"", bytes(20_000_000)], ids=["nothing", "some parts"])
