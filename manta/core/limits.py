@@ -260,6 +260,10 @@ EXPLAIN_LOOKS_MAX: Final = 1_000_000
 """Objects that an explanation of a job looks at: few of them may be inputs."""
 EXPLAIN_INPUTS_MAX: Final = 100_000
 """Inputs that an explanation of a job looks up."""
+EXPLAINS_MAX: Final = 8
+"""Explanations that one gateway works on side by side: each request of others waits for a page of each of them."""
+EXPLAINS_ACCOUNT_MAX: Final = 4
+"""Of these, explanations for one account."""
 EVENT_STREAMS_MAX: Final = 256
 """Streams of jobs' events that one gateway serves side by side."""
 EVENT_STREAMS_ACCOUNT_MAX: Final = 64

@@ -3,17 +3,27 @@
 import asyncio
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
 import pytest
 
 from jobs.model.inputs import parse_input
+from manta.core import limits
 from manta.core.errors import MalformedXML
-from manta.core.limits import ACCESS_LOG_FIELD_MAX_CHARS, GLOB_MAX_CHARS, KEY_MAX_BYTES, XML_ELEMENTS_MAX
+from manta.core.limits import (
+    ACCESS_LOG_FIELD_MAX_CHARS,
+    EXPLAINS_ACCOUNT_MAX,
+    GLOB_MAX_CHARS,
+    KEY_MAX_BYTES,
+    XML_ELEMENTS_MAX,
+)
 from manta.gateway.http import server as http_server
 from manta.gateway.http import xml
 from manta.gateway.http.request import host_bucket
+from manta.gateway.ops.job_explain import Explanations
 from manta.gateway.ops.jobs import read_inputs
 from tests.support.gateway import (
     RunningGateway,
@@ -26,6 +36,7 @@ from tests.support.gateway import (
     wire,
 )
 from tests.support.job_calls import Client, job_gateway
+from tests.support.waiting import eventually
 
 __all__ = ["gateway", "line"]
 
@@ -274,6 +285,53 @@ async def _health(gateway: RunningGateway) -> int:
             return (await line.ask(HEALTH)).status
         except (ConnectionError, EOFError):
             return 503
+
+
+@pytest.mark.invariant("S3")
+async def test_explanations_side_by_side_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forty of them, of 200 KB each, had everybody else wait two seconds for each answer."""
+    document = {"phases": [{"type": "map", "exec": "cat"}], "inputs": ["s3://books/"]}
+    going = asyncio.Event()
+    async with job_gateway() as gateway:
+        jobs, client = gateway.context.catalog.jobs, Client(gateway)
+        look = jobs.find_inputs
+
+        async def held(*what: Any) -> Any:
+            await going.wait()
+            return await look(*what)
+
+        monkeypatch.setattr(jobs, "find_inputs", held)
+        explanations = gateway.context.shared(Explanations)
+        asking = [
+            asyncio.create_task(client.ask("POST", "/jobs/explain", document)) for _ in range(EXPLAINS_ACCOUNT_MAX)
+        ]
+        await eventually(lambda: explanations.open.total() == EXPLAINS_ACCOUNT_MAX)
+        refused = asyncio.create_task(client.ask("POST", "/jobs/explain", document))
+        try:
+            async with asyncio.timeout(20):
+                assert (await refused).status == 503
+        finally:
+            going.set()
+            assert [reply.status for reply in await asyncio.gather(*asking)] == [200] * EXPLAINS_ACCOUNT_MAX
+        assert (await client.ask("POST", "/jobs/explain", document)).status == 200
+
+
+async def test_an_explanation_ends_with_its_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    document = b'{"phases": [{"type": "map", "exec": "cat"}], "inputs": ["s3://books/"]}'
+    monkeypatch.setattr(limits, "EXPLAIN_LOOKS_MAX", float("inf"))
+    async with job_gateway() as gateway:
+
+        async def endless(*_: Any) -> Any:
+            await asyncio.sleep(0.01)
+            return SimpleNamespace(tasks=(), unreadable={}, position=0, after="more")
+
+        with monkeypatch.context() as patch:
+            patch.setattr(gateway.context.catalog.jobs, "find_inputs", endless)
+            explanations = gateway.context.shared(Explanations)
+            async with wire(gateway) as leaving:
+                await leaving.send(signed_request(gateway, "POST", "/_manta/v1/jobs/explain", document))
+                await eventually(lambda: explanations.open.total() == 1)
+            await eventually(lambda: not explanations.open)
 
 
 @pytest.mark.parametrize("upgrade", ["h2c", "websocket", "tls/1.2"])
