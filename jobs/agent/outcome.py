@@ -76,6 +76,11 @@ def _overrun_message(overrun: Overrun, spec: PhaseSpec) -> str:
             return f"The task needed more than its memory limit of {memory} and was ended: raise `memory`."
         case Overrun.PIDS:
             return f"The task started more than {TASK_PIDS_MAX} processes and failed: start fewer at a time."
+        case Overrun.SCRATCH if spec.scratch_bytes * 4 > spec.memory_bytes * 3:
+            return (
+                f"The task filled its scratch, at most its `disk` of {scratch} and three quarters of its `memory` of "
+                f"{memory}, and failed: raise both."
+            )
         case Overrun.SCRATCH:
             return f"The task filled its scratch limit of {scratch} and failed: raise `disk`, and `memory` with it."
         case Overrun.KILLED:

@@ -122,6 +122,13 @@ def test_the_message_names_the_cause(end: TaskEnd, says: str) -> None:
     assert (failure.exit_status, failure.signal) == (end.exit_status, end.signal)
 
 
+def test_a_scratch_that_its_memory_bounds_is_named_with_both() -> None:
+    """It is full before it has `disk` bytes: that limit alone would not be the one that was met."""
+    failure = failure_of(_end(1, None, Overrun.SCRATCH), _spec(scratch_bytes=60 * MIB))
+    assert failure is not None
+    assert "`disk` of 60 MiB and three quarters of its `memory` of 64 MiB" in failure.message
+
+
 @pytest.mark.invariant("S5")
 @pytest.mark.parametrize("by_disk", [True, False])
 def test_too_much_output_is_named_before_the_signal_that_ended_it(by_disk: bool) -> None:
