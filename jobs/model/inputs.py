@@ -15,7 +15,7 @@ from jobs.model.globs import compile_glob, literal_prefix
 from jobs.model.properties import check_known
 from jobs.model.where import Where, parse_where
 from manta.core import names
-from manta.core.errors import InvalidArgument, InvalidURI, MantaError
+from manta.core.errors import InvalidArgument, InvalidBucketName, InvalidURI, MantaError
 from manta.core.limits import GLOB_MAX_CHARS, KEY_MAX_BYTES
 
 _SPECIAL = re.compile(r"[*?\[]")
@@ -61,9 +61,20 @@ def as_object(uri: str) -> dict[str, object]:
     """What `s3://…` means, written as an object of the document. InvalidArgument when it names nothing."""
     spec = _parse_uri(uri)
     if spec.malformed is not None:
-        raise InvalidArgument(f"{uri!r} names no object: write s3://bucket/key.")
+        raise InvalidArgument(why_malformed(uri))
     named = {"key": spec.key, "prefix": spec.prefix or None, "glob": spec.glob}
     return {"bucket": spec.bucket, **{name: text for name, text in named.items() if text is not None}}
+
+
+def why_malformed(written: str) -> str:
+    """Why it names no object, in one sentence: of a name that S3 does not allow, which rule it breaks."""
+    try:
+        names.split_uri(written)
+    except InvalidBucketName as error:
+        return f"{written!r} names no object: {error.message}"
+    except MantaError:
+        pass
+    return f"{written!r} names no object: write s3://bucket/key."
 
 
 def _parse_uri(uri: str) -> InputSpec:

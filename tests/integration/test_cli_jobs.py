@@ -68,6 +68,11 @@ def test_an_input_that_names_nothing_is_shown_as_it_was_written(running: Running
     assert running.manta("job", "inputs", status.id).stdout == b"nonsense\n"
 
 
+def test_an_input_of_a_bucket_that_cannot_be_says_why(running: RunningStore) -> None:
+    done = running.manta("job", "run", "-m", "cat", "s3://Books/moby.txt")
+    assert b"'s3://Books/moby.txt' names no object: A bucket name has lower-case letters" in done.stderr, done.stderr
+
+
 def test_a_line_of_stdin_that_no_key_can_be_is_shown(running: RunningStore, store: Store) -> None:
     job_id = running.manta("job", "create", "-m", "cat").stdout.decode().strip()
     for command in (("job", "add", job_id), ("job", "run", "-m", "cat", "-")):

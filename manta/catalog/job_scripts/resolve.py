@@ -5,7 +5,7 @@ from itertools import takewhile
 
 import msgspec
 
-from jobs.model.inputs import InputSpec
+from jobs.model.inputs import InputSpec, why_malformed
 from jobs.model.states import TaskState
 from jobs.model.where import Where
 from jobs.model.wire import Failure, TaskKind
@@ -91,7 +91,7 @@ def _add_key(unit: Unit, spec: InputSpec, found: FoundObject | None, bucket: Res
     if unit.stopped:
         _add_failed(unit, spec, Failure("JobCancelled", unit.job.cancel_reason or ""), TaskState.CANCELLED)
     elif spec.malformed is not None:
-        _add_failed(unit, spec, Failure("InvalidInput", f"{spec.malformed!r} names no object: write s3://bucket/key."))
+        _add_failed(unit, spec, Failure("InvalidInput", why_malformed(spec.malformed)))
     elif bucket is None:
         _add_failed(unit, spec, _no_bucket(spec.bucket))
     elif refused := unreadable(unit.job.owner_id, bucket, spec.key or ""):
