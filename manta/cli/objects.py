@@ -2,9 +2,11 @@
 
 import fnmatch
 import os
+import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -22,6 +24,8 @@ from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
 
 _SIDE_BY_SIDE = 8
+_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/")
+"""What these lead to may be a file: it is the shell's, and open."""
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Everything below.")]
 
@@ -205,9 +209,11 @@ def _get_one(store: Store, uri: str, target: str | None) -> None:
         return
     name = PurePosixPath(split_uri(uri)[1]).name
     path = Path(target or name)
-    if not path.absolute().parent.is_dir():
-        raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
-    _download(store, store.stat(uri), path / name if path.is_dir() else path)
+    with _writing(uri, path):
+        if not path.absolute().parent.is_dir():
+            raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
+        path = path / name if path.is_dir() else path
+    _download(store, store.stat(uri), path)
 
 
 def _inside(folder: Path, key: str, base: str) -> Path:
@@ -220,25 +226,38 @@ def _inside(folder: Path, key: str, base: str) -> Path:
 
 def _download(store: Store, entry: ObjectInfo, path: Path) -> None:
     """To a file. An empty object whose key ends in `/` is what other programs make of a folder: it becomes one."""
-    try:
+    with _writing(entry.uri, path):
         if entry.key.endswith("/") and not entry.size:
             path.mkdir(parents=True, exist_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
         _download_to(store, entry, path)
+
+
+@contextmanager
+def _writing(uri: str, path: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
-        raise InvalidArgument(f"{entry.uri} cannot be written to {path}: {error.strerror}.") from None
+        raise InvalidArgument(f"{uri} cannot be written to {path}: {error.strerror}.") from None
 
 
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """Under another name until it is whole."""
-    partial = path.with_name(path.name + ".part")
+    """Under a name that nobody else has until it is whole; into a pipe or a device as it comes."""
+    if (path.exists() and not path.is_file()) or str(path).startswith(_STREAMS):
+        _fill(path, store, entry)
+        return
+    partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
     try:
-        with open(partial, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
-            store.download(entry.uri, file, progress=progress)
+        _fill(partial, store, entry)
         partial.rename(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _fill(path: Path, store: Store, entry: ObjectInfo) -> None:
+    with open(path, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
+        store.download(entry.uri, file, progress=progress)
 
 
 def cat(uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)]) -> None:

@@ -123,6 +123,7 @@ def test_an_object_never_takes_the_place_of_another_as_it_is_fetched(store: Runn
         (["rm", "s3://docs/"], 2, "add -r"),
         (["cat", "s3://docs/none*"], 6, "Nothing lies at"),
         (["get", "s3://docs/x", "/no/such/folder/x"], 2, "There is no folder"),
+        (["get", f"s3://docs/{'x' * 256}"], 2, "File name too long"),
         (["mb", "s3://Bad_Name"], 2, "Bad_Name"),
     ],
 )
@@ -133,6 +134,34 @@ def test_errors_are_one_sentence_and_the_code_says_which(
     text = result.stderr.decode()
     assert (result.returncode, said in text, len(text.splitlines())) == (code, True, 1), text
     assert result.stdout == b""
+
+
+def test_what_is_got_harms_nothing_that_lies_beside_it(store: RunningStore, tmp_path: Path) -> None:
+    """Whatever the other objects and files are named, while it is not yet whole."""
+    contents = {"film": os.urandom(20_000_000), "film.part": b"of a film", "n" * 255: b"as long as a name may be"}
+    with store.client() as client:
+        for name, content in contents.items():
+            client.write(f"s3://docs/all/{name}", content)
+    _ok(store, "get", "-r", "s3://docs/all/", str(tmp_path / "all"))
+    assert {path.name: path.read_bytes() for path in (tmp_path / "all").iterdir()} == contents
+    (tmp_path / "film.part").write_bytes(b"my own")
+    _ok(store, "get", "s3://docs/all/film", str(tmp_path))
+    assert (tmp_path / "film.part").read_bytes() == b"my own"
+
+
+def test_a_pipe_stays_one_and_takes_what_is_got(store: RunningStore, tmp_path: Path) -> None:
+    """So does a device: root's /dev/null is not to become a file."""
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"for the pipe")
+    os.mkfifo(tmp_path / "pipe")
+    reading = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        _ok(store, "get", "s3://docs/a", str(tmp_path / "pipe"))
+        assert os.read(reading, 100) == b"for the pipe"
+    finally:
+        os.close(reading)
+    command = f"'{sys.executable}' -m manta.cli.main get s3://docs/a /dev/fd/1 > '{tmp_path}/file'"
+    subprocess.run(["bash", "-c", command], env=store.environment, check=True)
+    assert (tmp_path / "file").read_bytes() == b"for the pipe"
 
 
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
