@@ -183,6 +183,16 @@ def test_a_key_moves_nobodys_cursor(store: RunningStore) -> None:
         assert user.shown == b"s3://docs/rude/\\x1b[2J\\x0d\\x9bgone\r\n"
 
 
+def test_everything_below_a_prefix_can_be_removed_whatever_it_is_named(store: RunningStore) -> None:
+    """XML, in which many keys are removed at once, has no words for some characters."""
+    with store.client() as client:
+        for name in ("\x1b[2J", "\uffff", "a\rb", "a\nb", "<&>", "plain"):
+            client.write(f"s3://docs/rude/{name}", b"x")
+        client.write("s3://docs/a\nb", b"x")
+    _ok(store, "rm", "-r", "s3://docs/rude/")
+    assert _ok(store, "find", "s3://docs") == b"s3://docs/a\nb\n"
+
+
 @pytest.mark.parametrize(
     ("written", "code"),
     [
