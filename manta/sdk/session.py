@@ -52,13 +52,14 @@ def find_session(
         raise ServiceUnavailable("No store is known: start one with `manta serve`, or set MANTA_URL.")
     if not endpoint.startswith(("http://", "https://")):
         raise InvalidArgument(f"An endpoint begins with http:// or https://, not {endpoint!r}.")
+    endpoint = endpoint.rstrip("/")
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or last.get("region")
     keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint, environment)
     if keys is None:
         raise AccessDenied(
             f"No keys for {endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
         )
-    return Session(endpoint.rstrip("/"), *keys, region or DEFAULT_REGION, environment.get("AWS_CA_BUNDLE"))
+    return Session(endpoint, *keys, region or DEFAULT_REGION, environment.get("AWS_CA_BUNDLE"))
 
 
 def _endpoint(environment: Mapping[str, str]) -> str | None:

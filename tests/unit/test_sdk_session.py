@@ -38,6 +38,11 @@ def test_the_environment_wins_over_the_last_store_and_arguments_over_both(
     assert (session.url, session.access_key, session.secret_key) == ("https://given:4", "A", "S")
 
 
+def test_the_last_store_written_with_a_slash_is_the_same(home: dict[str, str]) -> None:
+    session = find_session("http://last:1/", environment=home)
+    assert (session.url, session.access_key) == ("http://last:1", "LAST")
+
+
 def test_the_last_stores_keys_are_not_sent_elsewhere(home: dict[str, str]) -> None:
     with pytest.raises(AccessDenied, match="No keys for http://other:5"):
         find_session("http://other:5", environment=home)
