@@ -1,7 +1,7 @@
 """`manta job …`: submit, feed and watch jobs; what only reads is in `job_reads`."""
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,6 +9,7 @@ import typer
 
 from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
+from manta.cli.held_interrupts import held_interrupts
 from manta.cli.interruptible import open_stdin
 from manta.cli.job_arguments import USAGE, JobArguments, parse
 from manta.cli.job_progress import follow
@@ -43,7 +44,8 @@ def _typed_lines() -> Iterator[str]:
             yield line
 
 
-def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
+def _submit(store: Store, arguments: JobArguments, release: Callable[[], None], *, end: bool) -> Job:
+    """The job, made while Ctrl-C is held back: it is released where the job can be named."""
     streamed = "-" in arguments.inputs
     job = store.submit(
         arguments.phases,
@@ -52,13 +54,14 @@ def _submit(store: Store, arguments: JobArguments, *, end: bool) -> Job:
         properties=arguments.properties,
     )
     if streamed:
-        _stream(job, arguments, end=end)
+        _stream(job, arguments, release, end=end)
     return job
 
 
-def _stream(job: Job, arguments: JobArguments, *, end: bool) -> None:
+def _stream(job: Job, arguments: JobArguments, release: Callable[[], None], *, end: bool) -> None:
     """The inputs as stdin brings them. A job that cannot be given all of them waits for more: whose it is, is told."""
     try:
+        release()
         job.add(_inputs(arguments.inputs))
         if end:
             job.end()
@@ -92,9 +95,10 @@ def run(context: typer.Context) -> None:
     if not arguments.inputs:
         raise InvalidArgument(f"A job needs at least one INPUT. Usage: {USAGE}")
     with connect() as store:
-        job = _submit(store, arguments, end=True)
-        output.console().print(f"[dim]job {job.id}[/]")
-        status = _follow(job, arguments.timeout_s)
+        with held_interrupts() as release:
+            job = _submit(store, arguments, release, end=True)
+            output.console().print(f"[dim]job {job.id}[/]")
+            status = _follow(job, arguments.timeout_s, release)
         _show_outputs(store, job, arguments.json)
         _summary(status)
         if status.inputs == 0:
@@ -113,9 +117,9 @@ def create(context: typer.Context) -> None:
     Takes what `manta job run` takes: see its --help.
     """
     arguments = _unwatched(context)
-    with connect() as store:
-        job = _submit(store, arguments, end=bool(arguments.inputs))
-    output.json_line({"id": job.id}) if arguments.json else output.line(job.id)
+    with connect() as store, held_interrupts() as release:
+        job = _submit(store, arguments, release, end=bool(arguments.inputs))
+        output.json_line({"id": job.id}) if arguments.json else output.line(job.id)
 
 
 def _unwatched(context: typer.Context) -> JobArguments:
@@ -206,9 +210,11 @@ def wait(job: JobId, timeout: Annotated[float | None, typer.Option(help="Seconds
     raise typer.Exit(_exit_of(status))
 
 
-def _follow(job: Job, timeout_s: float | None) -> JobStatus:
+def _follow(job: Job, timeout_s: float | None, release: Callable[[], None] | None = None) -> JobStatus:
     """Wait, with a bar on a terminal; failures are told as they happen. Ctrl-C leaves the job running and says so."""
     try:
+        if release is not None:
+            release()
         return follow(job, timeout_s)
     except WaitTimedOutError as error:
         output.console().print(error.message)

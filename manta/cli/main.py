@@ -88,6 +88,8 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
     except Exception as error:
+        if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11's word for one while a class is being made
+            sys.exit(INTERRUPTED)
         if isinstance(error, OSError) and error.errno in _FULL:
             _leave_stdout()
             print(f"manta: {error.filename or 'stdout'} cannot be written: {error.strerror}.", file=sys.stderr)
