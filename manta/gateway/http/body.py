@@ -45,11 +45,6 @@ class Body:
         self.trailers: Mapping[str, str] = {}
         """Verified trailers by lower-case name; complete once the body has been read."""
 
-    @property
-    def abandoned(self) -> bool:
-        """Whether the connection that brought it has ended: nobody is left to be answered."""
-        return self._stream.exception() is not None
-
     def __aiter__(self) -> AsyncIterator[Buffer]:
         """Pieces as they arrive; each may change once RING_KEPT_BYTES more were asked for.
 

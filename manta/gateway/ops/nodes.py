@@ -30,7 +30,7 @@ NodeMessage = TypeVar(
 
 async def lease(context: Context, request: Request) -> Response:
     message = await _read(context, request, LeaseRequest)
-    return _reply(await context.extra(Scheduler).lease(message, lambda: request.body.abandoned))
+    return _reply(await context.extra(Scheduler).lease(message, request.is_abandoned))
 
 
 async def report(context: Context, request: Request) -> Response:
