@@ -17,6 +17,7 @@ import typer
 from jobs.model.units import parse_size
 from manta.cli import output
 from manta.cli.interruptible import interruptible_stdin
+from manta.cli.unfinished import sweep_at_signals, unfinished
 from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
 from manta.core.limits import DELETE_BATCH_MAX, OBJECT_MAX_BYTES
 from manta.core.names import split_uri
@@ -188,6 +189,7 @@ def get(
     recursive: Recursive = False,
 ) -> None:
     """Download an object, or with a glob or -r all that is selected into a folder."""
+    sweep_at_signals()
     with connect() as store:
         selection = Selection.parse(uri)
         if selection.is_single and not recursive:
@@ -248,11 +250,9 @@ def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
         _fill(path, store, entry)
         return
     partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
-    try:
+    with unfinished(partial):
         _fill(partial, store, entry)
         partial.rename(path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _fill(path: Path, store: Store, entry: ObjectInfo) -> None:
