@@ -25,7 +25,8 @@ from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
 
 _SIDE_BY_SIDE = 8
-_STREAMS = ("/dev/stdout", "/dev/stderr", "/dev/fd/")
+_STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
+_STREAMS = ("/dev/stderr", "/dev/fd/")
 """What these lead to may be a file: it is the shell's, and open."""
 Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
 Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Everything below.")]
@@ -206,7 +207,7 @@ def get(
 
 def _get_one(store: Store, uri: str, target: str | None) -> None:
     """To stdout, into a folder, or to a file. A mistyped folder is not made in passing."""
-    if target == "-":
+    if target in _STDOUT:  # by its name it would be opened anew, and a file that the shell appends to be emptied
         _copy_out(store, uri)
         return
     name = PurePosixPath(split_uri(uri)[1]).name

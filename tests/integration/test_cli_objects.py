@@ -159,9 +159,18 @@ def test_a_pipe_stays_one_and_takes_what_is_got(store: RunningStore, tmp_path: P
         assert os.read(reading, 100) == b"for the pipe"
     finally:
         os.close(reading)
-    command = f"'{sys.executable}' -m manta.cli.main get s3://docs/a /dev/fd/1 > '{tmp_path}/file'"
-    subprocess.run(["bash", "-c", command], env=store.environment, check=True)
-    assert (tmp_path / "file").read_bytes() == b"for the pipe"
+
+
+@pytest.mark.parametrize("stdout", ["-", "/dev/stdout", "/dev/fd/1"])
+def test_what_is_got_to_stdout_goes_where_the_shell_writes(store: RunningStore, tmp_path: Path, stdout: str) -> None:
+    """Into the midst of a file that has something already, and gets more."""
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    get = f"'{sys.executable}' -m manta.cli.main get s3://docs/a {stdout}"
+    (tmp_path / "log").write_bytes(b"old\n")
+    for written in (f"({get}; echo more) >> log", f"(echo head; {get}; echo tail) > file"):
+        subprocess.run(["bash", "-c", written], cwd=tmp_path, env=store.environment, check=True)
+    assert (tmp_path / "log").read_bytes() == b"old\ngot\nmore\n"
+    assert (tmp_path / "file").read_bytes() == b"head\ngot\ntail\n"
 
 
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
