@@ -190,7 +190,7 @@ def retry(job: JobId) -> None:
 @app.command()
 def clone(job: JobId) -> None:
     """Create a new job of the same document and inputs, and print its id."""
-    with connect() as store:
+    with connect() as store, held_interrupts():
         output.line(store.job(job).clone().id)
 
 

@@ -29,6 +29,9 @@ class _Store:
         _press()
         return SimpleNamespace(id="made")
 
+    def job(self, _job_id: str) -> SimpleNamespace:
+        return SimpleNamespace(clone=self.submit)
+
 
 @contextmanager
 def _connect() -> Iterator[_Store]:
@@ -41,6 +44,7 @@ def _connect() -> Iterator[_Store]:
         (["run", "-m", "cat", "s3://books/a"], "manta job wait made"),
         (["run", "-m", "cat", "-"], "manta job end made"),
         (["create", "-m", "cat"], "made\n"),
+        (["clone", "other"], "made\n"),
     ],
 )
 def test_a_job_is_named_though_its_making_was_interrupted(
