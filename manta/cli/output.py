@@ -2,6 +2,7 @@
 
 import os
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -44,11 +45,17 @@ def line(text: str) -> None:
 
 def plain(text: str) -> str:
     """The text with control characters shown, not sent to the terminal."""
-    return "".join(char if char.isprintable() or char == "\t" else f"\\x{ord(char):02x}" for char in text)
+    return "".join(char if _is_shown(char) else f"\\x{ord(char):02x}" for char in text)
+
+
+def _is_shown(char: str) -> bool:
+    """Also a space of any width, as in names in Japanese, which Python does not call printable."""
+    return char.isprintable() or char == "\t" or unicodedata.category(char) == "Zs"
 
 
 def json_line(values: Mapping[str, object] | msgspec.Struct) -> None:
-    line(msgspec.json.encode(values).decode())
+    """Never other than JSON, which has escapes of its own."""
+    sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
 
 
 def size_text(size: int | float) -> str:

@@ -1,5 +1,7 @@
 """What a job's progress says: totals once known, rates once measured, nothing that moves a cursor."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -53,7 +55,11 @@ def test_a_duration_is_read_back(seconds: int) -> None:
 
 @given(st.text())
 def test_no_text_moves_the_cursor(text: str) -> None:
-    assert all(char.isprintable() or char == "\t" for char in plain(text))
+    assert all(char.isprintable() or unicodedata.category(char) == "Zs" or char == "\t" for char in plain(text))
+
+
+def test_a_name_with_wide_spaces_is_shown_as_it_is() -> None:
+    assert plain("白鯨　上巻\u00a0.txt") == "白鯨　上巻\u00a0.txt"
 
 
 def test_a_failure_comes_with_the_end_of_its_stderr() -> None:
