@@ -27,8 +27,9 @@ _COMMANDS = {
     "restore": "manta.cli.catalog:restore",
     "restored": "manta.cli.catalog:restored",
     "fsck": "manta.cli.catalog:fsck",
-    **{name: f"manta.cli.objects:{name}" for name in ("mb", "rb", "ls", "put", "get", "cat", "rm", "cp")},
-    **{name: f"manta.cli.objects:{name}" for name in ("find", "stat", "sign")},
+    **{name: f"manta.cli.objects:{name}" for name in ("mb", "rb", "ls")},
+    **{name: f"manta.cli.transfers:{name}" for name in ("put", "get", "cat")},
+    **{name: f"manta.cli.objects:{name}" for name in ("rm", "cp", "find", "stat", "sign")},
 }
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _GROUPS = {"job": "manta.cli.job:app", "account": "manta.cli.account:app"}

@@ -1,54 +1,21 @@
-"""`manta mb rb ls put get cat rm cp find stat sign`: objects from the command line."""
+"""`manta mb rb ls rm cp find stat sign`: objects from the command line; `transfers` has put, get and cat."""
 
 import fnmatch
-import os
-import secrets
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Iterable
 from itertools import islice
-from pathlib import Path, PurePosixPath
-from typing import Annotated, BinaryIO
+from pathlib import PurePosixPath
+from typing import Annotated
 
 import typer
 
 from jobs.model.units import parse_size
 from manta.cli import output
-from manta.cli.interruptible import interruptible_stdin
-from manta.cli.unfinished import sweep_at_signals, unfinished
-from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
+from manta.cli.uris import Bucket, Json, Recursive, Uri, below, complete_uri
+from manta.core.errors import InvalidArgument, NoSuchKey
 from manta.core.limits import DELETE_BATCH_MAX, OBJECT_MAX_BYTES
 from manta.core.names import split_uri
 from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
-
-_SIDE_BY_SIDE = 8
-_STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
-_STREAMS = ("/dev/stderr", "/dev/fd/")
-"""What these lead to may be a file: it is the shell's, and open."""
-Json = Annotated[bool, typer.Option("--json", help="JSON lines.")]
-Recursive = Annotated[bool, typer.Option("-r", "--recursive", help="Everything below.")]
-
-
-def complete_uri(incomplete: str) -> list[str]:
-    """Buckets and keys for the shell; silent when the store is away."""
-    try:
-        with connect() as store:
-            if incomplete.count("/") < 3:
-                return [f"s3://{name}/" for name in store.buckets() if f"s3://{name}/".startswith(incomplete)]
-            folder = incomplete[: incomplete.rindex("/") + 1]
-            bucket, _ = split_uri(folder)
-            prefixes, objects = store.list_folder(folder)
-            found = [f"s3://{bucket}/{prefix}" for prefix in prefixes] + [entry.uri for entry in objects]
-            return [uri for uri in found if uri.startswith(incomplete)]
-    except Exception:
-        return []
-
-
-Uri = Annotated[str, typer.Argument(autocompletion=complete_uri, metavar="s3://BUCKET/KEY", show_default=False)]
-Bucket = Annotated[str, typer.Argument(metavar="s3://BUCKET", show_default=False)]
 
 
 def _bucket(text: str) -> str:
@@ -81,15 +48,9 @@ def ls(
             for name in store.buckets():
                 output.json_line({"bucket": name}) if json else output.line(f"s3://{name}")
         elif recursive or Selection.parse(uri).pattern is not None:
-            _print_objects(_below(store, uri) if recursive else store.list_objects(uri), json)
+            _print_objects(below(store, uri) if recursive else store.list_objects(uri), json)
         else:
             _print_folder(store, uri, json)
-
-
-def _below(store: Store, uri: str) -> Iterator[ObjectInfo]:
-    """Everything under a prefix, whether or not it was written with its last slash."""
-    selection = Selection.parse(uri)
-    return store.list_objects(uri.rstrip("/") + "/" if selection.is_single else uri)
 
 
 def _print_folder(store: Store, uri: str, json: bool) -> None:
@@ -124,162 +85,6 @@ def _as_json(entry: ObjectInfo) -> dict[str, object]:
     }
 
 
-def put(
-    sources: Annotated[list[str], typer.Argument(metavar="FILE… s3://BUCKET/KEY", help="`-` is stdin.")],
-    recursive: Recursive = False,
-) -> None:
-    """Upload files; a target that ends in `/` takes each under its own name."""
-    *files, target = sources
-    if not files:
-        raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
-    uploads = list(_uploads(files, target, recursive))
-    with connect() as store:
-        if len(uploads) == 1:
-            _upload(store, *uploads[0])
-            return
-        _side_by_side("put", [partial(_upload, store, source, uri) for source, uri in uploads])
-
-
-def _side_by_side(what: str, actions: Sequence[Callable[[], None]]) -> None:
-    """Run all of them, some at once, with one bar for all; the first error ends the rest."""
-    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool, output.counting(what, len(actions)) as done:
-        pending = [pool.submit(action) for action in actions]
-        try:
-            for ended in as_completed(pending):
-                ended.result()
-                done()
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[str, str]]:
-    bucket, key = split_uri(target)
-    if len(files) > 1 and key and not key.endswith("/"):
-        raise InvalidArgument(f"Several files need a target that ends in `/`: s3://{bucket}/{key}/")
-    into = not key or key.endswith("/")
-    folder = f"s3://{bucket}/{key}" if not key or key.endswith("/") else f"s3://{bucket}/{key}/"
-    for name in files:
-        path = Path(name)
-        if name != "-" and path.is_dir():
-            if not recursive:
-                raise InvalidArgument(f"{name} is a folder: add -r.")
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    yield str(file), folder + file.relative_to(path).as_posix()
-        elif name == "-" and into:
-            raise InvalidArgument("Standard input needs a full key as its target.")
-        else:
-            yield name, folder + path.name if into else target
-
-
-def _upload(store: Store, source: str, uri: str) -> None:
-    if source == "-":
-        with output.transfer(uri, None) as progress:
-            store.upload(interruptible_stdin(), uri, progress=progress)
-        return
-    try:
-        with open(source, "rb") as file, output.transfer(source, os.fstat(file.fileno()).st_size) as progress:
-            store.upload(file, uri, progress=progress)
-    except OSError as error:
-        raise InvalidArgument(f"{source} cannot be read: {error.strerror}.") from None
-
-
-def get(
-    uri: Uri,
-    target: Annotated[str | None, typer.Argument(metavar="[FILE|FOLDER|-]")] = None,
-    recursive: Recursive = False,
-) -> None:
-    """Download an object, or with a glob or -r all that is selected into a folder."""
-    sweep_at_signals()
-    with connect() as store:
-        selection = Selection.parse(uri)
-        if selection.is_single and not recursive:
-            _get_one(store, uri, target)
-            return
-        base = selection.prefix.rpartition("/")[0]
-        folder = Path(target or ".")
-        entries = list(_below(store, uri) if recursive else store.list_objects(uri))
-        if not entries:
-            raise NoSuchKey(f"Nothing lies at {uri}.")
-        paths = [_inside(folder, entry.key, base) for entry in entries]
-        _side_by_side("get", [partial(_download, store, *pair) for pair in zip(entries, paths, strict=True)])
-
-
-def _get_one(store: Store, uri: str, target: str | None) -> None:
-    """To stdout, into a folder, or to a file. A mistyped folder is not made in passing."""
-    if target in _STDOUT:  # by its name it would be opened anew, and a file that the shell appends to be emptied
-        _copy_out(store, uri)
-        return
-    name = PurePosixPath(split_uri(uri)[1]).name
-    path = Path(target or name)
-    with _writing(uri, path):
-        if not path.absolute().parent.is_dir():
-            raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
-        path = path / name if path.is_dir() else path
-    _download(store, store.stat(uri), path)
-
-
-def _inside(folder: Path, key: str, base: str) -> Path:
-    """Where a key goes below `folder`; a key like `../x` must not lead out of it."""
-    path = folder / key.removeprefix(base).lstrip("/")
-    if not path.resolve().is_relative_to(folder.resolve()):
-        raise BadRequest(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
-    return path
-
-
-def _download(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """To a file. An empty object whose key ends in `/` is what other programs make of a folder: it becomes one."""
-    with _writing(entry.uri, path):
-        if entry.key.endswith("/") and not entry.size:
-            path.mkdir(parents=True, exist_ok=True)
-            return
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download_to(store, entry, path)
-
-
-@contextmanager
-def _writing(uri: str, path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise InvalidArgument(f"{uri} cannot be written to {path}: {error.strerror}.") from None
-
-
-def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """Under a name that nobody else has until it is whole; into a pipe or a device as it comes."""
-    if (path.exists() and not path.is_file()) or str(path).startswith(_STREAMS):
-        _fill(path, store, entry)
-        return
-    partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
-    with unfinished(partial):
-        _fill(partial, store, entry)
-        partial.rename(path)
-
-
-def _fill(path: Path, store: Store, entry: ObjectInfo) -> None:
-    with open(path, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
-        store.download(entry.uri, file, progress=progress)
-
-
-def cat(uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)]) -> None:
-    """Write objects to stdout, one after another."""
-    with connect() as store:
-        for uri in uris:
-            found = False
-            for name in [uri] if Selection.parse(uri).is_single else (entry.uri for entry in store.list_objects(uri)):
-                found = True
-                _copy_out(store, name)
-            if not found:
-                raise NoSuchKey(f"Nothing lies at {uri}.")
-
-
-def _copy_out(store: Store, uri: str) -> None:
-    out: BinaryIO = sys.stdout.buffer
-    for chunk in store.stream(uri):
-        out.write(chunk)
-    out.flush()
-
-
 def rm(
     uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)],
     recursive: Recursive = False,
@@ -293,7 +98,7 @@ def rm(
                 continue
             if selection.pattern is None and not recursive:
                 raise InvalidArgument(f"{uri} is a prefix: add -r to delete everything below it.")
-            keys = (entry.key for entry in (_below(store, uri) if recursive else store.list_objects(uri)))
+            keys = (entry.key for entry in (below(store, uri) if recursive else store.list_objects(uri)))
             while batch := list(islice(keys, DELETE_BATCH_MAX)):
                 store.remove_many(selection.bucket, batch)
 
@@ -318,7 +123,7 @@ def find(
     least = 0 if larger is None else parse_size(larger, "--larger")
     most = OBJECT_MAX_BYTES if smaller is None else parse_size(smaller, "--smaller")
     with connect() as store:
-        for entry in _below(store, uri):
+        for entry in below(store, uri):
             last = entry.key.rpartition("/")[2]
             if name is not None and not fnmatch.fnmatchcase(last, name):
                 continue
