@@ -53,7 +53,7 @@ def serve(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free port.")] = 7070,
     lanes: Annotated[
         int | None,
-        typer.Option(min=0, max=256, help="Tasks side by side on each node; 0: none. Default: its cores and one."),
+        typer.Option(min=0, max=256, help="Tasks side by side on each node; 0: none. Default: its cores and two."),
     ] = None,
     catalog: Annotated[str | None, typer.Option(help="postgresql://… instead of SQLite in the data folder.")] = None,
     domain: Annotated[str | None, typer.Option(help="Also serve virtual-host style BUCKET.DOMAIN.")] = None,

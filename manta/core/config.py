@@ -41,16 +41,16 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def default_lanes(nodes: int = 1) -> int:
-    """Tasks side by side on each of `nodes` of this machine: its share of the cores and one, so that none falls idle
-    between two tasks; at least 2."""
-    return max(2, len(os.sched_getaffinity(0)) // nodes + 1)
+    """Tasks side by side on each of `nodes` of this machine: its share of the cores and two, so that no core falls idle
+    while one task ends and the next begins."""
+    return len(os.sched_getaffinity(0)) // nodes + 2
 
 
 class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     """`listen` is `unix:/path` or `http://host:port`; `key` (hex) is shared with the gateways alone.
 
     `gateways` are the base URLs the agent polls (http://host:port or unix:/path).
-    `lanes` tasks run side by side (by default one more than the cores); with 0 there is no agent. `sandbox` is what
+    `lanes` tasks run side by side (by default two more than the cores); with 0 there is no agent. `sandbox` is what
     builds the zones, `bubblewrap` or `oci`; `runtime` is the OCI runtime's path or name, else runc.
     Tasks may use `memory_bytes` and `cpus` together, by default all cpus and this node's share of the memory of a
     machine with `nodes_here` nodes.
