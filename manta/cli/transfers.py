@@ -151,16 +151,18 @@ def _writing(uri: str, path: Path) -> Iterator[None]:
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
     """Under a name that nobody else has until it is whole; into a pipe or a device as it comes."""
     if (path.exists() and not path.is_file()) or str(path).startswith(_STREAMS):
-        _fill(path, store, entry)
+        with open(path, "wb") as stream:
+            _fill(stream, store, entry)
         return
     partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
-    with unfinished(partial):
-        _fill(partial, store, entry)
+    with unfinished(partial) as file:
+        _fill(file, store, entry)
+        file.close()
         partial.rename(path)
 
 
-def _fill(path: Path, store: Store, entry: ObjectInfo) -> None:
-    with open(path, "wb") as file, output.transfer(entry.uri, entry.size) as progress:
+def _fill(file: BinaryIO, store: Store, entry: ObjectInfo) -> None:
+    with output.transfer(entry.uri, entry.size) as progress:
         store.download(entry.uri, file, progress=progress)
 
 

@@ -3,38 +3,46 @@
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import Final
+from typing import BinaryIO, Final
 
 _ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
 _files: set[Path] = set()
+_may_begin = threading.Lock()
 
 
 @contextmanager
-def unfinished(path: Path) -> Iterator[None]:
-    """Once this is over the file is gone, unless it was renamed."""
-    _files.add(path)
-    try:
-        yield
-    finally:
-        path.unlink(missing_ok=True)
-        _files.discard(path)
+def unfinished(path: Path) -> Iterator[BinaryIO]:
+    """A new file to be filled. Once this is over it is gone, unless it was renamed."""
+    with contextlib.ExitStack() as undo:
+        with _may_begin:
+            file = undo.enter_context(open(path, "xb"))
+            undo.callback(_remove, path)
+            _files.add(path)
+        yield file
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+    _files.discard(path)
 
 
 def sweep_at_signals() -> None:
-    """From now on a `timeout`, or a terminal that is closed, leaves none either. Called in the main thread."""
-    for number in _ENDING:
-        if signal.getsignal(number) is signal.SIG_DFL:
-            signal.signal(number, _end)
+    """From now on a `timeout`, or a terminal that is closed, leaves none either. Called before threads are begun."""
+    ending = {number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL}
+    # Not handlers: they run in the main thread, which may wait for a store that hangs, and then for good.
+    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
+    threading.Thread(target=_end, args=(ending,), daemon=True).start()
 
 
-def _end(number: int, _frame: FrameType | None) -> None:
-    """At once: transfers of a store that hangs are not waited for."""
+def _end(ending: set[signal.Signals]) -> None:
+    number = signal.sigwait(ending)
+    _may_begin.acquire()  # and never let go: no file begins any more
     for path in _files.copy():
         with contextlib.suppress(OSError):
             path.unlink()
-    signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
     os.kill(os.getpid(), number)
