@@ -97,7 +97,8 @@ def test_the_same_archive_is_unpacked_once_a_node(store: Store, running: Running
         _outputs(store, _run(store, _map("true", image)))
     folders = list(running.data.glob("nodes/*/cache/images"))
     assert len(folders) == 3
-    assert {len(list(folder.iterdir())) for folder in folders} == {1}
+    # None lies on a node whose turn never came, since the others had done all.
+    assert max(len(list(folder.iterdir())) for folder in folders) == 1
 
 
 def test_the_tasks_programs_need_nothing_of_an_image(store: Store) -> None:
