@@ -61,9 +61,9 @@ def _meter(limit: int = TASK_OUTPUT_MAX_BYTES) -> OutputMeter:
     return OutputMeter(lambda: free, TASK_OUTPUT_DISK_FRACTION)
 
 
-def _stdout(store: _Store, trouble: list[None], meter: OutputMeter | None = None) -> Stdout:
+def _stdout(store: _Store, trouble: list[None], meter: OutputMeter | None = None, shared: Ends | None = None) -> Stdout:
     loop, meter = asyncio.get_running_loop(), meter or _meter()
-    return Stdout(loop, store, "0" * 32, lambda: trouble.append(None), meter)  # type: ignore[arg-type]
+    return Stdout(loop, store, "0" * 32, lambda: trouble.append(None), meter, shared)  # type: ignore[arg-type]
 
 
 async def _say(stdout: Stdout, data: bytes) -> None:
@@ -195,15 +195,14 @@ async def test_s5_a_large_output_ends_though_its_process_writes_on() -> None:
     """It goes from the pipe to the volume, and while that takes its time the pipe is filled again."""
     data, store = os.urandom(300 * KIB), _Store()
     ends = Ends()
-    loop = asyncio.get_running_loop()
-    stdout = Stdout(loop, store, "0" * 32, lambda: None, _meter(), ends)  # type: ignore[arg-type]
+    stdout = _stdout(store, [], shared=ends)
     await _say(stdout, data)
     await eventually(lambda: store.writers and len(store.writers[0].data) == len(data))
     store.writers[0].refill = ends.write_fd
     os.write(ends.write_fd, b"the last")
     captured = await stdout.finish()
     assert captured.md5 == hashlib.md5(data + b"the last").digest()
-    assert TailPipe(loop, 1000, ends).finish() == b"the last"
+    assert TailPipe(asyncio.get_running_loop(), 1000, ends).finish() == b"the last"
     ends.close()
 
 
