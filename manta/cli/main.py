@@ -31,7 +31,7 @@ _COMMANDS = {
     **{name: f"manta.cli.transfers:{name}" for name in ("put", "get", "cat")},
     **{name: f"manta.cli.objects:{name}" for name in ("rm", "cp", "find", "stat", "sign")},
 }
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _GROUPS = {"job": "manta.cli.job:app", "account": "manta.cli.account:app"}
 
 

@@ -1,5 +1,6 @@
 """What commands print: data to stdout, everything else to stderr, animation only on a terminal."""
 
+import json
 import os
 import sys
 import unicodedata
@@ -54,8 +55,11 @@ def _is_shown(char: str) -> bool:
 
 
 def json_line(values: Mapping[str, object] | msgspec.Struct) -> None:
-    """Never other than JSON, which has escapes of its own."""
-    sys.stdout.write(msgspec.json.encode(values).decode() + "\n")
+    """Never other than JSON: what would move the cursor of a person becomes one of its own escapes."""
+    text = msgspec.json.encode(values).decode()
+    if sys.stdout.isatty():
+        text = "".join(char if _is_shown(char) else json.dumps(char)[1:-1] for char in text)
+    sys.stdout.write(text + "\n")
 
 
 def size_text(size: int | float) -> str:

@@ -1,6 +1,7 @@
 """`manta put get cat`: bytes between objects and files."""
 
 import os
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -23,8 +24,8 @@ from manta.sdk.objects import Selection
 
 _SIDE_BY_SIDE = 8
 _STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
-_STREAMS = ("/dev/stderr", "/dev/fd/")
-"""What these lead to may be a file: it is the shell's, and open."""
+_DESCRIPTOR = re.compile(r"/dev/(?:stderr|fd/(\d{1,9}))", re.ASCII)
+"""What the shell has opened. By this name it would be opened anew, and a file that the shell appends to be emptied."""
 
 
 def put(
@@ -99,6 +100,10 @@ def get(
         if selection.is_single and not recursive:
             _get_one(store, uri, target)
             return
+        if target in _STDOUT:
+            raise InvalidArgument(
+                "Several objects are got into a folder; `manta cat` writes those of a glob to stdout."
+            )
         base = selection.prefix.rpartition("/")[0]
         folder = Path(target or ".")
         entries = list(below(store, uri) if recursive else store.list_objects(uri))
@@ -110,7 +115,7 @@ def get(
 
 def _get_one(store: Store, uri: str, target: str | None) -> None:
     """To stdout, into a folder, or to a file. A mistyped folder is not made in passing."""
-    if target in _STDOUT:  # by its name it would be opened anew, and a file that the shell appends to be emptied
+    if target in _STDOUT:
         _copy_out(store, uri)
         return
     name = PurePosixPath(split_uri(uri)[1]).name
@@ -150,8 +155,8 @@ def _writing(uri: str, path: Path) -> Iterator[None]:
 
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
     """Under a name that nobody else has until it is whole; into a pipe or a device as it comes."""
-    if (path.exists() and not path.is_file()) or str(path).startswith(_STREAMS):
-        with open(path, "wb") as stream:
+    if stream := _stream(path):
+        with stream:
             _fill(stream, store, entry)
         return
     partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
@@ -159,6 +164,13 @@ def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
         _fill(file, store, entry)
         file.close()
         partial.rename(path)
+
+
+def _stream(path: Path) -> BinaryIO | None:
+    """What takes bytes as they come, if the path is of such a thing."""
+    if descriptor := _DESCRIPTOR.fullmatch(str(path)):
+        return open(os.dup(int(descriptor[1] or 2)), "wb")
+    return open(path, "wb") if path.exists() and not path.is_file() else None
 
 
 def _fill(file: BinaryIO, store: Store, entry: ObjectInfo) -> None:

@@ -173,6 +173,28 @@ def test_what_is_got_to_stdout_goes_where_the_shell_writes(store: RunningStore, 
     assert (tmp_path / "file").read_bytes() == b"head\ngot\ntail\n"
 
 
+@pytest.mark.parametrize(("name", "opened"), [("/dev/stderr", "2"), ("/dev/fd/2", "2"), ("/dev/fd/7", "7")])
+def test_what_is_got_to_a_descriptor_empties_no_file(
+    store: RunningStore, tmp_path: Path, name: str, opened: str
+) -> None:
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    get = f"'{sys.executable}' -m manta.cli.main get s3://docs/a {name}"
+    (tmp_path / "log").write_bytes(b"old\n")
+    subprocess.run(["bash", "-c", f"{get} {opened}>> log"], cwd=tmp_path, env=store.environment, check=True)
+    assert (tmp_path / "log").read_bytes() == b"old\ngot\n"
+    lost = store.manta("get", "s3://docs/a", "/dev/fd/999")
+    assert (lost.returncode, lost.stderr.count(b"\n"), b"Bad file descriptor" in lost.stderr) == (2, 1, True), lost
+
+
+def test_several_objects_are_not_got_to_stdout(store: RunningStore) -> None:
+    """Not even into a folder of its name; how they are is said."""
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got")
+    for arguments in (("-r", "s3://docs/"), ("s3://docs/*",)):
+        refused = store.manta("get", *arguments, "-")
+        assert (refused.returncode, b"`manta cat` " in refused.stderr) == (2, True), refused
+    assert not (store.data.parent / "-").exists()
+
+
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
     _ok(store, "put", "-", "s3://docs/a", stdin=bytes(100_000))
     for command in (["cat", "s3://docs/a"], ["ls", "s3://docs"]):
@@ -180,6 +202,13 @@ def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
             arguments = [sys.executable, "-m", "manta.cli.main", *command]
             done = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, env=store.environment, check=False)
         assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
+
+
+def test_nor_is_a_file_that_may_grow_no_more(store: RunningStore, tmp_path: Path) -> None:
+    _ok(store, "put", "-", "s3://docs/a", stdin=bytes(100_000))
+    cat = f"ulimit -f 1; '{sys.executable}' -m manta.cli.main cat s3://docs/a > file"
+    done = subprocess.run(["bash", "-c", cat], cwd=tmp_path, env=store.environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: File too large.\n")
 
 
 def test_a_key_moves_nobodys_cursor(store: RunningStore) -> None:
@@ -190,6 +219,18 @@ def test_a_key_moves_nobodys_cursor(store: RunningStore) -> None:
     with UserTerminal(store, "find", "s3://docs/rude") as user:
         assert user.status() == 0
         assert user.shown == b"s3://docs/rude/\\x1b[2J\\x0d\\x9bgone\r\n"
+
+
+def test_json_moves_nobodys_cursor_and_is_still_json(store: RunningStore) -> None:
+    key = "rude/\x7f\x1b[2J\u009b\u202eüñ\u3000日\U000e0001"
+    with store.client() as client:
+        client.write(f"s3://docs/{key}", b"x")
+    assert json.loads(_ok(store, "find", "--json", "s3://docs/rude"))["key"] == key
+    with UserTerminal(store, "find", "--json", "s3://docs/rude") as user:
+        assert user.status() == 0
+        assert json.loads(user.shown)["key"] == key
+        assert user.shown.decode().removesuffix("\r\n").replace("\u3000", "").isprintable()
+        assert "üñ\u3000日" in user.shown.decode()
 
 
 def test_everything_below_a_prefix_can_be_removed_whatever_it_is_named(store: RunningStore) -> None:
