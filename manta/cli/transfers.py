@@ -4,7 +4,7 @@ import os
 import re
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from functools import partial
@@ -37,11 +37,21 @@ def put(
     if not files:
         raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
     uploads = list(_uploads(files, target, recursive))
+    _refuse_twins(uploads)
     with connect() as store:
         if len(uploads) == 1:
             _upload(store, *uploads[0])
             return
         _side_by_side("put", [partial(_upload, store, source, uri) for source, uri in uploads])
+
+
+def _refuse_twins(pairs: Iterable[tuple[str, str]]) -> None:
+    """InvalidArgument when two have one target, where the one that ends last would replace the other unseen."""
+    sources: dict[str, str] = {}
+    for source, target in pairs:
+        if target in sources:
+            raise InvalidArgument(f"{sources[target]} and {source} would both become {target}: take them one by one.")
+        sources[target] = source
 
 
 def _side_by_side(what: str, actions: Sequence[Callable[[], None]]) -> None:
@@ -110,6 +120,7 @@ def get(
         if not entries:
             raise NoSuchKey(f"Nothing lies at {uri}.")
         paths = [_inside(folder, entry.key, base) for entry in entries]
+        _refuse_twins([(entry.uri, str(path)) for entry, path in zip(entries, paths, strict=True)])
         _side_by_side("get", [partial(_download, store, *pair) for pair in zip(entries, paths, strict=True)])
 
 

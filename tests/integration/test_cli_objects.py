@@ -195,6 +195,22 @@ def test_several_objects_are_not_got_to_stdout(store: RunningStore) -> None:
     assert not (store.data.parent / "-").exists()
 
 
+def test_no_file_takes_the_place_of_another_unseen(store: RunningStore, tmp_path: Path) -> None:
+    """Two folders with one name in them, and two keys that are one path."""
+    for folder in ("mine", "yours"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "notes").write_text(folder)
+    put = store.manta("put", "-r", str(tmp_path / "mine"), str(tmp_path / "yours"), "s3://docs/all/")
+    assert (put.returncode, b"would both become s3://docs/all/notes:" in put.stderr) == (2, True), put
+    with store.client() as client:
+        client.write("s3://docs/all/a/b", b"1")
+        client.write("s3://docs/all/a//b", b"2")
+    assert _ok(store, "find", "s3://docs") == b"s3://docs/all/a//b\ns3://docs/all/a/b\n"
+    get = store.manta("get", "-r", "s3://docs/all/", str(tmp_path / "got"))
+    assert (get.returncode, b"would both become " in get.stderr) == (2, True), get
+    assert not (tmp_path / "got").exists()
+
+
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
     _ok(store, "put", "-", "s3://docs/a", stdin=bytes(100_000))
     for command in (["cat", "s3://docs/a"], ["ls", "s3://docs"]):
