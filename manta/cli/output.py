@@ -77,6 +77,12 @@ def time_text(moment: datetime) -> str:
     return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
+def show_cursor() -> None:
+    """What a moving bar hides, for a process that ends without another word."""
+    if animated():
+        os.write(sys.stderr.fileno(), b"\x1b[?25h\n")
+
+
 @contextmanager
 def transfer(name: str, total_bytes: int | None) -> Iterator["Transfer"]:
     """A progress bar for a long transfer, or silence."""

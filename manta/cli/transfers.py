@@ -2,7 +2,6 @@
 
 import os
 import re
-import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -15,7 +14,7 @@ import typer
 
 from manta.cli import output
 from manta.cli.interruptible import interruptible_stdin
-from manta.cli.unfinished import sweep_at_signals, unfinished
+from manta.cli.unfinished import becoming, sweep_at_signals
 from manta.cli.uris import Recursive, Uri, below, complete_uri
 from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
 from manta.core.names import split_uri
@@ -165,16 +164,13 @@ def _writing(uri: str, path: Path) -> Iterator[None]:
 
 
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """Under a name that nobody else has until it is whole; into a pipe or a device as it comes."""
+    """As a whole; into a pipe or a device as it comes."""
     if stream := _stream(path):
         with stream:
             _fill(stream, store, entry)
         return
-    partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
-    with unfinished(partial) as file:
+    with becoming(path) as file:
         _fill(file, store, entry)
-        file.close()
-        partial.rename(path)
 
 
 def _stream(path: Path) -> BinaryIO | None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import secrets
 import signal
 import threading
 from collections.abc import Iterator
@@ -9,40 +10,61 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
-_ENDING: Final = (signal.SIGTERM, signal.SIGHUP)
+from manta.cli import output
+
+_ENDING: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
+_PATIENCE_S: Final = 5.0
+"""With a file system that hangs."""
 _files: set[Path] = set()
-_may_begin = threading.Lock()
+_naming = threading.Lock()
 
 
 @contextmanager
-def unfinished(path: Path) -> Iterator[BinaryIO]:
-    """A new file to be filled. Once this is over it is gone, unless it was renamed."""
-    with contextlib.ExitStack() as undo:
-        with _may_begin:
-            file = undo.enter_context(open(path, "xb"))
-            undo.callback(_remove, path)
-            _files.add(path)
-        yield file
+def becoming(path: Path) -> Iterator[BinaryIO]:
+    """What is written becomes that file as this ends well. Until then it has a name that nobody else has; else none."""
+    partial = path.with_name(f".manta-{secrets.token_hex(8)}.part")
+    try:
+        with _begun(partial) as file:
+            yield file
+        with _naming:
+            partial.rename(path)
+    finally:
+        partial.unlink(missing_ok=True)
+        _files.discard(partial)
 
 
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
-    _files.discard(path)
+def _begun(partial: Path) -> BinaryIO:
+    with _naming:
+        _files.add(partial)
+        return open(partial, "xb")
 
 
 def sweep_at_signals() -> None:
-    """From now on a `timeout`, or a terminal that is closed, leaves none either. Called before threads are begun."""
-    ending = {number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL}
-    # Not handlers: they run in the main thread, which may wait for a store that hangs, and then for good.
-    signal.pthread_sigmask(signal.SIG_BLOCK, ending)
-    threading.Thread(target=_end, args=(ending,), daemon=True).start()
+    """From now on Ctrl-C, a `timeout` and a terminal that is closed end this process at once, and leave none either.
+
+    A thread hears of them: the main one, in which handlers run, may wait for a store that hangs, and then for good.
+    Nor are they blocked: a program that is started would inherit that.
+    """
+    woken, wakeup = os.pipe()
+    os.set_blocking(wakeup, False)
+    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    for number in _ENDING:
+        if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+            signal.signal(number, lambda *_: None)
+    threading.Thread(target=_end, args=(woken,), daemon=True).start()
 
 
-def _end(ending: set[signal.Signals]) -> None:
-    number = signal.sigwait(ending)
-    _may_begin.acquire()  # and never let go: no file begins any more
-    for path in _files.copy():
+def _end(woken: int) -> None:
+    number = os.read(woken, 1)[0]
+    sweeping = threading.Thread(target=_sweep, daemon=True)
+    sweeping.start()
+    sweeping.join(_PATIENCE_S)
+    output.show_cursor()
+    os._exit(128 + number)
+
+
+def _sweep() -> None:
+    _naming.acquire()  # and never let go: no file begins any more, and none is finished
+    for partial in _files.copy():
         with contextlib.suppress(OSError):
-            path.unlink()
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, ending)
-    os.kill(os.getpid(), number)
+            partial.unlink()

@@ -11,10 +11,10 @@ import struct
 import sys
 import termios
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from tests.support.store import RunningStore
 
@@ -24,10 +24,15 @@ _PASTE_MODE = re.compile(r"\x1b\[\?2004(h|l\r)")
 """What readline tells a terminal around each line."""
 
 
+class _Served(Protocol):
+    @property
+    def environment(self) -> Mapping[str, str]: ...
+
+
 class UserTerminal:
     """`manta …` in a terminal of its own. What it shows is taken piece by piece with `until`."""
 
-    def __init__(self, store: RunningStore, *arguments: str, rows: int = 24, columns: int = 80) -> None:
+    def __init__(self, store: _Served, *arguments: str, rows: int = 24, columns: int = 80) -> None:
         environment = {**store.environment, "TERM": "vt100"}
         self.pid, self.master = pty.fork()
         if self.pid == 0:

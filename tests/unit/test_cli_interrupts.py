@@ -2,20 +2,15 @@
 
 import os
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from manta.cli import job, main
 from manta.cli.held_interrupts import held_interrupts
-from tests.support.waiting import await_condition
 
 
 def _press() -> None:
@@ -100,53 +95,3 @@ def test_an_interrupt_while_a_class_is_made_is_no_defect(
     with pytest.raises(SystemExit) as ended:
         main.main()
     assert (ended.value.code, capsys.readouterr().err) == (130, "")
-
-
-class _Hanging(BaseHTTPRequestHandler):
-    """A store that begins to send an object, and goes no further."""
-
-    left = threading.Event()
-
-    def do_HEAD(self) -> None:
-        self.send_response(200)
-        for name, value in (
-            ("Content-Length", "10"),
-            ("ETag", '"e"'),
-            ("Last-Modified", "Thu, 01 Jan 1970 00:00:00 GMT"),
-        ):
-            self.send_header(name, value)
-        self.end_headers()
-
-    def do_GET(self) -> None:
-        self.do_HEAD()
-        self.wfile.write(b"begun")
-        self.left.wait()
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-def test_a_download_that_a_signal_ends_leaves_nothing(tmp_path: Path) -> None:
-    """Each run of one under `timeout` would leave another file, which nobody sees."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Hanging) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path / "home")}
-        environment |= {"AWS_ACCESS_KEY_ID": "A", "AWS_SECRET_ACCESS_KEY": "S"}
-        environment["MANTA_URL"] = f"http://127.0.0.1:{server.server_port}"
-        (tmp_path / "got").mkdir()
-        command = [sys.executable, "-m", "manta.cli.main", "get", "s3://films/film", str(tmp_path / "got")]
-        try:
-            with subprocess.Popen(command, env=environment) as getting:
-                try:
-                    await_condition(lambda: [*(tmp_path / "got").iterdir()] != [], "a file that is filled")
-                    getting.terminate()
-                    assert getting.wait(60) == -signal.SIGTERM
-                finally:
-                    getting.kill()
-            assert [*(tmp_path / "got").iterdir()] == []
-        finally:
-            _Hanging.left.set()
-            server.shutdown()
-            serving.join()
-            _Hanging.left.clear()
