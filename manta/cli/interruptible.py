@@ -1,4 +1,4 @@
-"""Stdin for a thread that Ctrl-C has to end: a read that waits for more would else keep the whole command."""
+"""Uploads that Ctrl-C ends. Stdin for a thread: a read that waits for more would else keep the whole command."""
 
 import errno
 import io
@@ -7,8 +7,10 @@ import select
 import signal
 import stat
 import sys
+from types import FrameType
 from typing import Any, BinaryIO, Final
 
+from manta.cli.exit_codes import INTERRUPTED
 from manta.core.errors import InvalidArgument
 from manta.core.limits import MIB
 
@@ -33,6 +35,18 @@ def interruptible_stdin() -> BinaryIO:
     if stat.S_ISREG(status.st_mode) and status.st_size > _SMALL_BYTES:
         return source
     return io.BufferedReader(_Stdin())
+
+
+def impatient_interrupts() -> None:
+    """From now on a second Ctrl-C ends this process at once: after the first one, uploads that hang are waited for."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return
+
+    def press(number: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
+        signal.default_int_handler(number, _frame)
+
+    signal.signal(signal.SIGINT, press)
 
 
 class _Stdin(io.RawIOBase):

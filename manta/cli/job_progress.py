@@ -10,6 +10,7 @@ from rich.text import Text
 
 from manta.cli import output
 from manta.cli.job_rows import Rate, rows
+from manta.cli.plain import plain
 from manta.sdk.jobs import Job, JobStatus, Line
 
 _STDERR_LINES = 12
@@ -24,7 +25,7 @@ def failure_lines(entry: Line) -> list[str]:
     source = ", ".join(filter(None, (entry.get("input"), f"task {entry['task']}")))
     said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
     lines = [f"{entry['code']}: {entry['message']}  ({source})", *(f"    {line}" for line in said)]
-    return [output.plain(line) for line in lines]
+    return [plain(line) for line in lines]
 
 
 def follow(job: Job, timeout_s: float | None) -> JobStatus:

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from manta.cli.job_rows import duration
-from manta.cli.output import plain
+from manta.cli.plain import plain
 from manta.sdk.jobs import Line
 
 _LINE_MAX_CHARS = 4096

@@ -13,6 +13,7 @@ import typer
 from manta import __version__
 from manta.cli.completion import use_own_script
 from manta.cli.exit_codes import FAILED, INTERRUPTED, exit_code
+from manta.cli.plain import plain
 from manta.core.errors import MantaError
 
 _COMMANDS = {
@@ -81,7 +82,7 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # what cannot be written is told here, not by the interpreter as it ends
     except MantaError as error:
-        print(f"manta: {error.message}", file=sys.stderr)
+        print(f"manta: {plain(error.message)}", file=sys.stderr)
         sys.exit(exit_code(error))
     except BrokenPipeError:
         _leave_stdout()

@@ -3,7 +3,6 @@
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -19,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+
+from manta.cli.plain import is_shown, plain
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 LONG_TRANSFER_BYTES = 8 * 1024 * 1024
@@ -44,21 +45,11 @@ def line(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
-def plain(text: str) -> str:
-    """The text with control characters shown, not sent to the terminal."""
-    return "".join(char if _is_shown(char) else f"\\x{ord(char):02x}" for char in text)
-
-
-def _is_shown(char: str) -> bool:
-    """Also a space of any width, as in names in Japanese, which Python does not call printable."""
-    return char.isprintable() or char == "\t" or unicodedata.category(char) == "Zs"
-
-
 def json_line(values: Mapping[str, object] | msgspec.Struct) -> None:
     """Never other than JSON: what would move the cursor of a person becomes one of its own escapes."""
     text = msgspec.json.encode(values).decode()
     if sys.stdout.isatty():
-        text = "".join(char if _is_shown(char) else json.dumps(char)[1:-1] for char in text)
+        text = "".join(char if is_shown(char) else json.dumps(char)[1:-1] for char in text)
     sys.stdout.write(text + "\n")
 
 

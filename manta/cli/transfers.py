@@ -1,8 +1,6 @@
 """`manta put get cat`: bytes between objects and files."""
 
 import os
-import re
-import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
@@ -13,7 +11,8 @@ from typing import Annotated, BinaryIO
 import typer
 
 from manta.cli import output
-from manta.cli.interruptible import interruptible_stdin
+from manta.cli.interruptible import impatient_interrupts, interruptible_stdin
+from manta.cli.shell_files import STDOUT, InOrder, descriptor_named, open_in_order
 from manta.cli.unfinished import becoming, sweep_at_signals
 from manta.cli.uris import Recursive, Uri, below, complete_uri
 from manta.core.errors import BadRequest, InvalidArgument, NoSuchKey
@@ -22,9 +21,6 @@ from manta.sdk import ObjectInfo, Store, connect
 from manta.sdk.objects import Selection
 
 _SIDE_BY_SIDE = 8
-_STDOUT = ("-", "/dev/stdout", "/dev/fd/1")
-_DESCRIPTOR = re.compile(r"/dev/(?:stderr|fd/(\d{1,9}))", re.ASCII)
-"""What the shell has opened. By this name it would be opened anew, and a file that the shell appends to be emptied."""
 
 
 def put(
@@ -36,7 +32,8 @@ def put(
     if not files:
         raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
     uploads = list(_uploads(files, target, recursive))
-    _refuse_twins(uploads)
+    _refuse_twins(((os.path.realpath(source), uri) for source, uri in uploads), "give one another key")
+    impatient_interrupts()
     with connect() as store:
         if len(uploads) == 1:
             _upload(store, *uploads[0])
@@ -44,13 +41,12 @@ def put(
         _side_by_side("put", [partial(_upload, store, source, uri) for source, uri in uploads])
 
 
-def _refuse_twins(pairs: Iterable[tuple[str, str]]) -> None:
+def _refuse_twins(pairs: Iterable[tuple[str, str]], remedy: str) -> None:
     """InvalidArgument when two have one target, where the one that ends last would replace the other unseen."""
     sources: dict[str, str] = {}
     for source, target in pairs:
-        if target in sources:
-            raise InvalidArgument(f"{sources[target]} and {source} would both become {target}: take them one by one.")
-        sources[target] = source
+        if sources.setdefault(target, source) != source:
+            raise InvalidArgument(f"{sources[target]} and {source} would both become {target}: {remedy}.")
 
 
 def _side_by_side(what: str, actions: Sequence[Callable[[], None]]) -> None:
@@ -103,31 +99,32 @@ def get(
     recursive: Recursive = False,
 ) -> None:
     """Download an object, or with a glob or -r all that is selected into a folder."""
+    descriptor = descriptor_named(target or "")
+    if descriptor is not None:
+        _get_to_descriptor(uri, descriptor, recursive)
+        return
     sweep_at_signals()
     with connect() as store:
-        selection = Selection.parse(uri)
-        if selection.is_single and not recursive:
+        if Selection.parse(uri).is_single and not recursive:
             _get_one(store, uri, target)
-            return
-        if target in _STDOUT:
-            raise InvalidArgument(
-                "Several objects are got into a folder; `manta cat` writes those of a glob to stdout."
-            )
-        base = selection.prefix.rpartition("/")[0]
-        folder = Path(target or ".")
-        entries = list(below(store, uri) if recursive else store.list_objects(uri))
-        if not entries:
-            raise NoSuchKey(f"Nothing lies at {uri}.")
-        paths = [_inside(folder, entry.key, base) for entry in entries]
-        _refuse_twins([(entry.uri, str(path)) for entry, path in zip(entries, paths, strict=True)])
-        _side_by_side("get", [partial(_download, store, *pair) for pair in zip(entries, paths, strict=True)])
+        else:
+            _get_all(store, uri, Path(target or "."), recursive)
+
+
+def _get_to_descriptor(uri: str, descriptor: int, recursive: bool) -> None:
+    if recursive or not Selection.parse(uri).is_single:
+        raise InvalidArgument(
+            "What -r or a glob selects goes into a folder; `manta cat 's3://BUCKET/**'` goes to stdout."
+        )
+    if descriptor == STDOUT:
+        cat([uri])
+        return
+    with _writing(uri, f"descriptor {descriptor}"), open_in_order(descriptor) as out, connect() as store:
+        _copy_out(store, uri, out)
 
 
 def _get_one(store: Store, uri: str, target: str | None) -> None:
-    """To stdout, into a folder, or to a file. A mistyped folder is not made in passing."""
-    if target in _STDOUT:
-        _copy_out(store, uri)
-        return
+    """Into a folder, or to a file. A mistyped folder is not made in passing."""
     name = PurePosixPath(split_uri(uri)[1]).name
     path = Path(target or name)
     with _writing(uri, path):
@@ -135,6 +132,24 @@ def _get_one(store: Store, uri: str, target: str | None) -> None:
             raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
         path = path / name if path.is_dir() else path
     _download(store, store.stat(uri), path)
+
+
+def _get_all(store: Store, uri: str, folder: Path, recursive: bool) -> None:
+    base = Selection.parse(uri).prefix.rpartition("/")[0]
+    found = [
+        (entry, _inside(folder, entry.key, base))
+        for entry in (below(store, uri) if recursive else store.list_objects(uri))
+    ]
+    if not found:
+        raise NoSuchKey(f"Nothing lies at {uri}.")
+    files = ((entry.uri, os.path.realpath(path)) for entry, path in found if not _is_folder(entry))
+    _refuse_twins(files, "get one of them by itself")
+    _side_by_side("get", [partial(_download, store, *pair) for pair in found])
+
+
+def _is_folder(entry: ObjectInfo) -> bool:
+    """An empty object whose key ends in `/` is what other programs make of a folder."""
+    return entry.key.endswith("/") and not entry.size
 
 
 def _inside(folder: Path, key: str, base: str) -> Path:
@@ -146,9 +161,8 @@ def _inside(folder: Path, key: str, base: str) -> Path:
 
 
 def _download(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """To a file. An empty object whose key ends in `/` is what other programs make of a folder: it becomes one."""
     with _writing(entry.uri, path):
-        if entry.key.endswith("/") and not entry.size:
+        if _is_folder(entry):
             path.mkdir(parents=True, exist_ok=True)
             return
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -156,7 +170,7 @@ def _download(store: Store, entry: ObjectInfo, path: Path) -> None:
 
 
 @contextmanager
-def _writing(uri: str, path: Path) -> Iterator[None]:
+def _writing(uri: str, path: Path | str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
@@ -164,20 +178,13 @@ def _writing(uri: str, path: Path) -> Iterator[None]:
 
 
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """As a whole; into a pipe or a device as it comes."""
-    if stream := _stream(path):
-        with stream:
+    """As a whole, where a link leads; into a pipe or a device as it comes."""
+    if path.exists() and not path.is_file():
+        with InOrder(path, "wb") as stream:
             _fill(stream, store, entry)
         return
-    with becoming(path) as file:
+    with becoming(Path(os.path.realpath(path))) as file:
         _fill(file, store, entry)
-
-
-def _stream(path: Path) -> BinaryIO | None:
-    """What takes bytes as they come, if the path is of such a thing."""
-    if descriptor := _DESCRIPTOR.fullmatch(str(path)):
-        return open(os.dup(int(descriptor[1] or 2)), "wb")
-    return open(path, "wb") if path.exists() and not path.is_file() else None
 
 
 def _fill(file: BinaryIO, store: Store, entry: ObjectInfo) -> None:
@@ -187,18 +194,16 @@ def _fill(file: BinaryIO, store: Store, entry: ObjectInfo) -> None:
 
 def cat(uris: Annotated[list[str], typer.Argument(metavar="s3://BUCKET/KEY…", autocompletion=complete_uri)]) -> None:
     """Write objects to stdout, one after another."""
-    with connect() as store:
+    with open_in_order(STDOUT) as out, connect() as store:
         for uri in uris:
             found = False
             for name in [uri] if Selection.parse(uri).is_single else (entry.uri for entry in store.list_objects(uri)):
                 found = True
-                _copy_out(store, name)
+                _copy_out(store, name, out)
             if not found:
                 raise NoSuchKey(f"Nothing lies at {uri}.")
 
 
-def _copy_out(store: Store, uri: str) -> None:
-    out: BinaryIO = sys.stdout.buffer
+def _copy_out(store: Store, uri: str, out: BinaryIO) -> None:
     for chunk in store.stream(uri):
         out.write(chunk)
-    out.flush()

@@ -99,5 +99,16 @@ def split_uri(uri: str) -> tuple[str, str]:
     scheme, _, rest = uri.partition("://")
     if scheme != "s3" or not rest:
         raise InvalidArgument(f"An object is written s3://bucket/key, not {uri!r}.")
+    if not _is_utf8(uri):
+        raise InvalidArgument(f"Keys are UTF-8, and this is not: {uri!r}.")
     bucket, _, key = rest.partition("/")
     return check_bucket(bucket), key
+
+
+def _is_utf8(text: str) -> bool:
+    """Not so where a file's name or an argument of the shell is not."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

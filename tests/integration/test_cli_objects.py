@@ -173,17 +173,51 @@ def test_what_is_got_to_stdout_goes_where_the_shell_writes(store: RunningStore, 
     assert (tmp_path / "file").read_bytes() == b"head\ngot\ntail\n"
 
 
-@pytest.mark.parametrize(("name", "opened"), [("/dev/stderr", "2"), ("/dev/fd/2", "2"), ("/dev/fd/7", "7")])
-def test_what_is_got_to_a_descriptor_empties_no_file(
+@pytest.mark.parametrize(("name", "opened"), [("/dev/stderr", "2"), ("/dev//fd/2", "2"), ("/dev/fd/7", "7")])
+def test_what_is_got_to_a_descriptor_goes_where_it_is(
     store: RunningStore, tmp_path: Path, name: str, opened: str
 ) -> None:
-    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    """Of any size: what has more than one range, too, comes in its order."""
+    content = os.urandom(30_000_000)
+    _ok(store, "put", "-", "s3://docs/a", stdin=content)
     get = f"'{sys.executable}' -m manta.cli.main get s3://docs/a {name}"
     (tmp_path / "log").write_bytes(b"old\n")
-    subprocess.run(["bash", "-c", f"{get} {opened}>> log"], cwd=tmp_path, env=store.environment, check=True)
-    assert (tmp_path / "log").read_bytes() == b"old\ngot\n"
-    lost = store.manta("get", "s3://docs/a", "/dev/fd/999")
-    assert (lost.returncode, lost.stderr.count(b"\n"), b"Bad file descriptor" in lost.stderr) == (2, 1, True), lost
+    for written in (f"{get} {opened}>> log", f"(echo head >&{opened}; {get}; echo tail >&{opened}) {opened}> file"):
+        subprocess.run(["bash", "-c", written], cwd=tmp_path, env=store.environment, check=True)
+    assert (tmp_path / "log").read_bytes() == b"old\n" + content
+    assert (tmp_path / "file").read_bytes() == b"head\n" + content + b"tail\n"
+
+
+def test_a_descriptor_that_nobody_opened_is_not_one_of_ours(store: RunningStore) -> None:
+    """The number of a connection to the store, say, which would take the object for requests."""
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    for number in range(3, 12):
+        lost = store.manta("get", "s3://docs/a", f"/dev/fd/{number}")
+        assert (lost.returncode, b"Bad file descriptor" in lost.stderr) == (2, True), lost
+
+
+def test_a_link_stays_one_and_what_it_leads_to_is_got(store: RunningStore, tmp_path: Path) -> None:
+    """Root's link to a device, say, which everybody uses."""
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    (tmp_path / "file").write_bytes(b"old, and longer\n")
+    (tmp_path / "link").symlink_to("file")
+    _ok(store, "get", "s3://docs/a", str(tmp_path / "link"))
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "file").read_bytes() == b"got\n"
+
+
+def test_a_reader_that_lets_nobody_wait_gets_all(store: RunningStore) -> None:
+    """Some programs leave their pipes so; others have Python write at once."""
+    content = os.urandom(5_000_000)
+    _ok(store, "put", "-", "s3://docs/a", stdin=content)
+    ours, theirs = os.pipe()
+    os.set_blocking(theirs, False)
+    command = [sys.executable, "-m", "manta.cli.main", "cat", "s3://docs/a"]
+    with open(ours, "rb") as reader:
+        with subprocess.Popen(command, stdout=theirs, env={**store.environment, "PYTHONUNBUFFERED": "1"}) as process:
+            os.close(theirs)
+            assert reader.read() == content
+        assert process.returncode == 0
 
 
 def test_several_objects_are_not_got_to_stdout(store: RunningStore) -> None:
@@ -191,7 +225,7 @@ def test_several_objects_are_not_got_to_stdout(store: RunningStore) -> None:
     _ok(store, "put", "-", "s3://docs/a", stdin=b"got")
     for arguments in (("-r", "s3://docs/"), ("s3://docs/*",)):
         refused = store.manta("get", *arguments, "-")
-        assert (refused.returncode, b"`manta cat` " in refused.stderr) == (2, True), refused
+        assert (refused.returncode, b"`manta cat " in refused.stderr) == (2, True), refused
     assert not (store.data.parent / "-").exists()
 
 
@@ -209,6 +243,29 @@ def test_no_file_takes_the_place_of_another_unseen(store: RunningStore, tmp_path
     get = store.manta("get", "-r", "s3://docs/all/", str(tmp_path / "got"))
     assert (get.returncode, b"would both become " in get.stderr) == (2, True), get
     assert not (tmp_path / "got").exists()
+    with store.client() as client:
+        client.remove("s3://docs/all/a//b")
+        client.write("s3://docs/all/a/c/../b", b"3")
+    get = store.manta("get", "-r", "s3://docs/all/", str(tmp_path / "got"))
+    assert (get.returncode, b"would both become " in get.stderr) == (2, True), get
+
+
+def test_what_is_the_same_twice_is_no_twin(store: RunningStore, tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"a")
+    _ok(store, "put", str(tmp_path / "a"), f"{tmp_path}/./a", "s3://docs/all/")
+    with store.client() as client:
+        client.write("s3://docs/all/folder/", b"")
+        client.write("s3://docs/all/folder//", b"")
+    _ok(store, "get", "-r", "s3://docs/all/", str(tmp_path / "got"))
+    assert sorted(path.name for path in (tmp_path / "got").iterdir()) == ["a", "folder"]
+
+
+def test_a_name_that_is_no_utf8_is_told(store: RunningStore, tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9")
+    (tmp_path / name).write_bytes(b"x")
+    put = store.manta("put", str(tmp_path / name), "s3://docs/")
+    assert (put.returncode, b"Keys are UTF-8" in put.stderr, put.stderr.count(b"\n")) == (2, True, 1), put
+    _ok(store, "put", str(tmp_path / name), "s3://docs/coffee")
 
 
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
@@ -220,10 +277,12 @@ def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
         assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: No space left on device.\n")
 
 
-def test_nor_is_a_file_that_may_grow_no_more(store: RunningStore, tmp_path: Path) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_nor_is_a_file_that_may_grow_no_more(store: RunningStore, tmp_path: Path, unbuffered: str) -> None:
     _ok(store, "put", "-", "s3://docs/a", stdin=bytes(100_000))
     cat = f"ulimit -f 1; '{sys.executable}' -m manta.cli.main cat s3://docs/a > file"
-    done = subprocess.run(["bash", "-c", cat], cwd=tmp_path, env=store.environment, capture_output=True, check=False)
+    environment = {**store.environment, "PYTHONUNBUFFERED": unbuffered}
+    done = subprocess.run(["bash", "-c", cat], cwd=tmp_path, env=environment, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (1, b"manta: stdout cannot be written: File too large.\n")
 
 
@@ -242,6 +301,8 @@ def test_json_moves_nobodys_cursor_and_is_still_json(store: RunningStore) -> Non
     with store.client() as client:
         client.write(f"s3://docs/{key}", b"x")
     assert json.loads(_ok(store, "find", "--json", "s3://docs/rude"))["key"] == key
+    piped = _ok(store, "find", "--json", "s3://docs/rude")
+    assert (json.loads(piped)["key"], key[-1].encode() in piped) == (key, True)
     with UserTerminal(store, "find", "--json", "s3://docs/rude") as user:
         assert user.status() == 0
         assert json.loads(user.shown)["key"] == key

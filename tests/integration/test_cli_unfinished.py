@@ -1,4 +1,4 @@
-"""`manta get` that a signal ends, whatever it waits for."""
+"""`manta get` and `put` that a signal ends, whatever they wait for."""
 
 import os
 import signal
@@ -25,9 +25,16 @@ _LIST = f"<ListBucketResult><IsTruncated>false</IsTruncated>{''.join(map(_OBJECT
 
 
 class _Hanging(BaseHTTPRequestHandler):
-    """A store that begins to send an object, and goes no further."""
+    """A store that begins to send an object, and goes no further; it takes none."""
 
     server: "_Server"
+
+    def do_PUT(self) -> None:
+        self.server.sent.release()
+        self.server.over.wait()
+
+    def do_POST(self) -> None:
+        self.do_PUT()
 
     def do_HEAD(self) -> None:
         self._begin(9_000_000)
@@ -72,17 +79,17 @@ class _Store:
         return {"PATH": os.environ["PATH"], "HOME": str(self.folder / "home"), "MANTA_URL": url, **keys}
 
     @contextmanager
-    def getting(self, *arguments: str, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        command = [*under, sys.executable, "-m", "manta.cli.main", "get", *arguments]
+    def manta(self, *arguments: str, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
+        command = [*under, sys.executable, "-m", "manta.cli.main", *arguments]
         with subprocess.Popen(command, env=self.environment, cwd=self.folder, stderr=subprocess.PIPE) as process:
             try:
                 yield process
             finally:
                 process.kill()
 
-    def await_begun(self, downloads: int) -> None:
-        for _ in range(downloads):
-            assert self.server.sent.acquire(timeout=60), "a download was not begun"
+    def await_begun(self, transfers: int) -> None:
+        for _ in range(transfers):
+            assert self.server.sent.acquire(timeout=60), "a transfer was not begun"
 
     def names(self) -> list[str]:
         return [path.name for path in (self.folder / "got").iterdir()]
@@ -110,7 +117,7 @@ def test_one_signal_ends_downloads_that_hang(
     hanging: _Store, number: signal.Signals, selected: list[str], begun: int
 ) -> None:
     """Each run of one under `timeout` would else leave another file, which nobody sees."""
-    with hanging.getting(*selected, "got") as process:
+    with hanging.manta("get", *selected, "got") as process:
         hanging.await_begun(begun)
         assert len(hanging.names()) == begun
         process.send_signal(number)
@@ -118,8 +125,27 @@ def test_one_signal_ends_downloads_that_hang(
     assert hanging.names() == []
 
 
+@pytest.mark.parametrize("files", [["large"], ["-r", "many"]], ids=["one", "all"])
+def test_a_second_ctrl_c_ends_uploads_that_hang(hanging: _Store, files: list[str]) -> None:
+    """After the first, what is begun is given up in order."""
+    (hanging.folder / "many").mkdir()
+    for number in range(20):
+        (hanging.folder / "many" / str(number)).write_bytes(b"x")
+    with open(hanging.folder / "large", "wb") as large:
+        large.truncate(30_000_000)
+
+    def press() -> bool:
+        process.send_signal(signal.SIGINT)
+        return process.poll() is not None
+
+    with hanging.manta("put", *files, "s3://films/new") as process:
+        hanging.await_begun(1)
+        await_condition(press, "the end")
+        assert (process.wait(), process.communicate()[1]) == (128 + signal.SIGINT, b"")
+
+
 def test_what_a_user_had_ignored_ends_none(hanging: _Store) -> None:
-    with hanging.getting("s3://films/film00", "got", under=("nohup",)) as process:
+    with hanging.manta("get", "s3://films/film00", "got", under=("nohup",)) as process:
         hanging.await_begun(1)
         process.send_signal(signal.SIGHUP)
         process.send_signal(signal.SIGTERM)

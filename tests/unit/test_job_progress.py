@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from manta.cli.job_progress import failure_lines
 from manta.cli.job_rows import Rate, counted, duration, facts, fitted, moved, note, rows
-from manta.cli.output import plain
+from manta.cli.plain import plain
 from manta.sdk.jobs import JobStatus, PhaseStatus, TaskCounts
 
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from manta.cli.job_tasks import task_lines
 from manta.cli.job_timeline import timeline
-from manta.cli.output import plain
+from manta.cli.plain import plain
 
 _MOMENTS = [f"2026-11-30T12:00:{second:02d}.000Z" for second in range(60)]
 

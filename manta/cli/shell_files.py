@@ -1,0 +1,47 @@
+"""What the shell has opened for a command: `-`, /dev/stdout, /dev/fd/3.
+
+Opened anew by such a name, a file that the shell appends to would be emptied, and another begun at its beginning.
+"""
+
+import io
+import os
+import re
+import select
+import sys
+from typing import Any, Final
+
+_NAME: Final = re.compile(r"-|/dev/(?:stdout|stderr|fd/(\d{1,9}))", re.ASCII)
+_NUMBERS: Final = {"/dev/stderr": 2}
+STDOUT: Final = 1
+
+
+def descriptor_named(name: str) -> int | None:
+    """Which one a file name means, if it does."""
+    found = _NAME.fullmatch(os.path.normpath(name))
+    return None if found is None else int(found[1] or _NUMBERS.get(found[0], STDOUT))
+
+
+def open_in_order(descriptor: int) -> "InOrder":
+    """OSError where the shell opened none: to be asked before anything of ours has the number."""
+    if descriptor == STDOUT:
+        sys.stdout.flush()
+        descriptor = sys.stdout.fileno()
+    return InOrder(os.dup(descriptor), "wb")
+
+
+class InOrder(io.FileIO):
+    """A file that is written from where it is: waits for its readers, and no part comes before its turn."""
+
+    def seekable(self) -> bool:
+        return False
+
+    def write(self, data: Any, /) -> int:
+        left = memoryview(data).cast("B")
+        size = len(left)
+        while left:
+            written = super().write(left)
+            if written is None:
+                select.select([], [self], [])
+            else:
+                left = left[written:]
+        return size
