@@ -7,7 +7,6 @@ import select
 import signal
 import stat
 import sys
-from types import FrameType
 from typing import Any, BinaryIO, Final
 
 from manta.cli.exit_codes import INTERRUPTED
@@ -42,9 +41,9 @@ def impatient_interrupts() -> None:
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return
 
-    def press(number: int, _frame: FrameType | None) -> None:
+    def press(*_: object) -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(INTERRUPTED))
-        signal.default_int_handler(number, _frame)
+        raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, press)
 
