@@ -10,15 +10,18 @@ import select
 import sys
 from typing import Any, Final
 
-_NAME: Final = re.compile(r"-|/dev/(?:stdout|stderr|fd/(\d{1,9}))", re.ASCII)
-_NUMBERS: Final = {"/dev/stderr": 2}
+_DESCRIPTOR: Final = re.compile(r"/dev/fd/(\d{1,9})", re.ASCII)
 STDOUT: Final = 1
+_NUMBERS: Final = {"/dev/stdout": STDOUT, "/dev/stderr": 2}
 
 
 def descriptor_named(name: str) -> int | None:
-    """Which one a file name means, if it does."""
-    found = _NAME.fullmatch(os.path.normpath(name))
-    return None if found is None else int(found[1] or _NUMBERS.get(found[0], STDOUT))
+    """Which one a file name means, if it does; `./-` is a file."""
+    if name == "-":
+        return STDOUT
+    path = os.path.normpath(name)
+    found = _DESCRIPTOR.fullmatch(path)
+    return int(found[1]) if found else _NUMBERS.get(path)
 
 
 def open_in_order(descriptor: int) -> "InOrder":

@@ -196,6 +196,12 @@ def test_a_descriptor_that_nobody_opened_is_not_one_of_ours(store: RunningStore)
         assert (lost.returncode, b"Bad file descriptor" in lost.stderr) == (2, True), lost
 
 
+def test_a_dash_with_its_folder_is_a_file(store: RunningStore) -> None:
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    assert _ok(store, "get", "s3://docs/a", "./-") == b""
+    assert (store.data.parent / "-").read_bytes() == b"got\n"
+
+
 def test_a_link_stays_one_and_what_it_leads_to_is_got(store: RunningStore, tmp_path: Path) -> None:
     """Root's link to a device, say, which everybody uses."""
     _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
