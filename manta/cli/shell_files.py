@@ -8,20 +8,35 @@ import os
 import re
 import select
 import sys
+from pathlib import Path
 from typing import Any, Final
 
-_DESCRIPTOR: Final = re.compile(r"/dev/fd/(\d{1,9})", re.ASCII)
+from manta.core.errors import InvalidArgument
+
 STDOUT: Final = 1
 _NUMBERS: Final = {"/dev/stdout": STDOUT, "/dev/stderr": 2}
+_OPENED: Final = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd/(\d{1,9})", re.ASCII)
+_LINKS_MAX: Final = 40
+"""As Linux has it."""
 
 
 def descriptor_named(name: str) -> int | None:
-    """Which one a file name means, if it does; `./-` is a file."""
+    """Which one a file name means, or leads to by links, if it does; `./-` is a file. InvalidArgument for another's."""
     if name == "-":
         return STDOUT
-    path = os.path.normpath(name)
-    found = _DESCRIPTOR.fullmatch(path)
-    return int(found[1]) if found else _NUMBERS.get(path)
+    path = Path(name)
+    for _ in range(_LINKS_MAX):
+        path = Path(os.path.realpath(path.parent), path.name)
+        if str(path) in _NUMBERS:
+            return _NUMBERS[str(path)]
+        if opened := _OPENED.fullmatch(str(path)):
+            if int(opened[1]) != os.getpid():
+                raise InvalidArgument(f"{name} is what another program has opened: let the shell redirect to it.")
+            return int(opened[2])
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
 
 
 def open_in_order(descriptor: int) -> "InOrder":

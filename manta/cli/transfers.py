@@ -33,6 +33,8 @@ def put(
         raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
     uploads = list(_uploads(files, target, recursive))
     _refuse_twins(((os.path.realpath(source), uri) for source, uri in uploads), "give one another key")
+    for _, uri in uploads:
+        split_uri(uri)  # no name is found bad once others are on their way
     impatient_interrupts()
     with connect() as store:
         if len(uploads) == 1:
@@ -124,14 +126,14 @@ def _get_to_descriptor(uri: str, descriptor: int, recursive: bool) -> None:
 
 
 def _get_one(store: Store, uri: str, target: str | None) -> None:
-    """Into a folder, or to a file. A mistyped folder is not made in passing."""
+    """Into a folder, or to a file, or where a link to one leads. A mistyped folder is not made in passing."""
     name = PurePosixPath(split_uri(uri)[1]).name
     path = Path(target or name)
     with _writing(uri, path):
         if not path.absolute().parent.is_dir():
             raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
         path = path / name if path.is_dir() else path
-    _download(store, store.stat(uri), path)
+    _download(store, store.stat(uri), Path(os.path.realpath(path)))
 
 
 def _get_all(store: Store, uri: str, folder: Path, recursive: bool) -> None:
@@ -142,9 +144,14 @@ def _get_all(store: Store, uri: str, folder: Path, recursive: bool) -> None:
     ]
     if not found:
         raise NoSuchKey(f"Nothing lies at {uri}.")
-    files = ((entry.uri, os.path.realpath(path)) for entry, path in found if not _is_folder(entry))
+    files = ((entry.uri, str(_where(path))) for entry, path in found if not _is_folder(entry))
     _refuse_twins(files, "get one of them by itself")
     _side_by_side("get", [partial(_download, store, *pair) for pair in found])
+
+
+def _where(path: Path) -> Path:
+    """Without the detours of its folder's name. The file's own may be a link: it is replaced."""
+    return Path(os.path.realpath(path.parent), path.name)
 
 
 def _is_folder(entry: ObjectInfo) -> bool:
@@ -155,7 +162,7 @@ def _is_folder(entry: ObjectInfo) -> bool:
 def _inside(folder: Path, key: str, base: str) -> Path:
     """Where a key goes below `folder`; a key like `../x` must not lead out of it."""
     path = folder / key.removeprefix(base).lstrip("/")
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder)):
         raise BadRequest(f"The key {key!r} would lead out of {folder}: get it by itself, with a file name.")
     return path
 
@@ -178,12 +185,12 @@ def _writing(uri: str, path: Path | str) -> Iterator[None]:
 
 
 def _download_to(store: Store, entry: ObjectInfo, path: Path) -> None:
-    """As a whole, where a link leads; into a pipe or a device as it comes."""
+    """As a whole; into a pipe or a device as it comes."""
     if path.exists() and not path.is_file():
         with InOrder(path, "wb") as stream:
             _fill(stream, store, entry)
         return
-    with becoming(Path(os.path.realpath(path))) as file:
+    with becoming(path) as file:
         _fill(file, store, entry)
 
 

@@ -14,7 +14,7 @@ from manta.cli import output
 
 _ENDING: Final = (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP)
 _PATIENCE_S: Final = 5.0
-"""With a file system that hangs."""
+"""With a file system that hangs, or a terminal that is stopped."""
 _files: set[Path] = set()
 _naming = threading.Lock()
 
@@ -59,7 +59,6 @@ def _end(woken: int) -> None:
     sweeping = threading.Thread(target=_sweep, daemon=True)
     sweeping.start()
     sweeping.join(_PATIENCE_S)
-    output.show_cursor()
     os._exit(128 + number)
 
 
@@ -68,3 +67,5 @@ def _sweep() -> None:
     for partial in _files.copy():
         with contextlib.suppress(OSError):
             partial.unlink()
+    with contextlib.suppress(OSError):
+        output.show_cursor()

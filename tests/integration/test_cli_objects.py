@@ -173,14 +173,18 @@ def test_what_is_got_to_stdout_goes_where_the_shell_writes(store: RunningStore, 
     assert (tmp_path / "file").read_bytes() == b"head\ngot\ntail\n"
 
 
-@pytest.mark.parametrize(("name", "opened"), [("/dev/stderr", "2"), ("/dev//fd/2", "2"), ("/dev/fd/7", "7")])
+@pytest.mark.parametrize(
+    ("name", "opened"),
+    [("/dev/stderr", "2"), ("/dev//fd/2", "2"), ("/dev/fd/7", "7"), ("/proc/self/fd/7", "7"), ("link", "7")],
+)
 def test_what_is_got_to_a_descriptor_goes_where_it_is(
-    store: RunningStore, tmp_path: Path, name: str, opened: str
+    store: RunningStore, tmp_path: Path, name: str, opened: int
 ) -> None:
     """Of any size: what has more than one range, too, comes in its order."""
     content = os.urandom(30_000_000)
     _ok(store, "put", "-", "s3://docs/a", stdin=content)
     get = f"'{sys.executable}' -m manta.cli.main get s3://docs/a {name}"
+    (tmp_path / "link").symlink_to("/dev/fd/7")
     (tmp_path / "log").write_bytes(b"old\n")
     for written in (f"{get} {opened}>> log", f"(echo head >&{opened}; {get}; echo tail >&{opened}) {opened}> file"):
         subprocess.run(["bash", "-c", written], cwd=tmp_path, env=store.environment, check=True)
@@ -194,6 +198,8 @@ def test_a_descriptor_that_nobody_opened_is_not_one_of_ours(store: RunningStore)
     for number in range(3, 12):
         lost = store.manta("get", "s3://docs/a", f"/dev/fd/{number}")
         assert (lost.returncode, b"Bad file descriptor" in lost.stderr) == (2, True), lost
+    others = store.manta("get", "s3://docs/a", f"/proc/{os.getpid()}/fd/1")
+    assert (others.returncode, b"another program has opened" in others.stderr) == (2, True), others
 
 
 def test_a_dash_with_its_folder_is_a_file(store: RunningStore) -> None:
@@ -266,12 +272,35 @@ def test_what_is_the_same_twice_is_no_twin(store: RunningStore, tmp_path: Path) 
     assert sorted(path.name for path in (tmp_path / "got").iterdir()) == ["a", "folder"]
 
 
+def test_a_folder_with_a_link_can_be_put_and_got_back(store: RunningStore, tmp_path: Path) -> None:
+    """As libraries lie: one name, and a link to it. A name that leads to itself is replaced as any other."""
+    folder = tmp_path / "lib"
+    folder.mkdir()
+    (folder / "lib.so.1").write_bytes(b"library")
+    (folder / "lib.so").symlink_to("lib.so.1")
+    _ok(store, "put", "-r", str(folder), "s3://docs/lib")
+    (folder / "lib.so.1").write_bytes(b"older")
+    _ok(store, "put", "-", "s3://docs/lib/itself", stdin=b"itself")
+    (folder / "itself").symlink_to("itself")
+    _ok(store, "get", "-r", "s3://docs/lib/", str(folder))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+        "lib.so": b"library",
+        "lib.so.1": b"library",
+        "itself": b"itself",
+    }
+
+
 def test_a_name_that_is_no_utf8_is_told(store: RunningStore, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
     name = os.fsdecode(b"caf\xe9")
-    (tmp_path / name).write_bytes(b"x")
-    put = store.manta("put", str(tmp_path / name), "s3://docs/")
+    (folder / name).write_bytes(b"x")
+    put = store.manta("put", str(folder / name), "s3://docs/")
     assert (put.returncode, b"Keys are UTF-8" in put.stderr, put.stderr.count(b"\n")) == (2, True, 1), put
-    _ok(store, "put", str(tmp_path / name), "s3://docs/coffee")
+    (folder / "a").write_bytes(b"x")
+    assert store.manta("put", "-r", str(folder), "s3://docs/all/").returncode == 2
+    assert _ok(store, "find", "s3://docs") == b""
+    _ok(store, "put", str(folder / name), "s3://docs/coffee")
 
 
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:

@@ -16,6 +16,7 @@ import pytest
 from tests.support.terminal import UserTerminal
 from tests.support.waiting import await_condition
 
+_HAS_ENDED = os.WEXITED | os.WNOWAIT | os.WNOHANG
 _SIDE_BY_SIDE = 8
 _KEYS = [f"film{number:02}" for number in range(20)]
 _OBJECT = (
@@ -160,6 +161,16 @@ def test_a_terminal_has_its_cursor_again(hanging: _Store) -> None:
         user.type("\x03")
         assert user.status() == 128 + signal.SIGINT
         assert user.shown.endswith(b"\x1b[?25h\r\n")
+
+
+def test_nobody_waits_for_a_terminal_that_is_stopped(hanging: _Store) -> None:
+    with UserTerminal(hanging, "get", "s3://films/film00", str(hanging.folder / "got")) as user:
+        user.until("\x1b[?25l")
+        hanging.await_begun(1)
+        user.type("\x13")
+        os.kill(user.pid, signal.SIGTERM)
+        await_condition(lambda: os.waitid(os.P_PID, user.pid, _HAS_ENDED) is not None, "the end")
+        assert user.status() == 128 + signal.SIGTERM
 
 
 def test_a_program_that_tells_the_keys_can_be_ended_as_ever(hanging: _Store) -> None:
