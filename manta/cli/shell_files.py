@@ -14,29 +14,21 @@ from typing import Any, Final
 from manta.core.errors import InvalidArgument
 
 STDOUT: Final = 1
-_NUMBERS: Final = {"/dev/stdout": STDOUT, "/dev/stderr": 2}
-_OPENED: Final = re.compile(r"/proc/(\d+)(?:/task/\d+)?/fd/(\d{1,9})", re.ASCII)
-_LINKS_MAX: Final = 40
-"""As Linux has it."""
+_NUMBERS: Final = {"/dev/stdin": 0, "/dev/stdout": STDOUT, "/dev/stderr": 2}
+_OPENED: Final = re.compile(r"(?:/proc/(\d+)(?:/task/\d+)?|/dev)/fd/(\d{1,9})", re.ASCII)
 
 
 def descriptor_named(name: str) -> int | None:
-    """Which one a file name means, or leads to by links, if it does; `./-` is a file. InvalidArgument for another's."""
+    """Which one a file name means, if it does; `./-` is a file. InvalidArgument for another program's. OSError."""
     if name == "-":
         return STDOUT
-    path = Path(name)
-    for _ in range(_LINKS_MAX):
-        path = Path(os.path.realpath(path.parent), path.name)
-        if str(path) in _NUMBERS:
-            return _NUMBERS[str(path)]
-        if opened := _OPENED.fullmatch(str(path)):
-            if int(opened[1]) != os.getpid():
-                raise InvalidArgument(f"{name} is what another program has opened: let the shell redirect to it.")
-            return int(opened[2])
-        if not path.is_symlink():
-            return None
-        path = path.parent / path.readlink()
-    return None
+    folder = os.path.realpath(Path(name).parent)
+    path = f"/{folder.strip('/')}/{Path(name).name}"
+    if opened := _OPENED.fullmatch(path):
+        if opened[1] and opened[1] != str(Path("/proc/self").readlink()):
+            raise InvalidArgument(f"{name} is what another program has opened: let the shell redirect to it.")
+        return int(opened[2])
+    return _NUMBERS.get(path)
 
 
 def open_in_order(descriptor: int) -> "InOrder":

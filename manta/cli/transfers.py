@@ -31,8 +31,10 @@ def put(
     *files, target = sources
     if not files:
         raise InvalidArgument("Two things are wanted: a file (or -) and s3://BUCKET/KEY.")
-    uploads = list(_uploads(files, target, recursive))
-    _refuse_twins(((os.path.realpath(source), uri) for source, uri in uploads), "give one another key")
+    with _reading("What is to be put"):
+        uploads = list(_uploads(files, target, recursive))
+        if len(uploads) > 1:
+            _refuse_twins(((os.path.realpath(source), uri) for source, uri in uploads), "give one another key")
     for _, uri in uploads:
         split_uri(uri)  # no name is found bad once others are on their way
     impatient_interrupts()
@@ -88,11 +90,20 @@ def _upload(store: Store, source: str, uri: str) -> None:
         with output.transfer(uri, None) as progress:
             store.upload(interruptible_stdin(), uri, progress=progress)
         return
+    with (
+        _reading(source),
+        open(source, "rb") as file,
+        output.transfer(source, os.fstat(file.fileno()).st_size) as progress,
+    ):
+        store.upload(file, uri, progress=progress)
+
+
+@contextmanager
+def _reading(source: str) -> Iterator[None]:
     try:
-        with open(source, "rb") as file, output.transfer(source, os.fstat(file.fileno()).st_size) as progress:
-            store.upload(file, uri, progress=progress)
+        yield
     except OSError as error:
-        raise InvalidArgument(f"{source} cannot be read: {error.strerror}.") from None
+        raise InvalidArgument(f"{error.filename or source} cannot be read: {error.strerror}.") from None
 
 
 def get(
@@ -101,7 +112,8 @@ def get(
     recursive: Recursive = False,
 ) -> None:
     """Download an object, or with a glob or -r all that is selected into a folder."""
-    descriptor = descriptor_named(target or "")
+    with _writing(uri, target or "."):
+        descriptor = descriptor_named(target or "")
     if descriptor is not None:
         _get_to_descriptor(uri, descriptor, recursive)
         return
@@ -126,26 +138,25 @@ def _get_to_descriptor(uri: str, descriptor: int, recursive: bool) -> None:
 
 
 def _get_one(store: Store, uri: str, target: str | None) -> None:
-    """Into a folder, or to a file, or where a link to one leads. A mistyped folder is not made in passing."""
+    """Into a folder, or to a file. A mistyped folder is not made in passing."""
     name = PurePosixPath(split_uri(uri)[1]).name
     path = Path(target or name)
     with _writing(uri, path):
         if not path.absolute().parent.is_dir():
             raise InvalidArgument(f"There is no folder {path.parent}: make it first.")
         path = path / name if path.is_dir() else path
-    _download(store, store.stat(uri), Path(os.path.realpath(path)))
+    _download(store, store.stat(uri), path)
 
 
 def _get_all(store: Store, uri: str, folder: Path, recursive: bool) -> None:
     base = Selection.parse(uri).prefix.rpartition("/")[0]
-    found = [
-        (entry, _inside(folder, entry.key, base))
-        for entry in (below(store, uri) if recursive else store.list_objects(uri))
-    ]
-    if not found:
+    entries = list(below(store, uri) if recursive else store.list_objects(uri))
+    if not entries:
         raise NoSuchKey(f"Nothing lies at {uri}.")
-    files = ((entry.uri, str(_where(path))) for entry, path in found if not _is_folder(entry))
-    _refuse_twins(files, "get one of them by itself")
+    with _writing(uri, folder):
+        found = [(entry, _inside(folder, entry.key, base)) for entry in entries]
+        files = ((entry.uri, str(_where(path))) for entry, path in found if not _is_folder(entry))
+        _refuse_twins(files, "get one of them by itself")
     _side_by_side("get", [partial(_download, store, *pair) for pair in found])
 
 

@@ -175,7 +175,7 @@ def test_what_is_got_to_stdout_goes_where_the_shell_writes(store: RunningStore, 
 
 @pytest.mark.parametrize(
     ("name", "opened"),
-    [("/dev/stderr", "2"), ("/dev//fd/2", "2"), ("/dev/fd/7", "7"), ("/proc/self/fd/7", "7"), ("link", "7")],
+    [("/dev/stderr", 2), ("//dev//stderr", 2), ("/dev/fd/7", 7), ("/proc/thread-self/fd/7", 7), ("link/7", 7)],
 )
 def test_what_is_got_to_a_descriptor_goes_where_it_is(
     store: RunningStore, tmp_path: Path, name: str, opened: int
@@ -184,7 +184,7 @@ def test_what_is_got_to_a_descriptor_goes_where_it_is(
     content = os.urandom(30_000_000)
     _ok(store, "put", "-", "s3://docs/a", stdin=content)
     get = f"'{sys.executable}' -m manta.cli.main get s3://docs/a {name}"
-    (tmp_path / "link").symlink_to("/dev/fd/7")
+    (tmp_path / "link").symlink_to("/dev/fd")
     (tmp_path / "log").write_bytes(b"old\n")
     for written in (f"{get} {opened}>> log", f"(echo head >&{opened}; {get}; echo tail >&{opened}) {opened}> file"):
         subprocess.run(["bash", "-c", written], cwd=tmp_path, env=store.environment, check=True)
@@ -208,14 +208,31 @@ def test_a_dash_with_its_folder_is_a_file(store: RunningStore) -> None:
     assert (store.data.parent / "-").read_bytes() == b"got\n"
 
 
-def test_a_link_stays_one_and_what_it_leads_to_is_got(store: RunningStore, tmp_path: Path) -> None:
-    """Root's link to a device, say, which everybody uses."""
+def test_a_link_to_what_the_shell_opened_is_replaced_and_that_is_not(store: RunningStore, tmp_path: Path) -> None:
+    """Under its default name an object may meet one."""
     _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
-    (tmp_path / "file").write_bytes(b"old, and longer\n")
-    (tmp_path / "link").symlink_to("file")
-    _ok(store, "get", "s3://docs/a", str(tmp_path / "link"))
-    assert (tmp_path / "link").is_symlink()
-    assert (tmp_path / "file").read_bytes() == b"got\n"
+    (tmp_path / "a").symlink_to("/dev/stdout")
+    (tmp_path / "log").write_bytes(b"old\n")
+    get = f"(echo head; '{sys.executable}' -m manta.cli.main get s3://docs/a; echo tail) >> log"
+    subprocess.run(["bash", "-c", get], cwd=tmp_path, env=store.environment, check=True)
+    assert (tmp_path / "log").read_bytes() == b"old\nhead\ntail\n"
+    assert (tmp_path / "a").read_bytes() == b"got\n"
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["get s3://docs/a", "get -r s3://docs/", f"get s3://docs/a {'n' * 300}", f"put {'n' * 300} s3://docs/b"],
+)
+def test_a_folder_that_is_gone_and_names_too_long_are_no_defects(
+    store: RunningStore, tmp_path: Path, command: str
+) -> None:
+    _ok(store, "put", "-", "s3://docs/a", stdin=b"got\n")
+    gone = f"mkdir gone; cd gone; rmdir ../gone; '{sys.executable}' -m manta.cli.main {command}"
+    environment = {**store.environment, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run(["bash", "-c", gone], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1), done
+    piped = gone.replace(command, "put - s3://docs/b")
+    subprocess.run(["bash", "-c", piped], cwd=tmp_path, env=environment, input=b"x", check=True)
 
 
 def test_a_reader_that_lets_nobody_wait_gets_all(store: RunningStore) -> None:
