@@ -76,13 +76,22 @@ def _uploads(files: list[str], target: str, recursive: bool) -> Iterator[tuple[s
         if name != "-" and path.is_dir():
             if not recursive:
                 raise InvalidArgument(f"{name} is a folder: add -r.")
-            for file in sorted(path.rglob("*")):
-                if file.is_file():
-                    yield str(file), folder + file.relative_to(path).as_posix()
+            for file in _files_below(path):
+                yield str(file), folder + file.relative_to(path).as_posix()
         elif name == "-" and into:
             raise InvalidArgument("Standard input needs a full key as its target.")
         else:
             yield name, folder + path.name if into else target
+
+
+def _files_below(folder: Path) -> list[Path]:
+    """OSError when one of its folders cannot be read: what lies there would be missed unseen."""
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    walk = os.walk(folder, onerror=fail)
+    return sorted(path for parent, _, names in walk for name in names if (path := Path(parent, name)).is_file())
 
 
 def _upload(store: Store, source: str, uri: str) -> None:

@@ -4,6 +4,7 @@ import contextlib
 import os
 import secrets
 import signal
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,17 +46,17 @@ def sweep_at_signals() -> None:
     A thread hears of them: the main one, in which handlers run, may wait for a store that hangs, and then for good.
     Nor are they blocked: a program that is started would inherit that.
     """
-    woken, wakeup = os.pipe()
-    os.set_blocking(wakeup, False)
-    signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+    woken, wakeup = socket.socketpair()  # by a name of its number nobody opens one and writes to it, as to a pipe
+    wakeup.setblocking(False)
+    signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     for number in _ENDING:
         if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
             signal.signal(number, lambda *_: None)
-    threading.Thread(target=_end, args=(woken,), daemon=True).start()
+    threading.Thread(target=_end, args=(woken, wakeup), daemon=True).start()
 
 
-def _end(woken: int) -> None:
-    number = os.read(woken, 1)[0]
+def _end(woken: socket.socket, _held_open: socket.socket) -> None:
+    number = woken.recv(1)[0]
     sweeping = threading.Thread(target=_sweep, daemon=True)
     sweeping.start()
     sweeping.join(_PATIENCE_S)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Serve
+from tests.support.ordinary_user import user_of
 from tests.support.store import RunningStore
 from tests.support.terminal import UserTerminal
 from tests.support.waiting import await_condition
@@ -198,6 +199,10 @@ def test_a_descriptor_that_nobody_opened_is_not_one_of_ours(store: RunningStore)
     for number in range(3, 12):
         lost = store.manta("get", "s3://docs/a", f"/dev/fd/{number}")
         assert (lost.returncode, b"Bad file descriptor" in lost.stderr) == (2, True), lost
+        link = store.data.parent / f"link{number}"
+        link.symlink_to(f"/dev/fd/{number}")
+        got = store.manta("get", "s3://docs/a", str(link))
+        assert got.returncode == 2 or (got.returncode == 0 and link.read_bytes() == b"got\n"), got
     others = store.manta("get", "s3://docs/a", f"/proc/{os.getpid()}/fd/1")
     assert (others.returncode, b"another program has opened" in others.stderr) == (2, True), others
 
@@ -305,6 +310,22 @@ def test_a_folder_with_a_link_can_be_put_and_got_back(store: RunningStore, tmp_p
         "lib.so.1": b"library",
         "itself": b"itself",
     }
+
+
+def test_a_folder_that_cannot_be_read_is_not_left_out_unseen(store: RunningStore, tmp_path: Path) -> None:
+    user = user_of("user")
+    closed = tmp_path / "mine" / "closed"
+    closed.mkdir(parents=True)
+    (tmp_path / "mine" / "a").write_bytes(b"a")
+    tmp_path.chmod(0o755)
+    closed.chmod(0)
+    command = [sys.executable, "-m", "manta.cli.main", "put", "-r", "mine", "s3://docs/all/"]
+    put = subprocess.run(
+        command, cwd=tmp_path, env=store.environment, user=user, group=user, capture_output=True, check=False
+    )
+    closed.chmod(0o700)
+    assert (put.returncode, put.stderr) == (2, b"manta: mine/closed cannot be read: Permission denied.\n")
+    assert _ok(store, "find", "s3://docs") == b""
 
 
 def test_a_name_that_is_no_utf8_is_told(store: RunningStore, tmp_path: Path) -> None:
