@@ -81,7 +81,7 @@ class _Store:
 
     @contextmanager
     def manta(self, *arguments: str, under: tuple[str, ...] = ()) -> Iterator[subprocess.Popen[bytes]]:
-        command = [*under, sys.executable, "-m", "manta.cli.main", *arguments]
+        command = ["env", "--default-signal", *under, sys.executable, "-m", "manta.cli.main", *arguments]
         with subprocess.Popen(command, env=self.environment, cwd=self.folder, stderr=subprocess.PIPE) as process:
             try:
                 yield process

@@ -157,7 +157,7 @@ def test_s4_a_killed_server_takes_its_sessions_along(running: RunningStore, stor
         before = user.modes()
         user.run(f"export MARK={mark}; bash")  # one that has it in its environment from the start
         _busy(running, user, 7010)
-        assert len(marked(mark)) > 2
+        await_condition(lambda: len(marked(mark)) > 2, "what runs in the background has begun")
         os.kill(running.children()[name], signal.SIGKILL)
         assert user.status() == 1
         assert b"connection to the store was lost" in user.shown
