@@ -102,6 +102,11 @@ class TaskLease(msgspec.Struct, frozen=True):
     batch: tuple[BatchInput, ...] = ()
     """With these, the task runs for each of them, one after another; `input` is the first of them."""
 
+    @property
+    def weight(self) -> int:
+        """How many inputs it counts for."""
+        return max(1, len(self.batch))
+
 
 class AttemptRef(msgspec.Struct, frozen=True):
     job_id: str
@@ -118,8 +123,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or,
     if they are among `started`, the agent stopped them itself, at its end or for want of word from any gateway.
     Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
-    all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many) that wait here for
-    a lane: leased, but not running.
+    all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many inputs) that wait
+    here for a lane: leased, but not running; `unreported` inputs have left theirs, and their results are on the way.
     """
 
     node_id: str
@@ -135,6 +140,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     capacity: Capacity | None = None
     idle_lanes: int = 0
     queued: tuple[tuple[str, int, int], ...] = ()
+    unreported: int = 0
     version: int = VERSION
 
 

@@ -1,10 +1,11 @@
-"""What was leased to nodes and waits there for a lane, as each told with its last poll: for those who watch a job.
+"""What was leased to nodes and waits there for a lane: for those who watch a job. Pure.
 
-The catalog counts a leased task as running; it is told as running only once it has a lane. Kept by each gateway for
-itself, since every node polls each of them.
+The catalog counts a leased task as running; it is told as running only once it has a lane. Each node tells with its
+polls what waits; in between it follows from what it is given and what it reports. Kept by each gateway for itself,
+since every node polls each of them. Counts are of inputs, as the catalog's are: a batch has several.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from jobs.model.states import TaskState
@@ -12,16 +13,41 @@ from manta.catalog.job_records import JobView, PhaseView
 
 
 class Queues:
-    """By node: (job, phase) and how many tasks of it wait there."""
+    """By node: (job, phase) and how many inputs of it wait there."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, dict[tuple[str, int], int]] = {}
+        self._unreported: dict[str, int] = {}
+        """By node: inputs whose tasks had left their lanes before its last word, and are still to be reported."""
 
-    def note(self, node_id: str, queued: Sequence[tuple[str, int, int]]) -> None:
+    def note(self, node_id: str, queued: Sequence[tuple[str, int, int]], unreported: int) -> None:
+        """The node's own word."""
         self._nodes[node_id] = {(job_id, phase): max(0, count) for job_id, phase, count in queued}
+        self._unreported[node_id] = max(0, unreported)
+
+    def granted(self, node_id: str, tasks: Iterable[tuple[str, int, int]], idle_lanes: int) -> None:
+        """Tasks by (job, phase, inputs) that the node gets now: those begin that it has idle lanes for."""
+        queued = self._nodes.setdefault(node_id, {})
+        for job_id, phase, count in list(tasks)[idle_lanes:]:
+            queued[job_id, phase] = queued.get((job_id, phase), 0) + count
+
+    def ended(self, node_id: str, job_id: str, phase: int, count: int) -> None:
+        """A task of so many inputs is reported. If it has left its lane since the node's word, what waits has that now:
+        most likely a task like it, of its own phase."""
+        known = min(count, self._unreported.get(node_id, 0))
+        if known:
+            self._unreported[node_id] -= known
+            count -= known
+        queued = self._nodes.get(node_id, {})
+        for at in ((job_id, phase), *queued):
+            taken = min(count, queued.get(at, 0))
+            if taken:
+                queued[at] -= taken
+                count -= taken
 
     def forget(self, node_id: str) -> None:
         self._nodes.pop(node_id, None)
+        self._unreported.pop(node_id, None)
 
     def as_started(self, view: JobView) -> JobView:
         phases = tuple(self._phase(view.job_id, number, phase) for number, phase in enumerate(view.phases))

@@ -9,7 +9,16 @@ import math
 from collections.abc import Callable, Sequence
 
 from jobs.model.states import NODE_LOST, NODE_STOPPED
-from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec, ReportReply, ReportRequest, TaskLease
+from jobs.model.wire import (
+    AttemptRef,
+    LeaseReply,
+    LeaseRequest,
+    PhaseSpec,
+    ReportReply,
+    ReportRequest,
+    TaskLease,
+    TaskResult,
+)
 from jobs.scheduler.attempts import Attempts
 from jobs.scheduler.capacities import Capacities
 from jobs.scheduler.deliveries import Deliveries
@@ -160,7 +169,7 @@ class Scheduler:
             await self._release(node_id, [one for one in request.returned if one not in began])
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if not request.reserve:
-            self._queues.note(node_id, request.queued)
+            self._queues.note(node_id, request.queued, request.unreported)
             await self._renew(node_id, request.epoch, begins=True)
             await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
@@ -230,6 +239,8 @@ class Scheduler:
         refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
         if not request.reserve:
             self._deliveries.granted(request.node_id, refs)
+            tasks = [(one.task.job_id, one.task.phase, one.task.weight) for one in granted]
+            self._queues.granted(request.node_id, tasks, request.idle_lanes)
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []
@@ -250,12 +261,19 @@ class Scheduler:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         stirred = await self.jobs.report(request.node_id, request.results)
         for result in request.results:
-            one = self._attempts.find(request.node_id, result.attempt)
-            if one is not None and result.failure is None:
-                self._stragglers.ended(one, result.usage.task_seconds)
+            self._ended(request.node_id, result)
         self.stir(stirred)
         self._reserves.wake([request.node_id])
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
+
+    def _ended(self, node_id: str, result: TaskResult) -> None:
+        one = self._attempts.find(node_id, result.attempt)
+        if one is None:
+            return
+        if result.failure is None:
+            self._stragglers.ended(one, result.usage.task_seconds)
+        if one.phase is not None:
+            self._queues.ended(node_id, result.attempt.job_id, one.phase, result.weight)
 
     async def sweep(self) -> None:
         """One round of what is done each second."""

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.furnishing.furnisher import Furniture
@@ -12,7 +13,7 @@ from jobs.agent.lanes.row import Row
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group, IdleZone
 from jobs.model.resources import Capacity
-from jobs.model.wire import OutputSlot, PhaseSpec, TaskKind, TaskLease
+from jobs.model.wire import BatchInput, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
 from jobs.sandbox.api import Zone
 from manta.core.limits import HAND_BACK_S, MIB, STARVED_S, ZONE_SLOW_S
 from tests.support.agent import PlainSandbox, PlainZone
@@ -158,6 +159,15 @@ def test_a_free_lane_counts_as_taken_by_who_is_first(free: int, queued: tuple[tu
     bench.queue(_phase("a"), 2)
     bench.queue(_phase("b", 1), 3)
     assert bench.row.queued(free) == queued
+
+
+def test_every_input_of_a_batch_waits() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase("a"), 2)
+    for attempt in group.waiting:
+        inputs = [BatchInput(number, InputRef("b", "k", 1, None), attempt.lease.slot) for number in range(7)]
+        attempt.lease = structs.replace(attempt.lease, batch=tuple(inputs))
+    assert bench.row.queued(1) == (("a", 0, 7),)
 
 
 def test_a_phase_is_forgotten_once_it_has_neither_tasks_nor_zones() -> None:

@@ -23,7 +23,7 @@ def _view(ready: int, running: int) -> JobView:
 def test_what_waits_on_nodes_is_ready(ready: int, running: int, queued: Sequence[int]) -> None:
     queues = Queues()
     for number, count in enumerate(queued):
-        queues.note(f"n{number}", [("j", 0, count), ("other", 0, 50), ("j", 1, 50)])
+        queues.note(f"n{number}", [("j", 0, count), ("other", 0, 50), ("j", 1, 50)], 0)
     view = _view(ready, running)
     shown = queues.as_started(view).phases[0].tasks
     waiting = sum(max(0, count) for count in queued)
@@ -33,3 +33,73 @@ def test_what_waits_on_nodes_is_ready(ready: int, running: int, queued: Sequence
     for number in range(len(queued)):
         queues.forget(f"n{number}")
     assert queues.as_started(view) is view
+
+
+def _told(queues: Queues, running: int) -> int:
+    return queues.as_started(_view(0, running)).phases[0].tasks["running"]
+
+
+def test_of_the_tasks_that_a_node_gets_those_beyond_its_idle_lanes_wait() -> None:
+    queues = Queues()
+    queues.note("n", [], 0)
+    queues.granted("n", [("j", 0, 1)] * 5, idle_lanes=2)
+    assert _told(queues, 5) == 2
+    queues.granted("n", [("j", 0, 10)], idle_lanes=0)
+    assert _told(queues, 15) == 2, "of a batch every input waits"
+    queues.note("n", [("j", 0, 1)], 0)
+    assert _told(queues, 3) == 2, "the node's own word is what counts"
+
+
+def test_a_lane_that_comes_free_is_taken_by_what_waits_there() -> None:
+    queues = Queues()
+    queues.note("n", [("other", 0, 3), ("j", 0, 4)], 0)
+    queues.ended("n", "j", 0, 1)
+    assert _told(queues, 5) == 2
+    queues.ended("n", "third", 0, 1)
+    assert _told(queues, 5) == 2, "of another job, the first in the row"
+    for _ in range(9):
+        queues.ended("n", "j", 0, 1)
+    assert _told(queues, 5) == 5
+    queues.ended("unheard", "j", 0, 1)
+
+
+def test_a_task_that_had_left_its_lane_before_the_nodes_word_frees_none() -> None:
+    queues = Queues()
+    queues.note("n", [("j", 0, 4)], 2)
+    for count in (1, 2):
+        queues.ended("n", "j", 0, count)
+    assert _told(queues, 6) == 3, "one of the three left its lane since"
+
+
+_EVENTS = st.one_of(
+    st.tuples(st.just("grant"), st.integers(1, 6)),
+    st.tuples(st.just("end"), st.just(0)),
+    st.tuples(st.just("report"), st.integers(1, 4)),
+    st.tuples(st.just("poll"), st.just(0)),
+)
+
+
+@given(st.integers(1, 4), st.lists(_EVENTS, max_size=60))
+def test_one_job_alone_is_never_told_as_running_on_more_lanes_than_there_are(
+    lanes: int, events: Sequence[tuple[str, int]]
+) -> None:
+    """A node that reports late, and polls when it likes: what is told is right after each of its words."""
+    queues, waiting, running, over = Queues(), 0, 0, 0
+    for event, count in events:
+        if event == "grant":
+            queues.note("n", [("j", 0, waiting)], over)
+            queues.granted("n", [("j", 0, 1)] * count, lanes - running)
+            waiting += count
+        elif event == "end" and running:
+            running, over = running - 1, over + 1
+        elif event == "report":
+            for _ in range(min(count, over)):
+                queues.ended("n", "j", 0, 1)
+                over -= 1
+        elif event == "poll":
+            queues.note("n", [("j", 0, waiting)], over)
+        begun = min(lanes - running, waiting)
+        waiting, running = waiting - begun, running + begun
+        told = _told(queues, waiting + running + over)
+        assert running <= told + over
+        assert told <= running + over

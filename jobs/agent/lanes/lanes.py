@@ -106,8 +106,12 @@ class Lanes:
         return self._row.blocked_jobs(self._clock.monotonic_s(), self._running.free_lanes)
 
     def queued(self) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many) that wait for a lane."""
+        """(job, phase, how many inputs) that wait for a lane."""
         return self._row.queued(self._running.free_lanes)
+
+    def finishing(self) -> int:
+        """Inputs whose tasks have left their lanes, and whose results are not handed over yet."""
+        return sum(one.lease.weight for one in self._held.attempts() if one.stage is Stage.FINISHING)
 
     def started(self) -> tuple[AttemptRef, ...]:
         """Attempts whose task runs."""

@@ -1,6 +1,7 @@
 """The row of phases that have tasks or zones here: whose turn it is, what waits, and what waits in vain. Pure."""
 
 from collections.abc import Collection
+from itertools import islice
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.resources import Resources
@@ -131,13 +132,13 @@ class Row:
         return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
 
     def queued(self, free_lanes: int) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many) that wait for a lane. Those that a free lane is there for count as running."""
+        """(job, phase, how many inputs) that wait for a lane. Tasks that a free lane is there for count as running."""
         found: list[tuple[str, int, int]] = []
         for (job_id, phase), group in self._groups.items():
             starting = min(free_lanes, len(group.waiting))
             free_lanes -= starting
             if len(group.waiting) > starting:
-                found.append((job_id, phase, len(group.waiting) - starting))
+                found.append((job_id, phase, sum(one.lease.weight for one in islice(group.waiting, starting, None))))
         return tuple(found)
 
     def works_for(self, job_id: str) -> bool:

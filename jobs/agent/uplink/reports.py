@@ -49,6 +49,11 @@ class Reports:
     def __len__(self) -> int:
         return len(self._pending)
 
+    @property
+    def weight(self) -> int:
+        """Inputs whose results are pending."""
+        return sum(result.weight for result in self._pending.values())
+
     def add(self, result: TaskResult) -> None:
         self._pending[result.attempt] = result
         self.nudge()
