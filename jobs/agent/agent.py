@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Collection, Coroutine, Sequence
 from pathlib import Path
 
-from jobs.agent.attempt import Attempt
 from jobs.agent.counters import Counters
 from jobs.agent.furnishing.furnisher import Furnisher
 from jobs.agent.furnishing.image_cache import ImageCache
@@ -82,13 +81,13 @@ class Agent:
         furnisher = Furnisher(node_id, caller, self._objects, self._images, python or python_runtime())
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.peers)
         resources = Resources(lanes, capacity or machine_capacity())
-        self._lanes = Lanes(
-            resources, sandbox, furnisher, BatchRunner(runner, self._outputs, self.peers), clock, self.counters,
-            self._on_result, self._on_change,
-        )  # fmt: skip
-        self.sessions = Sessions(sandbox, store, self._objects, clock, resources, lambda: self._lanes.unavailable)
         epoch = secrets.token_hex(8)
         self._reports = Reports(node_id, epoch, caller, self._are_awaited, self._discard, self._on_change)
+        self._lanes = Lanes(
+            resources, sandbox, furnisher, BatchRunner(runner, self._outputs, self.peers), clock, self.counters,
+            self._reports, self._on_change,
+        )  # fmt: skip
+        self.sessions = Sessions(sandbox, store, self._objects, clock, resources, lambda: self._lanes.unavailable)
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -141,9 +140,6 @@ class Agent:
             **self.sessions.status(),
             **self.counters.as_dict(),
         }
-
-    def _on_result(self, _attempt: Attempt, result: TaskResult) -> None:
-        self._reports.add(result)
 
     def _on_change(self) -> None:
         self._link.changed()

@@ -224,10 +224,20 @@ class TaskResult(msgspec.Struct, frozen=True):
         return len(self.outputs) + sum(len(member.outputs) for member in self.members)
 
 
+class StoppedAttempt(msgspec.Struct, frozen=True):
+    """One that was taken away, and what it had used: for its job's cost, if it ended with the job."""
+
+    attempt: AttemptRef
+    usage: Usage
+
+
 class ReportRequest(msgspec.Struct, frozen=True):
+    """`stopped` are told until a gateway has heard of them: it counts each once."""
+
     node_id: str
     epoch: str
     results: tuple[TaskResult, ...]
+    stopped: tuple[StoppedAttempt, ...] = ()
     version: int = VERSION
 
 

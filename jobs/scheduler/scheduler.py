@@ -257,8 +257,11 @@ class Scheduler:
 
     async def report(self, request: ReportRequest) -> ReportReply:
         """Commits what is current, names what is not. BadRequest for a batch beyond limits.REPORT_BATCH_MAX."""
-        if sum(result.weight for result in request.results) > limits.REPORT_BATCH_MAX:
+        weight = sum(result.weight for result in request.results)
+        if max(weight, len(request.stopped)) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
+        if request.stopped:
+            await self.jobs.charge_stopped(request.node_id, request.stopped)
         stirred = await self.jobs.report(request.node_id, request.results)
         for result in request.results:
             self._ended(request.node_id, result)

@@ -10,7 +10,7 @@ from typing import Protocol
 from jobs.model.document import JobPlan
 from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
-from jobs.model.wire import AttemptRef, TaskResult
+from jobs.model.wire import AttemptRef, StoppedAttempt, TaskResult
 from manta.catalog.job_records import (
     FoundInputs,
     Granted,
@@ -196,6 +196,10 @@ class JobStore(Protocol):
 
     async def charge(self, owner_id: str, task_ms: int, byte_seconds: int) -> None:
         """Add what an account used outside of jobs to its usage of today."""
+        ...
+
+    async def charge_stopped(self, node_id: str, attempts: Sequence[StoppedAttempt]) -> None:
+        """What attempts used that ended with their job, by a cancel say; others, and what is told again, are free."""
         ...
 
     async def forget_usage(self, owner_id: str) -> None: ...

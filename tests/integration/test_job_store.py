@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
-from jobs.model.wire import AttemptRef, Output, TaskResult
+from jobs.model.wire import AttemptRef, Output, StoppedAttempt, TaskResult
 from manta.catalog.job_chunks import encode_chunks
 from manta.catalog.job_records import Granted, JobView, NewJob, UsageDay, WrittenInputs
 from manta.catalog.job_scripts.attempts import earlier_attempts
@@ -27,6 +27,7 @@ from manta.core.limits import (
     LOST_LEASES_MAX,
     REDUCER_PATIENCE_S,
     RESOLVE_PAGE,
+    STOPPED_TOLD_S,
 )
 from manta.core.names import job_bucket, new_id
 from tests.support.catalog import StandingClock, opened
@@ -368,6 +369,7 @@ async def test_a_deleted_job_leaves_nothing(catalog: Catalog, clock: StandingClo
     with pytest.raises(NoSuchJob):
         await catalog.jobs.get_job(job)
     await tended(catalog, job)
+    clock.advance(STOPPED_TOLD_S)
     await tended(catalog, job)
     assert await catalog.jobs.jobs_to_tend(10) == []
     assert await catalog.jobs.ended_jobs([job]) == [job]
@@ -937,3 +939,65 @@ async def test_what_tasks_cost_is_kept_for_their_account_by_day(catalog: Catalog
     assert await catalog.jobs.usage("alice", 0, today + 9) == expected[1:]
     await catalog.jobs.forget_usage("alice")
     assert await catalog.jobs.usage("alice", 0, today + 9) == []
+
+
+def used(grants: Sequence[Granted]) -> list[StoppedAttempt]:
+    return [StoppedAttempt(result.attempt, result.usage) for result in done(grants)]
+
+
+async def test_what_a_cancelled_job_had_used_is_its_cost_once_its_nodes_tell(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    """Each attempt counts once, by the node that had it, and only if it was stopped with its job."""
+    await put(catalog, clock, "a", "b", "c", "d")
+    job = await begin(catalog, clock, [{**MAP, "memory": "8M", "disk": "1M"}], "s3://books/")
+    today = clock.now_ms() // 86_400_000
+    first, second, third, fourth = await lease(catalog, clock)
+    await catalog.jobs.release("n1", [ref(third.task)], delivered=True)
+    (again,) = await lease(catalog, clock, "n2")
+    await catalog.jobs.charge_stopped("n1", used([first, third]))
+    assert await catalog.jobs.usage("alice", today, today) == [], "they run, or lost their leases"
+    await catalog.jobs.cancel_job(job, "Enough.")
+    await catalog.jobs.report("n1", [failure(ref(fourth.task), retryable=True)])
+    await tended(catalog, job)
+    assert (await catalog.jobs.get_job(job)).state == "cancelled"
+    half = (8 << 20) // 2
+    one = UsageDay(today, 1, 500, half, 0, 0, 0, 0)
+    assert await catalog.jobs.usage("alice", today, today) == [one], "the fourth ended by itself"
+    before = (await catalog.jobs.get_job(job)).in_place_bytes
+
+    await catalog.jobs.charge_stopped("n2", used([first, second]))
+    await catalog.jobs.charge_stopped("n1", used([third, fourth]))
+    assert await catalog.jobs.usage("alice", today, today) == [one]
+    for _ in range(2):
+        await catalog.jobs.charge_stopped("n1", used([first, second]))
+        await catalog.jobs.charge_stopped("n2", used([again]))
+        view = await catalog.jobs.get_job(job)
+        assert (view.task_seconds, view.byte_seconds) == (2.0, 4 * half)
+        read = view.in_place_bytes - before
+        assert await catalog.jobs.usage("alice", today, today) == [UsageDay(today, 4, 2000, 4 * half, read, 0, 0, 0)]
+    odd = [StoppedAttempt(ref(first.task), replace(done([first])[0].usage, task_seconds=float("nan")))]
+    with pytest.raises(BadRequest, match="odd usage"):
+        await catalog.jobs.charge_stopped("n1", odd)
+
+
+async def test_a_job_that_is_deleted_while_it_runs_stays_until_its_nodes_have_told(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [{**MAP, "memory": "8M", "disk": "1M"}], "s3://books/")
+    today = clock.now_ms() // 86_400_000
+    grants = await lease(catalog, clock)
+    await catalog.jobs.delete_job(job)
+    await tended(catalog, job)
+    with pytest.raises(NoSuchJob):
+        await catalog.jobs.get_job(job)
+    await catalog.jobs.charge_stopped("n1", used(grants))
+    (charged,) = await catalog.jobs.usage("alice", today, today)
+    assert (charged.tasks, charged.task_ms) == (1, 500)
+    assert await catalog.jobs.jobs_to_tend(9) == [job]
+    clock.advance(STOPPED_TOLD_S)
+    await tended(catalog, job)
+    assert await catalog.jobs.jobs_to_tend(9) == []
+    await catalog.jobs.charge_stopped("n1", used(grants))
+    assert await catalog.jobs.usage("alice", today, today) == [charged]

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from jobs.agent.uplink.reports import Reports
-from jobs.model.wire import AttemptRef, ReportRequest, TaskResult
+from jobs.model.wire import AttemptRef, ReportRequest, StoppedAttempt, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
-from manta.core.limits import REPORT_OUTPUTS_MAX
+from manta.core.limits import HELD_MAX, REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
 from tests.support.jobs import output, success
 
@@ -115,3 +115,66 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
         await asyncio.sleep(0)
     assert asked[-1] == {busy, ended}
     sending.cancel()
+
+
+class Meter:
+    """A gateway that keeps what it is told of stopped attempts; `error` is what it answers instead, `stale` its word
+    on every result."""
+
+    def __init__(self) -> None:
+        self.error: MantaError | None = None
+        self.told: list[StoppedAttempt] = []
+
+    async def call(self, name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
+        assert isinstance(message, ReportRequest)
+        if self.error is not None:
+            raise self.error
+        self.told += message.stopped
+        return kind(stale=tuple(result.attempt for result in message.results))
+
+
+def _reports(gateway: Meter) -> Reports:
+    return Reports("n1", "e", gateway, lambda _: False, lambda _: None, lambda: None)
+
+
+async def test_what_a_lost_attempt_used_is_told_whether_its_result_was_sent_or_not() -> None:
+    gateway = Meter()
+    reports = _reports(gateway)
+    for attempt in (GOOD, POISONED):
+        reports.add(success(attempt, []))
+    assert reports.lose(GOOD)
+    assert await reports.flush()
+    assert [one.attempt for one in gateway.told] == [GOOD]
+    assert await reports.flush()
+    assert [one.attempt for one in gateway.told] == [GOOD, POISONED], "its result was stale"
+    assert gateway.told[0].usage == success(GOOD, []).usage
+    assert await reports.flush()
+    assert len(gateway.told) == 2
+
+
+async def test_what_stopped_attempts_used_waits_for_a_gateway_and_for_no_neighbours() -> None:
+    gateway = Meter()
+    gateway.error = ServiceUnavailable("It fails.")
+    reports = _reports(gateway)
+    usage = success(GOOD, []).usage
+    for number in range(HELD_MAX + 5):
+        reports.add_stopped(AttemptRef("0" * 20, number, 1), usage)
+    reports.add_stopped(GOOD, msgspec.structs.replace(usage, task_seconds=0.0))
+    assert not await reports.flush()
+    gateway.error = None
+    sending = asyncio.create_task(reports.run())
+    while len(gateway.told) < HELD_MAX:
+        await asyncio.sleep(0)
+    sending.cancel()
+    assert [one.attempt.task_id for one in gateway.told] == list(range(5, HELD_MAX + 5)), "the latest of them"
+
+
+async def test_what_a_gateway_refuses_of_stopped_attempts_keeps_no_result_waiting() -> None:
+    gateway = Meter()
+    gateway.error = BadRequest("Odd.")
+    reports = _reports(gateway)
+    reports.add_stopped(GOOD, success(GOOD, []).usage)
+    assert await reports.flush()
+    gateway.error = None
+    assert await reports.flush()
+    assert gateway.told == []

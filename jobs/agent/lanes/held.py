@@ -1,7 +1,7 @@
 """The attempts that a node holds, from their lease to the handing over of their result, and how they end."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from jobs.agent.attempt import Attempt, Stage
@@ -19,16 +19,22 @@ class TaskRunner(Protocol):
 
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult: ...
 
-    async def abandon(self, attempt: Attempt, ended: Ended) -> None: ...
+    async def abandon(self, attempt: Attempt, ended: Ended) -> Usage: ...
+
+
+class Results(Protocol):
+    def add(self, result: TaskResult) -> None: ...
+
+    def add_stopped(self, attempt: AttemptRef, usage: Usage) -> None: ...
 
 
 class HeldAttempts:
-    """`on_result` takes each result. Nothing is reported of an attempt that was lost."""
+    """`results` gets each result; of an attempt that was lost, what it used and nothing else."""
 
-    def __init__(self, runner: TaskRunner, clock: Clock, on_result: Callable[[Attempt, TaskResult], None]) -> None:
+    def __init__(self, runner: TaskRunner, clock: Clock, results: Results) -> None:
         self._runner = runner
         self._clock = clock
-        self._on_result = on_result
+        self._results = results
         self._attempts: dict[AttemptRef, Attempt] = {}
 
     def attempts(self) -> list[Attempt]:
@@ -58,7 +64,7 @@ class HeldAttempts:
                 self.refuse(attempt, own_fault(error))
                 return
         if attempt.lost:
-            await self._runner.abandon(attempt, ended)
+            self._results.add_stopped(attempt.ref, await self._runner.abandon(attempt, ended))
         else:
             self._hand_over(attempt, result)
 
@@ -72,4 +78,4 @@ class HeldAttempts:
     def _hand_over(self, attempt: Attempt, result: TaskResult) -> None:
         self.forget(attempt)
         attempt.stage = Stage.UNREPORTED
-        self._on_result(attempt, result)
+        self._results.add(result)

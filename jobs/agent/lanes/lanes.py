@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.counters import Counters
 from jobs.agent.furnishing.furnisher import Furnisher
-from jobs.agent.lanes.held import HeldAttempts, TaskRunner
+from jobs.agent.lanes.held import HeldAttempts, Results, TaskRunner
 from jobs.agent.lanes.row import Row
 from jobs.agent.lanes.running import RunningTasks
 from jobs.agent.outcome import infrastructure_failure, unfit_failure
@@ -13,7 +13,7 @@ from jobs.agent.resources import Resources
 from jobs.agent.zones.builder import ZoneBuilder
 from jobs.agent.zones.groups import Group
 from jobs.model.resources import Capacity
-from jobs.model.wire import AttemptRef, Failure, TaskResult
+from jobs.model.wire import AttemptRef, Failure
 from jobs.sandbox.api import Sandbox
 from manta.core.clock import Clock
 
@@ -23,7 +23,7 @@ class Lanes:
 
     No more run than the node has resources for; a task that finds no room long enough has the next that comes free.
     Jobs take turns, and a slow zone build holds nobody else up.
-    `on_result` takes each result, `on_change` hears that there may be room.
+    `results` gets each result, and what lost attempts used; `on_change` hears that there may be room.
     """
 
     def __init__(
@@ -34,7 +34,7 @@ class Lanes:
         runner: TaskRunner,
         clock: Clock,
         counters: Counters,
-        on_result: Callable[[Attempt, TaskResult], None],
+        results: Results,
         on_change: Callable[[], None],
     ) -> None:
         self.count = resources.lanes
@@ -43,7 +43,7 @@ class Lanes:
         self._clock = clock
         self._counters = counters
         self._on_change = on_change
-        self._held = HeldAttempts(runner, clock, on_result)
+        self._held = HeldAttempts(runner, clock, results)
         self._row = Row(resources)
         self._builder = ZoneBuilder(sandbox, furnisher, clock, counters, self._build_failed, self._zones_changed)
         self._running = RunningTasks(

@@ -115,15 +115,12 @@ class BatchRunner:
             return await self._runner.finish(attempt, ended)
         while ended.storing:
             await self._take(attempt, ended)
-        usage = _sum([one.usage for one in ended.results])
-        usage = structs.replace(usage, moved_bytes=usage.moved_bytes + attempt.moved_bytes)
-        return TaskResult(attempt.ref, usage, members=tuple(ended.results))
+        return TaskResult(attempt.ref, _usage_of(attempt, ended), members=tuple(ended.results))
 
-    async def abandon(self, attempt: Attempt, ended: Ended) -> None:
-        """Nothing of it is reported: what is stored already is removed, what is on its way runs out first."""
+    async def abandon(self, attempt: Attempt, ended: Ended) -> Usage:
+        """No result of it is reported: what is stored already is removed, what is on its way runs out first."""
         if not isinstance(ended, BatchEnded):
-            await self._runner.abandon(attempt, ended)
-            return
+            return await self._runner.abandon(attempt, ended)
         while ended.storing:
             with contextlib.suppress(Exception):
                 ended.results.append(await ended.storing[0])
@@ -131,14 +128,17 @@ class BatchRunner:
         blobs = [output.blob_id for one in ended.results for output in one.outputs if output.blob_id is not None]
         if blobs:
             await self._outputs.discard(*blobs)
+        return _usage_of(attempt, ended)
 
 
-def _sum(parts: Sequence[Usage]) -> Usage:
+def _usage_of(attempt: Attempt, ended: BatchEnded) -> Usage:
+    """Of all parts that ran."""
+    parts = [one.usage for one in ended.results]
     return Usage(
-        started_ms=min(one.started_ms for one in parts),
-        ended_ms=max(one.ended_ms for one in parts),
+        started_ms=min((one.started_ms for one in parts), default=ended.started_ms),
+        ended_ms=max((one.ended_ms for one in parts), default=ended.started_ms),
         task_seconds=sum(one.task_seconds for one in parts),
         in_place_bytes=sum(one.in_place_bytes for one in parts),
-        moved_bytes=sum(one.moved_bytes for one in parts),
+        moved_bytes=attempt.moved_bytes + sum(one.moved_bytes for one in parts),
         copied_bytes=sum(one.copied_bytes for one in parts),
     )

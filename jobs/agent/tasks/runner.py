@@ -22,7 +22,7 @@ from jobs.agent.tasks.ended import Ended
 from jobs.agent.tasks.program_calls import ProgramCalls
 from jobs.agent.zones.doors import ZoneWithDoor
 from jobs.agent.zones.environment import input_name, task_environment
-from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult
+from jobs.model.wire import Failure, InputRef, Output, TaskKind, TaskResult, Usage
 from jobs.sandbox.api import TaskEnd, TaskSpec, Zone
 from manta.core.clock import Clock
 from manta.core.errands import spawn
@@ -160,14 +160,15 @@ class Runner:
                 await ended.programs.outputs.discard()
         return self._result(attempt, ended, outputs, failure)
 
-    async def abandon(self, attempt: Attempt, ended: Ended) -> None:
-        """Forget an attempt whose lease was lost, with what it wrote."""
+    async def abandon(self, attempt: Attempt, ended: Ended) -> Usage:
+        """Forget an attempt whose lease was lost, with what it wrote, but for what it used."""
         self._stderr.forget(attempt.ref.job_id, attempt.number)
         if ended.stdout is not None:
             await ended.stdout.discard()
         if ended.programs is not None:
             await ended.programs.outputs.discard()
         await self._outputs.discard(attempt.lease.slot.blob_id)
+        return ended.usage(attempt, self._now_ms())
 
     def _open_pipes(self, attempt: Attempt, meter: OutputMeter) -> tuple[InPipe | None, Stdout, TailPipe]:
         """All of them or none: OSError when this process may open no more files."""

@@ -1,17 +1,21 @@
-"""Results on their way to a gateway: kept until acknowledged, sent together, at once when somebody waits for them."""
+"""Results on their way to a gateway: kept until acknowledged, sent together, at once when somebody waits for them.
+
+What an attempt used that came to no result is told as well, for whoever pays for it.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable, Collection
+from itertools import islice
 from typing import Final
 
 import msgspec
 
 from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
-from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, TaskResult
+from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, StoppedAttempt, TaskResult, Usage
 from manta.core.errors import BadRequest, Conflict, MantaError
-from manta.core.limits import REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
+from manta.core.limits import HELD_MAX, REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
 
 _LOG = logging.getLogger("manta.agent")
 _PAUSE_S: Final = 1.0
@@ -39,6 +43,7 @@ class Reports:
         self._discard = discard
         self._on_change = on_change
         self._pending: dict[AttemptRef, TaskResult] = {}
+        self._stopped: dict[AttemptRef, Usage] = {}
         self._sent: set[AttemptRef] = set()
         self._wake = asyncio.Event()
         self._delaying = False
@@ -58,9 +63,17 @@ class Reports:
         self._pending[result.attempt] = result
         self.nudge()
 
+    def add_stopped(self, attempt: AttemptRef, usage: Usage) -> None:
+        """The oldest of very many is forgotten: no gateway has answered for long."""
+        if usage.task_seconds > 0:
+            self._stopped[attempt] = usage
+            while len(self._stopped) > HELD_MAX:
+                del self._stopped[next(iter(self._stopped))]
+            self.nudge()
+
     def nudge(self) -> None:
         """Look again whether it is time to send."""
-        if self._pending and (not self._delaying or self._is_due()):
+        if (self._pending or self._stopped) and (not self._delaying or self._is_due()):
             self._wake.set()
 
     def refs(self) -> list[AttemptRef]:
@@ -69,7 +82,10 @@ class Reports:
     def lose(self, ref: AttemptRef) -> bool:
         """Forget the result of a lost attempt. It may have been committed unheard, so its output is left alone."""
         self._sent.discard(ref)
-        return self._pending.pop(ref, None) is not None
+        result = self._pending.pop(ref, None)
+        if result is not None:
+            self.add_stopped(ref, result.usage)
+        return result is not None
 
     async def run(self) -> None:
         """Send what is added, for ever."""
@@ -80,6 +96,8 @@ class Reports:
 
     async def flush(self) -> bool:
         """One call with what is pending. False when no gateway took it: everything stays for the next call."""
+        if self._stopped and not await self._tell_stopped():
+            return False
         batch = self._next_batch()
         if not batch:
             return True
@@ -97,6 +115,19 @@ class Reports:
             return False
         self._room = min(2 * self._room, REPORT_BATCH_MAX)
         self._acknowledged(batch, set(reply.stale) - again)
+        return True
+
+    async def _tell_stopped(self) -> bool:
+        told = tuple(StoppedAttempt(*one) for one in islice(self._stopped.items(), REPORT_BATCH_MAX))
+        try:
+            await self._caller.call("report", ReportRequest(self._node_id, self._epoch, (), told), ReportReply)
+        except (BadRequest, Conflict) as error:
+            _LOG.error("The gateway refused what %d stopped tasks used: %s", len(told), error.message)
+        except MantaError as error:
+            _LOG.warning("What %d stopped tasks used waits for a gateway: %s", len(told), error.message)
+            return False
+        for one in told:
+            self._stopped.pop(one.attempt, None)
         return True
 
     def _next_batch(self) -> tuple[TaskResult, ...]:
@@ -117,7 +148,7 @@ class Reports:
                 self._pending[result.attempt] = result
 
     async def _until_due(self) -> None:
-        while not self._pending:
+        while not (self._pending or self._stopped):
             self._wake.clear()
             await self._wake.wait()
         self._delaying = True
@@ -132,13 +163,16 @@ class Reports:
             self._delaying = False
 
     def _is_due(self) -> bool:
-        return len(self._pending) >= REPORT_BATCH_MAX or self._urgent({ref.job_id for ref in self._pending})
+        if self._stopped or len(self._pending) >= REPORT_BATCH_MAX:
+            return True
+        return self._urgent({ref.job_id for ref in self._pending})
 
     def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef]) -> None:
         for result in batch:
             self._sent.discard(result.attempt)
             if self._pending.pop(result.attempt, None) is not None and result.attempt in stale:
                 self._discard(result)
+                self.add_stopped(result.attempt, result.usage)
         self._on_change()
 
     def _refused(self, batch: tuple[TaskResult, ...], error: MantaError) -> None:
@@ -152,8 +186,8 @@ class Reports:
             return
         (result,) = batch
         _LOG.error("The gateway refused the result of %s: %s", result.attempt, error.message)
-        held = result.attempt in self._pending
-        self.lose(result.attempt)
+        self._sent.discard(result.attempt)
+        held = self._pending.pop(result.attempt, None) is not None
         if held and (result.outputs or result.members or result.failure is None):
             failure = infrastructure_failure(f"The task's result was refused: {error.message}")
             self.add(msgspec.structs.replace(result, outputs=(), stderr=b"", failure=failure, members=()))

@@ -103,8 +103,10 @@ def fail_task(unit: Unit, task: TaskRow, failure: Failure, earlier: str | None =
 def cancel_task(unit: Unit, task: TaskRow, earlier: str | None = None) -> TaskRow:
     """An unfinished task ends with the job; the nodes that run it are told at their next poll.
 
-    `earlier`: what it remembers of its attempts, when the last of them has just ended by itself.
+    `earlier`: what it remembers of its attempts, when the last of them has just ended by itself. One that is stopped
+    is charged when its node tells what it used (`job_scripts.stopped`).
     """
+    is_stopped = task.state == TaskState.RUNNING and earlier is None
     elder = unit.elders.get(task.task_id)
     if task.state == TaskState.RUNNING:
         if task.node_id:
@@ -118,7 +120,10 @@ def cancel_task(unit: Unit, task: TaskRow, earlier: str | None = None) -> TaskRo
     for one in task.inputs:
         unit.error(one, Failure(CANCELLED, unit.job.cancel_reason or "The job was cancelled."))
     kept = task.earlier if earlier is None else earlier
-    return unit.change(task, state=int(TaskState.CANCELLED), slot=None, earlier=kept, **_ended_now(unit, task))
+    epoch = task.epoch if is_stopped else ""
+    return unit.change(
+        task, state=int(TaskState.CANCELLED), epoch=epoch, slot=None, earlier=kept, **_ended_now(unit, task)
+    )
 
 
 def _ended_now(unit: Unit, task: TaskRow) -> dict[str, int]:

@@ -24,7 +24,7 @@ from manta.catalog.ops import Op, Script
 from manta.catalog.rules import blob_taken, check_output
 from manta.catalog.task_records import TaskRow
 from manta.core.errors import BadRequest
-from manta.core.limits import BYTE_SECONDS_MAX, RESOLVE_PAGE
+from manta.core.limits import RESOLVE_PAGE
 
 _UNTOLD = Failure("InternalError", "The node did not tell what became of this input of a batch.", retryable=True)
 
@@ -109,15 +109,7 @@ class _Apply:
             return None
         if isinstance(outcome, Repeat):
             return task
-        usage = result.usage
-        unit.ran += 1
-        unit.job.task_ms += round(usage.task_seconds * 1000)
-        byte_seconds = round(unit.plan.phases[task.phase].memory_bytes * usage.task_seconds)
-        unit.job.byte_seconds = min(unit.job.byte_seconds + byte_seconds, BYTE_SECONDS_MAX)
-        unit.job.in_place += usage.in_place_bytes
-        unit.job.moved += usage.moved_bytes
-        unit.job.shuffled += usage.shuffled_bytes
-        unit.job.copied += usage.copied_bytes
+        unit.count_usage(task, result.usage)
         if task.members is not None and not isinstance(outcome, Again):
             return self._end_batch(task, result, outcome)
         return self._end(current, task, result, outcome)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from jobs.model.wire import TaskResult, Usage
+from jobs.model.wire import AttemptRef, TaskResult, Usage
 from manta.catalog.job_scripts.named import check_names
 from manta.core.errors import BadRequest
 from manta.core.limits import (
@@ -24,8 +24,7 @@ def check_results(results: Sequence[TaskResult]) -> None:
 
 
 def _check_result(result: TaskResult) -> None:
-    if not _is_sane(result.usage):
-        raise BadRequest(f"Task {result.attempt.task_id} of job {result.attempt.job_id} reports an odd usage.")
+    check_usage(result.attempt, result.usage)
     if len(result.outputs) > TASK_OUTPUTS_MAX:
         raise BadRequest(f"A task has at most {TASK_OUTPUTS_MAX} outputs.")
     for output in result.outputs:
@@ -51,8 +50,8 @@ def _check_result(result: TaskResult) -> None:
         _check_result(member)
 
 
-def _is_sane(usage: Usage) -> bool:
-    """Whether every number is one that the catalog can add up. (A comparison with NaN never holds.)"""
+def check_usage(attempt: AttemptRef, usage: Usage) -> None:
+    """BadRequest unless every number is one that the catalog can add up. (A comparison with NaN never holds.)"""
     numbers = (
         usage.started_ms,
         usage.ended_ms,
@@ -62,4 +61,5 @@ def _is_sane(usage: Usage) -> bool:
         usage.shuffled_bytes,
         usage.copied_bytes,
     )
-    return all(0 <= number <= TASK_COUNTER_MAX for number in numbers)
+    if not all(0 <= number <= TASK_COUNTER_MAX for number in numbers):
+        raise BadRequest(f"Task {attempt.task_id} of job {attempt.job_id} reports an odd usage.")

@@ -11,7 +11,7 @@ from typing import TypeVar
 from jobs.model.document import JobPlan
 from jobs.model.inputs import InputSpec
 from jobs.model.states import NODE_LOST, TaskState
-from jobs.model.wire import AttemptRef, TaskResult
+from jobs.model.wire import AttemptRef, StoppedAttempt, TaskResult
 from manta.catalog.job_records import (
     ANY_NODE,
     FoundInputs,
@@ -38,6 +38,7 @@ from manta.catalog.job_scripts import (
     loss,
     report,
     retry,
+    stopped,
     tend,
     turns,
     usage,
@@ -196,6 +197,9 @@ class ScriptedJobs(ABC):
 
     async def charge(self, owner_id: str, task_ms: int, byte_seconds: int) -> None:
         await self.write(lambda: usage.charge_time(owner_id, task_ms, byte_seconds, self._now()))
+
+    async def charge_stopped(self, node_id: str, attempts: Sequence[StoppedAttempt]) -> None:
+        await self.write(lambda: stopped.stopped(node_id, attempts, self._now()))
 
     async def forget_usage(self, owner_id: str) -> None:
         await self.write(lambda: _single("usage_forget", (owner_id,)))

@@ -15,7 +15,7 @@ from manta.catalog.job_scripts.retry import retry_page
 from manta.catalog.job_scripts.unit import Unit, find_unit, get_unit
 from manta.catalog.ops import Many, Op, Row, Script
 from manta.catalog.task_records import INPUT_ONLY, TaskRow
-from manta.core.limits import RESOLVE_PAGE
+from manta.core.limits import RESOLVE_PAGE, STOPPED_TOLD_S
 from manta.core.names import job_bucket
 
 
@@ -110,6 +110,7 @@ def _cancel_open(unit: Unit, task: TaskRow, ended: Collection[int]) -> None:
 def _after_end(unit: Unit) -> Script[Stirred]:
     """Intermediate outputs first, then, where the job is to be deleted, all it has left.
 
+    One that was cancelled just now stays until its nodes have told what they stopped; the sweep comes back to it.
     Those of a job that can be retried stay as long as the job: its reducers will want them again.
     """
     job_id = unit.job.job_id
@@ -122,12 +123,20 @@ def _after_end(unit: Unit) -> Script[Stirred]:
             yield Many("blob_release", blobs)
     more = bool(shuffled)
     if not more and unit.job.doomed:
+        if _may_be_owed(unit):
+            return Stirred()
         more = yield from _delete_page(unit)
         if not more:
             return Stirred(jobs=frozenset([job_id]))
     unit.job.tend = int(more)
     yield from unit.save_job()
     return unit.stirred()
+
+
+def _may_be_owed(unit: Unit) -> bool:
+    job = unit.job
+    just_ended = job.ended_ms is not None and unit.now_ms < job.ended_ms + STOPPED_TOLD_S * 1000
+    return job.cancel_reason is not None and just_ended and any(phase.cancelled for phase in unit.phases)
 
 
 def _delete_page(unit: Unit) -> Script[bool]:

@@ -17,6 +17,7 @@ from manta.catalog.task_records import Elder, Member, TaskRow
 from manta.core.errors import NoSuchJob
 from manta.core.limits import (
     BATCH_ROWS,
+    BYTE_SECONDS_MAX,
     FAILURE_MESSAGE_MAX_CHARS,
     RESOLVE_PAGE,
     STDERR_IN_ERROR_BYTES,
@@ -33,7 +34,7 @@ class Unit:
     alive: Sequence[str] = ()
     all_cancelled: bool = False
     ran: int = 0
-    """Attempts that were reported here."""
+    """Attempts whose usage was counted here."""
     cut_room: int | None = None
     """Tasks that are made of inputs' ranges in this transaction, where that is bounded: a page of work makes the rest
     (`map_tasks.cut_page`)."""
@@ -154,7 +155,8 @@ class Unit:
                 self.release += [(one.blob_id,) for one in task.inputs if one.blob_id is not None]
         epoch, holders = changed.epoch, changed.holders
         if after.ended:  # an ended task's row is kept small; only a failed one may want its holders again
-            epoch, holders = "", holders if after is TaskState.FAILED else ""
+            holders = holders if after is TaskState.FAILED else ""
+            epoch = epoch if after is TaskState.CANCELLED else ""  # see `job_scripts.stopped`
         self.saves.append(
             (
                 int(changed.state), changed.attempt, changed.node_id, epoch, changed.leased_ms, changed.faults,
@@ -163,6 +165,18 @@ class Unit:
             )
         )  # fmt: skip
         return changed
+
+    def count_usage(self, task: TaskRow, usage: Usage) -> None:
+        """What an attempt of the task cost, for the job."""
+        job = self.job
+        self.ran += 1
+        job.task_ms += round(usage.task_seconds * 1000)
+        byte_seconds = round(self.plan.phases[task.phase].memory_bytes * usage.task_seconds)
+        job.byte_seconds = min(job.byte_seconds + byte_seconds, BYTE_SECONDS_MAX)
+        job.in_place += usage.in_place_bytes
+        job.moved += usage.moved_bytes
+        job.shuffled += usage.shuffled_bytes
+        job.copied += usage.copied_bytes
 
     def save_elder(self, elder: Elder) -> None:
         self.elders[elder.task_id] = elder
