@@ -56,9 +56,7 @@ def find_session(
     region = environment.get("AWS_REGION") or environment.get("AWS_DEFAULT_REGION") or last.get("region")
     keys = (access_key, secret_key) if access_key and secret_key else _keys(last, endpoint, environment)
     if keys is None:
-        raise AccessDenied(
-            f"No keys for {endpoint}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_SHARED_CREDENTIALS_FILE."
-        )
+        raise _no_keys(endpoint)
     return Session(endpoint, *keys, region or DEFAULT_REGION, environment.get("AWS_CA_BUNDLE"))
 
 
@@ -78,11 +76,25 @@ def _keys(last: Mapping[str, str], endpoint: str, environment: Mapping[str, str]
         return keys
     try:
         found = botocore.session.Session().get_credentials()
+    except botocore.exceptions.ProfileNotFound:
+        return None
     except botocore.exceptions.BotoCoreError as error:
         raise InvalidArgument(f"The AWS configuration cannot be used: {error}.") from None
     if found is not None and found.access_key and found.secret_key:
         return found.access_key, found.secret_key
     return None
+
+
+def _no_keys(endpoint: str) -> AccessDenied:
+    """Says where the AWS chain looked: a file may well hold keys, of a profile that was not asked for."""
+    chain = botocore.session.Session()
+    file = Path(chain.get_config_variable("credentials_file")).expanduser()
+    profile = chain.get_config_variable("profile") or "default"
+    seen = f"holds none for the profile {profile}" if os.access(file, os.R_OK) else "is not there, or not readable"
+    return AccessDenied(
+        f"No keys for {endpoint}: {file} {seen}; choose a profile by AWS_PROFILE=NAME or a file by "
+        "AWS_SHARED_CREDENTIALS_FILE=FILE, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY."
+    )
 
 
 def _read_credentials(path: str | None) -> tuple[str, str] | None:

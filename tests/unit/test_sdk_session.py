@@ -48,6 +48,33 @@ def test_the_last_stores_keys_are_not_sent_elsewhere(home: dict[str, str]) -> No
         find_session("http://other:5", environment=home)
 
 
+@pytest.mark.parametrize(("profile", "looked_for"), [(None, "default"), ("bob", "bob")])
+def test_missing_keys_are_told_with_the_file_and_the_profile(
+    home: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    profile: str | None,
+    looked_for: str,
+) -> None:
+    file = tmp_path / "alices"
+    file.write_text("[alice]\naws_access_key_id = A\naws_secret_access_key = S\n")
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    if profile is not None:
+        monkeypatch.setenv("AWS_PROFILE", profile)
+    with pytest.raises(AccessDenied) as refused:
+        find_session("http://other:5", environment=home)
+    assert f"{file} holds none for the profile {looked_for};" in refused.value.message
+    assert "AWS_PROFILE=NAME" in refused.value.message
+    monkeypatch.setenv("AWS_PROFILE", "alice")
+    assert find_session("http://other:5", environment=home).access_key == "A"
+
+
+def test_a_missing_file_of_keys_is_told(home: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    with pytest.raises(AccessDenied, match=r"none is not there, or not readable; .*AWS_ACCESS_KEY_ID"):
+        find_session("http://other:5", environment=home)
+
+
 def test_without_any_store_the_error_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable, match="manta serve"):
         find_session(environment={"XDG_STATE_HOME": str(tmp_path)})
