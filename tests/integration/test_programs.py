@@ -210,7 +210,7 @@ def test_nothing_of_a_failed_task_appears(store: Store) -> None:
         ("elsewhere/key", "NoSuchBucket"),
         ("../key", "InvalidBucketName"),
         ("rights", "InvalidURI"),
-        ("job-0123456789ab00000001/x", "NoSuchBucket"),
+        ("job-0123456789ab00000001/x", "AccessDenied"),
     ],
 )
 def test_names_that_cannot_be_outputs(store: Store, name: str, code: str) -> None:
@@ -218,6 +218,17 @@ def test_names_that_cannot_be_outputs(store: Store, name: str, code: str) -> Non
     job = store.submit([map_phase(f"echo x | mpipe {name}")], inputs=["s3://rights/in"])
     error = _error(job)
     assert code in error["stderr"]
+    assert _names(job) == []
+
+
+@pytest.mark.parametrize("program", ["mpipe", "mput", "mtee"])
+def test_a_name_in_a_jobs_bucket_that_is_not_the_tasks_own_is_told_with_what_is_allowed(
+    store: Store, program: str
+) -> None:
+    _ensure(store, "rights", {"in": b"x"})
+    command = f"echo x | {program} job-$MANTA_JOB_ID/zzz"
+    job = store.submit([map_phase(command)], inputs=["s3://rights/in"])
+    assert f"begin with its $MANTA_OUTPUT_BASE, here job-{job.id}/map-0/00000001." in _error(job)["stderr"]
     assert _names(job) == []
 
 

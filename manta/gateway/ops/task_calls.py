@@ -10,9 +10,9 @@ from jobs.model.questions import ListingReply, ListingRequest, NamedObject, Obje
 from jobs.scheduler.places import Placement
 from manta.auth.policy import Action
 from manta.catalog.task_records import TaskRow
-from manta.core.errors import BadRequest, MantaError
+from manta.core.errors import AccessDenied, BadRequest, MantaError
 from manta.core.limits import NODE_TOKEN_TTL_S, PROGRAM_NAMES_MAX
-from manta.core.names import check_bucket, check_key, job_bucket
+from manta.core.names import JOB_BUCKET_PREFIX, check_bucket, check_key, job_bucket
 from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 
@@ -94,10 +94,20 @@ class _Asked:
 
     async def writable(self, bucket: str, key: str) -> NamedObject:
         """Nothing, when an output of that name would be accepted. The commit asks again."""
-        task = self._task
-        if bucket == job_bucket(task.job_id):
-            kind = self._plan.phases[task.phase].kind
-            if key.startswith(tuple(base_key(kind, task.phase, one.task_id) for one in task.inputs)):
-                return NamedObject()
-        authorize_owner(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
+        if bucket.startswith(JOB_BUCKET_PREFIX):
+            self._check_own(bucket, key)
+        else:
+            authorize_owner(self._owner_id, Action.WRITE, await self._context.catalog.get_bucket(bucket))
         return NamedObject()
+
+    def _check_own(self, bucket: str, key: str) -> None:
+        """Of buckets of jobs a task has its own names in its own job's: the bucket itself may still be to be made."""
+        task = self._task
+        own = job_bucket(task.job_id)
+        kind = self._plan.phases[task.phase].kind
+        bases = tuple(base_key(kind, task.phase, one.task_id) for one in task.inputs)
+        if bucket != own or not key.startswith(bases):
+            raise AccessDenied(
+                "In a job's bucket a task writes only names that begin with its $MANTA_OUTPUT_BASE, "
+                f"here {own}/{bases[0]}, as in `mpipe ${{MANTA_OUTPUT_BASE}}NAME`."
+            )
