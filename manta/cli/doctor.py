@@ -168,6 +168,7 @@ def _running_store() -> list[Finding]:
     except MantaError:
         return []
     remedy = "Start it with `manta serve`, or set MANTA_URL to one that runs."
+    asked_s = time.time()
     try:
         with urllib.request.urlopen(f"{url}/_manta/ready", timeout=5) as answer:  # noqa: S310 - find_session allows http(s) only
             date = answer.headers["Date"]
@@ -175,7 +176,14 @@ def _running_store() -> list[Finding]:
         return [Finding("running store", False, f"{url} does not answer ({error})", remedy, required=False)]
     findings = [Finding("running store", True, url)]
     if date:
-        skew_s = abs(time.time() - parsedate_to_datetime(date).timestamp())
-        remedy = f"Signatures are refused from {CLOCK_SKEW_S // 60} minutes on: synchronise the clocks."
-        findings.append(Finding("clock", skew_s < _CLOCK_WARN_S, f"{skew_s:.0f} s apart from the store's", remedy))
+        findings.append(clock(parsedate_to_datetime(date).timestamp(), asked_s, time.time()))
     return findings
+
+
+def clock(told_s: float, asked_s: float, answered_s: float) -> Finding:
+    """The least that the clocks differ by: the store's second is all it tells, and it was told at some time between
+    the question and the answer."""
+    skew_s = max(0.0, asked_s - (told_s + 1), told_s - answered_s)
+    seen = "agrees with the store's" if skew_s < 1 else f"{skew_s:.0f} s apart from the store's"
+    remedy = f"Signatures are refused from {CLOCK_SKEW_S // 60} minutes on: synchronise the clocks."
+    return Finding("clock", skew_s < _CLOCK_WARN_S, seen, remedy)

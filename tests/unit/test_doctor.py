@@ -6,7 +6,7 @@ import pytest
 
 from jobs.programs import install
 from jobs.programs.python_runtime import PythonRuntime
-from manta.cli.doctor import python_functions, syncfs_errors, task_programs
+from manta.cli.doctor import clock, python_functions, syncfs_errors, task_programs
 
 
 @pytest.mark.invariant("D5")
@@ -48,3 +48,22 @@ def test_a_machine_that_can_make_no_programs_for_tasks_is_told_what_to_do(
     finding = task_programs()
     assert (finding.ok, finding.seen, finding.required) == (compiler or python, seen, False)
     assert "install gcc and libc6-dev" in finding.remedy
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "answered_s", "ok", "seen"),
+    [
+        (1000.0, 1000.01, True, "agrees with the store's"),
+        (1000.98, 1000.99, True, "agrees with the store's"),
+        (999.0, 1001.5, True, "agrees with the store's"),
+        (997.0, 997.5, True, "2 s apart from the store's"),
+        (1006.0, 1006.1, True, "5 s apart from the store's"),
+        (1061.5, 1061.6, False, "60 s apart from the store's"),
+        (900.0, 900.1, False, "100 s apart from the store's"),
+    ],
+)
+def test_the_clocks_are_apart_by_more_than_the_rounding_of_what_the_store_tells(
+    asked_s: float, answered_s: float, ok: bool, seen: str
+) -> None:
+    finding = clock(1000.0, asked_s, answered_s)
+    assert (finding.ok, finding.seen) == (ok, seen)
