@@ -196,7 +196,7 @@ def clone(job: JobId) -> None:
 
 @app.command("rm")
 def remove(job: JobId) -> None:
-    """Remove a finished job with its outputs."""
+    """Remove a job with the outputs in its own bucket. One that still runs is cancelled."""
     with connect() as store:
         store.job(job).delete()
 

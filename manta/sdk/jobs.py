@@ -156,7 +156,7 @@ class Job:
         return Job(self._transport, self._transport.json("POST", f"/jobs/{self.id}/clone", headers=once())["id"])
 
     def delete(self) -> None:
-        """Remove the job with what it made."""
+        """Remove the job with the outputs in its own bucket; one that still runs is cancelled."""
         self._transport.call("DELETE", f"/jobs/{self.id}")
 
     def document(self) -> Line:

@@ -26,6 +26,17 @@ def test_a_new_jobs_id_is_printed_bare_or_as_json(running: RunningStore, store: 
         store.job(job_id).cancel()
 
 
+def test_a_job_that_still_runs_is_removed_as_the_help_says(running: RunningStore, store: Store) -> None:
+    told = " ".join(running.manta("job", "rm", "--help").stdout.decode().split())
+    assert "One that still runs is cancelled" in told
+    fill_bucket(store, "endless", {"in": b""})
+    job_id = running.manta("job", "create", "-m", "sleep infinity", "s3://endless/in").stdout.decode().strip()
+    await_condition(lambda: store.job(job_id).status().phases[0].tasks.running == 1, "the task to run")
+    removed = running.manta("job", "rm", job_id)
+    assert (removed.returncode, removed.stdout, removed.stderr) == (0, b"", b"")
+    assert running.manta("job", "get", job_id).returncode == 6
+
+
 @pytest.mark.parametrize("command", ["create", "explain"])
 def test_what_does_not_wait_takes_no_time_to_wait(running: RunningStore, command: str) -> None:
     refused = running.manta("job", command, "--wait", "5", "-m", "cat", "s3://nowhere/")
