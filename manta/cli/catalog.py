@@ -37,7 +37,7 @@ _SWEEP_HINT = "`manta restored --sweep` lets them go, once you have what you wan
 
 def backup(file: Annotated[Path, typer.Argument(help="Where to write it.")], data: Data = Path("manta-data")) -> None:
     """Write the catalog as it is now to a file; the store may be running."""
-    head = write_backup(DataDir(data).catalog, file, _now_ms())
+    head = write_backup(_present(data), file, _now_ms())
     output.console().print(f"{file}: the catalog of {data}, {output.size_text(head.size)} before compression")
 
 
@@ -102,10 +102,15 @@ def fsck(
 
 
 def _url(data: Path, catalog: str | None) -> str:
+    return catalog or f"sqlite:{_present(data)}"
+
+
+def _present(data: Path) -> Path:
+    """The catalog in that folder. InvalidArgument where there is none."""
     path = DataDir(data).catalog
-    if catalog is None and not path.exists():
+    if not path.exists():
         raise InvalidArgument(f"There is no catalog at {path}: say --data, or restore a backup first.")
-    return catalog or f"sqlite:{path}"
+    return path
 
 
 def _now_ms() -> int:

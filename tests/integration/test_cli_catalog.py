@@ -83,3 +83,4 @@ def test_without_a_catalog_the_error_says_so(tmp_path: Path) -> None:
             result = store.manta(*command, "--data", str(tmp_path / "elsewhere"))
             assert result.returncode == 2
             assert b"There is no catalog at" in result.stderr
+            assert b": say --data" in result.stderr
