@@ -12,6 +12,7 @@ from jobs.model.units import parse_disk, parse_duration, parse_memory, parse_siz
 from jobs.model.wire import PhaseSpec, TaskKind
 from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
+from manta.core.json_once import NameTwiceError, decode_once
 
 _JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
 _PHASE = (
@@ -102,8 +103,10 @@ def parse_document(body: bytes) -> JobDocument:
     if len(body) > limits.JSON_MAX_BYTES:
         raise BadRequest(f"The job document has more than {limits.JSON_MAX_BYTES} bytes: add inputs by POST …/inputs.")
     try:
-        value = msgspec.json.decode(body)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        value = decode_once(body)
+    except NameTwiceError as error:
+        raise BadRequest(f"In the job document {error}.") from None
+    except (ValueError, RecursionError) as error:
         raise BadRequest(f"The job document is not JSON: {error}.") from None
     return read_document(value)
 

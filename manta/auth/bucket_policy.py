@@ -6,7 +6,6 @@ says.
 https://docs.aws.amazon.com/AmazonS3/latest/userguide/access-policy-language-overview.html
 """
 
-import json
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -15,6 +14,7 @@ from typing import Final
 import msgspec
 
 from manta.core.errors import MalformedPolicy, NotImplementedHere
+from manta.core.json_once import NameTwiceError, decode_once
 from manta.core.limits import POLICY_MAX_BYTES, POLICY_STATEMENTS_MAX
 
 GET_OBJECT: Final = "s3:GetObject"
@@ -73,22 +73,13 @@ def stored_grants(policy: str, bucket: str) -> Grants:
 
 
 def _decode(text: bytes) -> object:
-    """msgspec says what is JSON. The standard library says which names come twice: of those readers differ on which
-    counts, and a policy must not mean another thing here than to whoever wrote or checked it."""
+    """A policy must not mean another thing here than to whoever wrote or checked it."""
     try:
-        msgspec.json.decode(text)
-        return json.loads(text, object_pairs_hook=_object)
+        return decode_once(text)
+    except NameTwiceError as error:
+        raise MalformedPolicy(f"In the policy {error}.") from None
     except (ValueError, RecursionError) as error:
         raise MalformedPolicy(f"The policy is not JSON: {error}.") from None
-
-
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise MalformedPolicy(f"`{twice[:80]}` comes twice in one object of the policy: write it once.")
-    return found
 
 
 def _grant(statement: object, bucket: str) -> Grant:

@@ -10,6 +10,7 @@ import msgspec
 
 from jobs.model.inputs import as_object
 from manta.core.errors import InvalidArgument
+from manta.core.json_once import NameTwiceError, decode_once
 
 _PHASES = {"-m": "map", "--map": "map", "-r": "reduce", "--reduce": "reduce"}
 _PHASE_OPTIONS = {
@@ -115,10 +116,12 @@ def _chosen(item: str | dict[str, object], where: dict[str, dict[str, str]]) -> 
 def _take_document(result: JobArguments, name: str, read: Callable[[str], bytes]) -> None:
     """Phases, inputs and properties of a job document; what else the command line says is added to it."""
     try:
-        document = msgspec.json.decode(read(name), type=dict[str, Any])
+        document = msgspec.convert(decode_once(read(name)), dict[str, Any])
     except OSError as error:
         raise InvalidArgument(f"{name} cannot be read: {error.strerror}.") from None
-    except msgspec.DecodeError as error:
+    except NameTwiceError as error:
+        raise InvalidArgument(f"In the job document {name} {error}.") from None
+    except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{name} is no job document: {error}.") from None
     result.phases += document.pop("phases", [])
     result.inputs += document.pop("inputs", [])

@@ -79,6 +79,24 @@ def test_known_names_with_any_value_are_parsed_or_refused(value: dict[str, objec
             assert isinstance(read_document(document), JobDocument)
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("phases", '{"phases": [], "phases": [{"type": "map", "exec": "x"}]}'),
+        ("exec", '{"phases": [{"type": "map", "exec": "rm", "exec": "x"}]}'),
+        ("A", '{"phases": [{"type": "map", "exec": "x", "env": {"A": "1", "A": "1"}}]}'),
+        (
+            "bucket",
+            '{"phases": [{"type": "map", "exec": "x"}], "inputs": [{"bucket": "b", "key": "k", "bucket": "c"}]}',
+        ),
+        ("end", '{"end": true, "phases": [{"type": "map", "exec": "x"}], "e\\u006ed": false}'),
+    ],
+)
+def test_a_property_that_comes_twice_is_named(name: str, text: str) -> None:
+    with pytest.raises(BadRequest, match=f"`{name}` comes twice"):
+        parse_document(text.encode())
+
+
 @given(st.binary(max_size=64))
 def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
     with contextlib.suppress(*REFUSALS):

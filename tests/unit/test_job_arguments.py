@@ -120,6 +120,22 @@ def test_a_document_in_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
     assert parsed.properties == {"name": "n", "max_errors": 3}
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"phases": [{"type": "map", "exec": "wc", "exec": "cat"}]}', "job.json `exec` comes twice"),
+        ("{", "job.json is no job document"),
+        ("[]", "job.json is no job document"),
+        ("[" * 100_000, "job.json is no job document"),
+    ],
+)
+def test_what_is_wrong_with_a_document_in_a_file_is_told(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(text)
+    with pytest.raises(InvalidArgument, match=said):
+        parse(["--file", str(path), "s3://c/d"])
+
+
 def test_where_holds_for_every_input() -> None:
     conditions = ["--where", "size>=1M", "--where=metadata.a b=x=y", "--where", "size<2M"]
     where = {"size": {"ge": "1M", "lt": "2M"}, "metadata": {"a b": "x=y"}}
