@@ -178,3 +178,16 @@ async def test_what_a_gateway_refuses_of_stopped_attempts_keeps_no_result_waitin
     gateway.error = None
     assert await reports.flush()
     assert gateway.told == []
+
+
+async def test_what_was_sent_twice_and_came_too_late_is_told_and_its_output_left_alone() -> None:
+    """The first answer was lost: its output may have been committed, or its job cancelled since."""
+    gateway, discarded = Meter(), list[TaskResult]()
+    gateway.error = ServiceUnavailable("It fails.")
+    reports = Reports("n1", "e", gateway, lambda _: False, discarded.append, lambda: None)
+    reports.add(success(GOOD, [output(new_id(7), ("n1",))]))
+    assert not await reports.flush()
+    gateway.error = None
+    for _ in range(2):
+        assert await reports.flush()
+    assert ([one.attempt for one in gateway.told], discarded) == ([GOOD], [])

@@ -114,7 +114,7 @@ class Reports:
             self._put_last(batch)
             return False
         self._room = min(2 * self._room, REPORT_BATCH_MAX)
-        self._acknowledged(batch, set(reply.stale) - again)
+        self._acknowledged(batch, set(reply.stale), again)
         return True
 
     async def _tell_stopped(self) -> bool:
@@ -167,12 +167,15 @@ class Reports:
             return True
         return self._urgent({ref.job_id for ref in self._pending})
 
-    def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef]) -> None:
+    def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef], again: set[AttemptRef]) -> None:
+        """`again` were sent before: what is stale of them may have been committed then, unheard."""
         for result in batch:
             self._sent.discard(result.attempt)
-            if self._pending.pop(result.attempt, None) is not None and result.attempt in stale:
+            if self._pending.pop(result.attempt, None) is None or result.attempt not in stale:
+                continue
+            self.add_stopped(result.attempt, result.usage)
+            if result.attempt not in again:
                 self._discard(result)
-                self.add_stopped(result.attempt, result.usage)
         self._on_change()
 
     def _refused(self, batch: tuple[TaskResult, ...], error: MantaError) -> None:
