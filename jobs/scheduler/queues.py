@@ -38,6 +38,8 @@ class Queues:
         if known:
             self._unreported[node_id] -= known
             count -= known
+        if not count:
+            return
         queued = self._nodes.get(node_id, {})
         for at in ((job_id, phase), *queued):
             taken = min(count, queued.get(at, 0))

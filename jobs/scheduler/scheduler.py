@@ -169,8 +169,8 @@ class Scheduler:
             await self._release(node_id, [one for one in request.returned if one not in began])
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if not request.reserve:
-            self._queues.note(node_id, request.queued, request.unreported)
             await self._renew(node_id, request.epoch, begins=True)
+            self._queues.note(node_id, request.queued, request.unreported)
             await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes
@@ -262,7 +262,7 @@ class Scheduler:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
         if request.stopped:
             await self.jobs.charge_stopped(request.node_id, request.stopped)
-        stirred = await self.jobs.report(request.node_id, request.results)
+        stirred = await self.jobs.report(request.node_id, request.results) if request.results else Stirred()
         for result in request.results:
             self._ended(request.node_id, result)
         self.stir(stirred)

@@ -47,7 +47,8 @@ def pack_members(members: Sequence["Member | TaskRow"]) -> bytes:
 class TaskRow(NamedTuple):
     """A task. `holders` are node ids joined by commas; `slot` is the blob id its running attempt may write.
 
-    `started_ms` and `ended_ms` are of the last attempt, by its node's clock; none while it runs.
+    `started_ms` and `ended_ms` are of the last attempt, by its node's clock; none while it runs. `epoch` is of the
+    attempt that runs, or that a cancel stopped and whose node has not told what it used (`job_scripts.stopped`).
     A task with a `range_end` reads that nominal range of its input; `size` is the whole input's.
     """
 

@@ -412,8 +412,9 @@ INPUTS_AHEAD: Final = 8
 """Small remote inputs of a reducer that are fetched ahead."""
 REPORT_DELAY_S: Final = 0.25
 """Results wait at most this long for their neighbours, while the lanes and their own jobs have other tasks here."""
-STOPPED_TOLD_S: Final = 3.0
-"""A job that is deleted while it runs is kept so long for its nodes to tell what the stopped attempts used."""
+STOPPED_TOLD_S: Final = LEASE_S
+"""A job that is deleted while it runs is kept so long for its nodes to tell what the stopped attempts used. They tell
+it once what was being stored of their outputs has run out."""
 ZONES_IDLE_MAX: Final = 8
 ZONE_IDLE_S: Final = 30.0
 ZONE_BUILDS_MAX: Final = 8

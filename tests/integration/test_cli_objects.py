@@ -202,7 +202,9 @@ def test_a_descriptor_that_nobody_opened_is_not_one_of_ours(store: RunningStore)
         link = store.data.parent / f"link{number}"
         link.symlink_to(f"/dev/fd/{number}")
         got = store.manta("get", "s3://docs/a", str(link))
-        assert got.returncode == 2 or (got.returncode == 0 and link.read_bytes() == b"got\n"), got
+        assert got.returncode == 2 or (
+            got.returncode == 0 and not link.is_symlink() and link.read_bytes() == b"got\n"
+        ), got
     others = store.manta("get", "s3://docs/a", f"/proc/{os.getpid()}/fd/1")
     assert (others.returncode, b"another program has opened" in others.stderr) == (2, True), others
 

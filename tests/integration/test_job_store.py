@@ -981,6 +981,45 @@ async def test_what_a_cancelled_job_had_used_is_its_cost_once_its_nodes_tell(
         await catalog.jobs.charge_stopped("n1", odd)
 
 
+async def test_of_two_attempts_that_were_stopped_the_one_that_ran_longer_is_charged(
+    catalog: Catalog, clock: StandingClock
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [{**MAP, "memory": "8M", "disk": "1M"}], "s3://books/")
+    today = clock.now_ms() // 86_400_000
+    (first,) = await lease(catalog, clock)
+    second = await catalog.jobs.lease_second("n2", "e", ref(first.task), new_id(clock.now_ms()))
+    assert second is not None
+    await catalog.jobs.cancel_job(job, "Enough.")
+    await tended(catalog, job)
+    await catalog.jobs.charge_stopped("n2", used([second]))
+    assert await catalog.jobs.usage("alice", today, today) == []
+    await catalog.jobs.charge_stopped("n1", used([first]))
+    (charged,) = await catalog.jobs.usage("alice", today, today)
+    assert (charged.tasks, charged.task_ms) == (1, 500)
+    (task,) = (await catalog.jobs.tasks(job, 0, 9)).tasks
+    assert [(one.attempt, one.node_id, one.why) for one in earlier_attempts(task)] == [(2, "n2", "JobCancelled")]
+
+
+@pytest.mark.parametrize("cancelled", [True, False], ids=["cancelled", "done"])
+async def test_a_job_that_ended_long_ago_is_deleted_at_once(
+    catalog: Catalog, clock: StandingClock, *, cancelled: bool
+) -> None:
+    await put(catalog, clock, "a")
+    job = await begin(catalog, clock, [MAP], "s3://books/")
+    if cancelled:
+        await catalog.jobs.cancel_job(job, "Enough.")
+        await tended(catalog, job)
+        clock.advance(STOPPED_TOLD_S)
+    else:
+        await catalog.jobs.report("n1", done(await lease(catalog, clock)))
+    await catalog.jobs.delete_job(job)
+    await tended(catalog, job)
+    assert await catalog.jobs.jobs_to_tend(9) == []
+    clock.advance(STOPPED_TOLD_S)
+    assert await catalog.jobs.jobs_to_tend(9) == []
+
+
 async def test_a_job_that_is_deleted_while_it_runs_stays_until_its_nodes_have_told(
     catalog: Catalog, clock: StandingClock
 ) -> None:
@@ -995,8 +1034,9 @@ async def test_a_job_that_is_deleted_while_it_runs_stays_until_its_nodes_have_to
     await catalog.jobs.charge_stopped("n1", used(grants))
     (charged,) = await catalog.jobs.usage("alice", today, today)
     assert (charged.tasks, charged.task_ms) == (1, 500)
-    assert await catalog.jobs.jobs_to_tend(9) == [job]
+    assert await catalog.jobs.jobs_to_tend(9) == [], "it keeps no other job waiting"
     clock.advance(STOPPED_TOLD_S)
+    assert await catalog.jobs.jobs_to_tend(9) == [job]
     await tended(catalog, job)
     assert await catalog.jobs.jobs_to_tend(9) == []
     await catalog.jobs.charge_stopped("n1", used(grants))

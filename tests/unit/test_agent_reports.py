@@ -13,6 +13,7 @@ from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailab
 from manta.core.limits import HELD_MAX, REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
 from tests.support.jobs import output, success
+from tests.support.waiting import eventually
 
 Reply = TypeVar("Reply", bound=msgspec.Struct)
 GOOD, POISONED = (AttemptRef("0" * 20, number, 1) for number in (1, 2))
@@ -25,10 +26,12 @@ class Gateway:
         self.error = error
         self.asked: Callable[[], object] = lambda: None
         self.taken: dict[AttemptRef, TaskResult] = {}
+        self.stopped: list[StoppedAttempt] = []
 
     async def call(self, name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
         assert isinstance(message, ReportRequest)
         self.asked()
+        self.stopped += message.stopped
         if any(result.attempt == POISONED and result.outputs for result in message.results):
             raise self.error
         self.taken |= {result.attempt: result for result in message.results}
@@ -52,6 +55,7 @@ async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError
     assert failure.retryable
     assert error.message in failure.message
     assert discarded == [], "a blob that is not taken may be another's"
+    assert gateway.stopped == [], "what it used goes with its failure"
 
 
 @pytest.mark.invariant("J4")
@@ -118,16 +122,16 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
 
 
 class Meter:
-    """A gateway that keeps what it is told of stopped attempts; `error` is what it answers instead, `stale` its word
-    on every result."""
+    """A gateway that keeps what it is told of stopped attempts, or answers with `error`; every result is stale."""
 
     def __init__(self) -> None:
         self.error: MantaError | None = None
+        self.takes_results = True
         self.told: list[StoppedAttempt] = []
 
     async def call(self, name: str, message: msgspec.Struct, kind: type[Reply]) -> Reply:
         assert isinstance(message, ReportRequest)
-        if self.error is not None:
+        if self.error is not None and (message.stopped or not self.takes_results):
             raise self.error
         self.told += message.stopped
         return kind(stale=tuple(result.attempt for result in message.results))
@@ -144,15 +148,29 @@ async def test_what_a_lost_attempt_used_is_told_whether_its_result_was_sent_or_n
         reports.add(success(attempt, []))
     assert reports.lose(GOOD)
     assert await reports.flush()
-    assert [one.attempt for one in gateway.told] == [GOOD]
-    assert await reports.flush()
-    assert [one.attempt for one in gateway.told] == [GOOD, POISONED], "its result was stale"
+    assert [one.attempt for one in gateway.told] == [GOOD, POISONED], "of the latter the result was stale"
     assert gateway.told[0].usage == success(GOOD, []).usage
     assert await reports.flush()
     assert len(gateway.told) == 2
 
 
-async def test_what_stopped_attempts_used_waits_for_a_gateway_and_for_no_neighbours() -> None:
+async def test_what_stopped_attempts_used_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
+    gateway = Meter()
+    reports = _reports(gateway)
+    sending = asyncio.create_task(reports.run())
+    try:
+        await eventually(lambda: not sending.done())
+        reports.add_stopped(GOOD, success(GOOD, []).usage)
+        await eventually(lambda: len(gateway.told) == 1)
+        reports.add(success(POISONED, []))
+        reports.add_stopped(POISONED, success(POISONED, []).usage)
+        await eventually(lambda: len(gateway.told) >= 2)
+    finally:
+        sending.cancel()
+
+
+async def test_what_stopped_attempts_used_waits_for_a_gateway() -> None:
     gateway = Meter()
     gateway.error = ServiceUnavailable("It fails.")
     reports = _reports(gateway)
@@ -162,27 +180,27 @@ async def test_what_stopped_attempts_used_waits_for_a_gateway_and_for_no_neighbo
     reports.add_stopped(GOOD, msgspec.structs.replace(usage, task_seconds=0.0))
     assert not await reports.flush()
     gateway.error = None
-    sending = asyncio.create_task(reports.run())
     while len(gateway.told) < HELD_MAX:
-        await asyncio.sleep(0)
-    sending.cancel()
+        assert await reports.flush()
     assert [one.attempt.task_id for one in gateway.told] == list(range(5, HELD_MAX + 5)), "the latest of them"
 
 
 async def test_what_a_gateway_refuses_of_stopped_attempts_keeps_no_result_waiting() -> None:
     gateway = Meter()
-    gateway.error = BadRequest("Odd.")
     reports = _reports(gateway)
-    reports.add_stopped(GOOD, success(GOOD, []).usage)
-    assert await reports.flush()
-    gateway.error = None
-    assert await reports.flush()
-    assert gateway.told == []
+    for error, sent in ((ServiceUnavailable("It fails."), False), (BadRequest("Odd."), True)):
+        gateway.error = error
+        reports.add(success(POISONED, []))
+        reports.add_stopped(GOOD, success(GOOD, []).usage)
+        assert await reports.flush() is sent
+        assert len(reports) == 0
+    assert not reports.has_stopped, "it would be refused for ever"
 
 
 async def test_what_was_sent_twice_and_came_too_late_is_told_and_its_output_left_alone() -> None:
     """The first answer was lost: its output may have been committed, or its job cancelled since."""
     gateway, discarded = Meter(), list[TaskResult]()
+    gateway.takes_results = False
     gateway.error = ServiceUnavailable("It fails.")
     reports = Reports("n1", "e", gateway, lambda _: False, discarded.append, lambda: None)
     reports.add(success(GOOD, [output(new_id(7), ("n1",))]))

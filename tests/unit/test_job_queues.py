@@ -69,6 +69,11 @@ def test_a_task_that_had_left_its_lane_before_the_nodes_word_frees_none() -> Non
     for count in (1, 2):
         queues.ended("n", "j", 0, count)
     assert _told(queues, 6) == 3, "one of the three left its lane since"
+    queues.note("n", [], 5)
+    queues.forget("n")
+    queues.granted("n", [("j", 0, 1)] * 2, idle_lanes=0)
+    queues.ended("n", "j", 0, 1)
+    assert _told(queues, 6) == 5
 
 
 _EVENTS = st.one_of(

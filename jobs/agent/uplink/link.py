@@ -78,14 +78,15 @@ class Link:
         return tuple(attempt.ref for attempt in self._lanes.attempts() if attempt.stage is not Stage.WAITING)
 
     async def give_back(self, held: Sequence[AttemptRef], begun: Sequence[AttemptRef]) -> None:
-        """Report what is done, hand the rest of `held` back, and begin a new epoch."""
+        """Report what is done, hand the rest of `held` back, and begin a new epoch; then tell what was stopped."""
         request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0,
             started=tuple(begun)[:HELD_MAX], returned=tuple(held)[:HELD_MAX],
         )  # fmt: skip
         with contextlib.suppress(MantaError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
-                if await self._reports.flush():
+                if await self._reports.send_results():
                     await self._gateways.call("lease", request, LeaseReply)
+                await self._reports.flush()
 
     # -- leases ------------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,11 @@ class Reports:
         self._pending[result.attempt] = result
         self.nudge()
 
+    @property
+    def has_stopped(self) -> bool:
+        """Whether what stopped attempts used is still to be told."""
+        return bool(self._stopped)
+
     def add_stopped(self, attempt: AttemptRef, usage: Usage) -> None:
         """The oldest of very many is forgotten: no gateway has answered for long."""
         if usage.task_seconds > 0:
@@ -95,9 +100,12 @@ class Reports:
                 await asyncio.sleep(_PAUSE_S)
 
     async def flush(self) -> bool:
-        """One call with what is pending. False when no gateway took it: everything stays for the next call."""
-        if self._stopped and not await self._tell_stopped():
-            return False
+        """What is pending, and what stopped attempts used. False when no gateway took it: it stays for the next."""
+        sent = await self.send_results()
+        return await self._tell_stopped() and sent
+
+    async def send_results(self) -> bool:
+        """One call with what is pending."""
         batch = self._next_batch()
         if not batch:
             return True
@@ -119,6 +127,8 @@ class Reports:
 
     async def _tell_stopped(self) -> bool:
         told = tuple(StoppedAttempt(*one) for one in islice(self._stopped.items(), REPORT_BATCH_MAX))
+        if not told:
+            return True
         try:
             await self._caller.call("report", ReportRequest(self._node_id, self._epoch, (), told), ReportReply)
         except (BadRequest, Conflict) as error:

@@ -112,7 +112,7 @@ def cancel_task(unit: Unit, task: TaskRow, earlier: str | None = None) -> TaskRo
         if task.node_id:
             unit.lost.add(task.node_id)
         if elder is not None:
-            last = elder.seen_as(task) if not task.node_id else task
+            last = elder.seen_as(task) if elder.node_id else task  # it has run for longer
             earlier = with_other(unit, task, last, CANCELLED) if earlier is None else earlier
             task = last
     if task.state == TaskState.READY:

@@ -4,10 +4,11 @@ A cancelled task's row keeps the epoch of the attempt that was stopped until the
 what the node was never leased. What the store stopped by itself, a lost lease say, has no such row and is free.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from jobs.model.states import TaskState
 from jobs.model.wire import StoppedAttempt, Usage
+from manta.catalog.job_scripts.apart import apart
 from manta.catalog.job_scripts.loss import locked
 from manta.catalog.job_scripts.report_check import check_usage
 from manta.catalog.job_scripts.unit import Unit
@@ -24,13 +25,9 @@ def stopped(node_id: str, attempts: Sequence[StoppedAttempt], now_ms: int) -> Sc
     names = sorted({(job_id, task_id) for job_id, task_id, _ in told})
     spent: dict[str, Spent] = {}
     for unit, tasks in (yield from locked(names, now_ms)):
+        owed = [task for task in tasks if _is_owed(task, node_id)]
         before = counted(unit.job)
-        for task in tasks:
-            usage = told.get((task.job_id, task.task_id, task.attempt))
-            if usage is not None and _is_owed(task, node_id):
-                _settle(unit, task, usage)
-        if unit.saves:
-            yield from unit.flush()
+        yield from apart(unit.job.job_id, _settle(unit, owed, told), None)
         charge(spent, unit.job, before, unit.ran)
     yield from save_spent(spent, now_ms)
 
@@ -39,6 +36,11 @@ def _is_owed(task: TaskRow, node_id: str) -> bool:
     return task.state == TaskState.CANCELLED and task.node_id == node_id and bool(task.epoch)
 
 
-def _settle(unit: Unit, task: TaskRow, usage: Usage) -> None:
-    unit.count_usage(task, usage)
-    unit.change(task, epoch="", started_ms=usage.started_ms, ended_ms=usage.ended_ms)
+def _settle(unit: Unit, owed: Sequence[TaskRow], told: Mapping[tuple[str, int, int], Usage]) -> Script[None]:
+    for task in owed:
+        usage = told.get((task.job_id, task.task_id, task.attempt))
+        if usage is not None:
+            unit.count_usage(task, usage)
+            unit.change(task, epoch="", started_ms=usage.started_ms, ended_ms=usage.ended_ms)
+    if unit.saves:
+        yield from unit.flush()

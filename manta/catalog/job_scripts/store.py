@@ -106,7 +106,7 @@ class ScriptedJobs(ABC):
         return await self.write(lambda: tend.tend(job_id, self._now()))
 
     async def jobs_to_tend(self, limit: int) -> list[str]:
-        return [row[0] for row in await self._rows("jobs_to_tend", limit)]
+        return [row[0] for row in await self._rows("jobs_to_tend", tend.told_by(self._now()), limit)]
 
     async def expired_jobs(self, ended_before_ms: int, limit: int) -> list[str]:
         return [row[0] for row in await self._rows("jobs_expired", ended_before_ms, limit)]

@@ -123,7 +123,7 @@ def _after_end(unit: Unit) -> Script[Stirred]:
             yield Many("blob_release", blobs)
     more = bool(shuffled)
     if not more and unit.job.doomed:
-        if _may_be_owed(unit):
+        if unit.job.may_be_owed(told_by(unit.now_ms)):
             return Stirred()
         more = yield from _delete_page(unit)
         if not more:
@@ -133,10 +133,9 @@ def _after_end(unit: Unit) -> Script[Stirred]:
     return unit.stirred()
 
 
-def _may_be_owed(unit: Unit) -> bool:
-    job = unit.job
-    just_ended = job.ended_ms is not None and unit.now_ms < job.ended_ms + STOPPED_TOLD_S * 1000
-    return job.cancel_reason is not None and just_ended and any(phase.cancelled for phase in unit.phases)
+def told_by(now_ms: int) -> int:
+    """Of jobs that ended until then, nodes have told what they stopped."""
+    return now_ms - int(STOPPED_TOLD_S * 1000)
 
 
 def _delete_page(unit: Unit) -> Script[bool]:

@@ -118,8 +118,9 @@ class MemoryJobTables:
         )
         return [_astuple(job) for job in islice(found, limit)]
 
-    def jobs_to_tend(self, limit: int) -> list[tuple[Any, ...]]:
-        return [(job.job_id,) for job in islice((job for job in self.jobs.values() if job.tend), limit)]
+    def jobs_to_tend(self, told_ms: int, limit: int) -> list[tuple[Any, ...]]:
+        found = (job.job_id for job in self.jobs.values() if job.tend and not job.may_be_owed(told_ms))
+        return [(job_id,) for job_id in islice(found, limit)]
 
     def jobs_expired(self, before_ms: int, limit: int) -> list[tuple[Any, ...]]:
         found = (

@@ -56,7 +56,9 @@ WHERE (owner_id, job_id) >= ($1, '') AND (owner_id, job_id) < ($1, $4)
 ORDER BY owner_id DESC, job_id DESC LIMIT $5;
 
 -- name: jobs_to_tend
-SELECT job_id FROM jobs WHERE tend = 1 ORDER BY job_id LIMIT $1;
+SELECT job_id FROM jobs
+WHERE tend = 1 AND (doomed = 0 OR cancel_reason IS NULL OR ended_ms IS NULL OR ended_ms <= $1)
+ORDER BY job_id LIMIT $2;
 
 -- name: jobs_expired
 SELECT job_id FROM jobs WHERE ended_ms IS NOT NULL AND ended_ms < $1 AND doomed = 0 ORDER BY ended_ms LIMIT $2;
