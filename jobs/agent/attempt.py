@@ -39,6 +39,8 @@ class Attempt:
     """Its output is not the one that the task's own slot is for."""
     moved_bytes: int = 0
     """Of a map task's input, what was read from other nodes (J5: none); of all inputs of a batch."""
+    untaken_s: float = 0.0
+    """Of a batch in turns, how long its processes ran with no input that they had taken."""
 
     def __post_init__(self) -> None:
         self.ref = AttemptRef(self.lease.job_id, self.lease.task_id, self.lease.attempt)

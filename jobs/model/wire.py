@@ -125,6 +125,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
     all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many inputs) that wait
     here for a lane: leased, but not running; `unreported` inputs have left theirs, and their results are on the way.
+    `reserve_free`: the lane in reserve would start a task of a job that has none running here.
     """
 
     node_id: str
@@ -141,6 +142,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     idle_lanes: int = 0
     queued: tuple[tuple[str, int, int], ...] = ()
     unreported: int = 0
+    reserve_free: bool = False
     version: int = VERSION
 
 

@@ -25,11 +25,21 @@ class Queues:
         self._nodes[node_id] = {(job_id, phase): max(0, count) for job_id, phase, count in queued}
         self._unreported[node_id] = max(0, unreported)
 
-    def granted(self, node_id: str, tasks: Iterable[tuple[str, int, int]], idle_lanes: int) -> None:
-        """Tasks by (job, phase, inputs) that the node gets now: those begin that it has idle lanes for."""
+    def granted(
+        self, node_id: str, tasks: Iterable[tuple[str, int, int]], lanes: int, running: Iterable[str], reserve: int
+    ) -> None:
+        """Tasks by (job, phase, inputs) that the node gets now. Those begin that it has idle `lanes` for, and so many
+        in `reserve`, of jobs that are not `running` there."""
         queued = self._nodes.setdefault(node_id, {})
-        for job_id, phase, count in list(tasks)[idle_lanes:]:
-            queued[job_id, phase] = queued.get((job_id, phase), 0) + count
+        jobs = set(running)
+        for job_id, phase, count in tasks:
+            if lanes > 0:
+                lanes -= 1
+            elif reserve > 0 and job_id not in jobs and not queued.get((job_id, phase)):
+                reserve -= 1
+            else:
+                queued[job_id, phase] = queued.get((job_id, phase), 0) + count
+            jobs.add(job_id)
 
     def ended(self, node_id: str, job_id: str, phase: int, count: int) -> None:
         """A task of so many inputs is reported. If it has left its lane since the node's word, what waits has that now:

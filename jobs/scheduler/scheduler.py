@@ -240,7 +240,8 @@ class Scheduler:
         if not request.reserve:
             self._deliveries.granted(request.node_id, refs)
             tasks = [(one.task.job_id, one.task.phase, one.task.weight) for one in granted]
-            self._queues.granted(request.node_id, tasks, request.idle_lanes)
+            running = {one.job_id for one in request.started}
+            self._queues.granted(request.node_id, tasks, request.idle_lanes, running, int(request.reserve_free))
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []

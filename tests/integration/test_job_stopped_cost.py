@@ -95,6 +95,32 @@ def test_what_max_errors_stopped_is_charged(running: RunningStore) -> None:
         assert job.status().task_seconds > FAILS_AFTER_S
 
 
+def test_a_program_that_says_too_early_that_it_has_ended_an_input_pays_for_what_it_does_then(
+    running: RunningStore,
+) -> None:
+    def early(_: Any) -> None:
+        import os
+        import socket
+        import time
+
+        for number in range(3, 64):
+            try:
+                channel = socket.socket(fileno=os.dup(number))
+            except OSError:
+                continue
+            if channel.type == socket.SOCK_SEQPACKET:
+                channel.send(b".")
+                break
+        time.sleep(1)
+        os._exit(0)
+
+    with running.new_account("early") as store:
+        fill_bucket(store, "early", {"a": b"a\n", "b": b"b\n", "c": b"c\n"})
+        job = store.objects("s3://early/**").map(early, batch=3).submit()
+        assert job.wait(timeout_s=30).state == "done"
+        assert job.status().task_seconds >= 2, "all but the last of three were waited for"
+
+
 def test_what_a_job_had_used_that_is_removed_is_charged(running: RunningStore) -> None:
     with running.new_account("removes") as store:
         fill_bucket(store, "removed", {"a": b"a\n"})

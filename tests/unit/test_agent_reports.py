@@ -10,7 +10,7 @@ import pytest
 from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, ReportRequest, StoppedAttempt, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
-from manta.core.limits import HELD_MAX, REPORT_OUTPUTS_MAX
+from manta.core.limits import HELD_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
 from tests.support.jobs import output, success
 from tests.support.waiting import eventually
@@ -110,15 +110,38 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
     gateway = Gateway(BadRequest("Odd."))
     reports = Reports("n1", "e", gateway, urgent, lambda _: None, lambda: None)
     sending = asyncio.create_task(reports.run())
-    reports.add(success(GOOD, []))
-    while not asked:
-        await asyncio.sleep(0)
-    assert (asked[-1], gateway.taken) == ({busy}, {}), "the lanes and its job have other tasks"
-    reports.add(success(AttemptRef(ended, 1, 1), []))
-    while len(gateway.taken) < 2:
-        await asyncio.sleep(0)
-    assert asked[-1] == {busy, ended}
-    sending.cancel()
+    try:
+        reports.add(quick(GOOD))
+        await eventually(lambda: asked)
+        assert (asked[-1], gateway.taken) == ({busy}, {}), "the lanes and its job have other tasks"
+        reports.add(quick(AttemptRef(ended, 1, 1)))
+        await eventually(lambda: len(gateway.taken) == 2)
+        assert asked[-1] == {busy, ended}
+    finally:
+        sending.cancel()
+
+
+async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    gateway = Gateway(BadRequest("Odd."))
+    reports = Reports("n1", "e", gateway, lambda _: False, lambda _: None, lambda: None)
+    long = success(GOOD, [])
+    long = msgspec.structs.replace(long, usage=msgspec.structs.replace(long.usage, task_seconds=REPORT_DELAY_S))
+    monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
+    sending = asyncio.create_task(reports.run())
+    try:
+        reports.add(quick(POISONED))
+        await eventually(lambda: not sending.done())
+        assert gateway.taken == {}
+        monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", REPORT_DELAY_S)
+        reports.add(long)
+        await eventually(lambda: len(gateway.taken) == 2)
+    finally:
+        sending.cancel()
+
+
+def quick(attempt: AttemptRef) -> TaskResult:
+    result = success(attempt, [])
+    return msgspec.structs.replace(result, usage=msgspec.structs.replace(result.usage, task_seconds=0.001))
 
 
 class Meter:

@@ -42,9 +42,9 @@ def _told(queues: Queues, running: int) -> int:
 def test_of_the_tasks_that_a_node_gets_those_beyond_its_idle_lanes_wait() -> None:
     queues = Queues()
     queues.note("n", [], 0)
-    queues.granted("n", [("j", 0, 1)] * 5, idle_lanes=2)
+    queues.granted("n", [("j", 0, 1)] * 5, 2, [], 1)
     assert _told(queues, 5) == 2
-    queues.granted("n", [("j", 0, 10)], idle_lanes=0)
+    queues.granted("n", [("j", 0, 10)], 0, ["j"], 1)
     assert _told(queues, 15) == 2, "of a batch every input waits"
     queues.note("n", [("j", 0, 1)], 0)
     assert _told(queues, 3) == 2, "the node's own word is what counts"
@@ -71,9 +71,22 @@ def test_a_task_that_had_left_its_lane_before_the_nodes_word_frees_none() -> Non
     assert _told(queues, 6) == 3, "one of the three left its lane since"
     queues.note("n", [], 5)
     queues.forget("n")
-    queues.granted("n", [("j", 0, 1)] * 2, idle_lanes=0)
+    queues.granted("n", [("j", 0, 1)] * 2, 0, [], 0)
     queues.ended("n", "j", 0, 1)
     assert _told(queues, 6) == 5
+
+
+def test_one_task_of_a_job_that_has_none_running_gets_the_lane_in_reserve() -> None:
+    queues = Queues()
+    queues.granted("n", [("other", 0, 1), ("j", 0, 1), ("j", 0, 1), ("third", 0, 1)], 1, [], 1)
+    assert _told(queues, 2) == 1
+    assert _told(queues, 3) == 2
+    queues.note("n", [], 0)
+    queues.granted("n", [("j", 0, 1)] * 2, 0, ["j"], 1)
+    assert _told(queues, 3) == 1, "it has one running"
+    queues.note("n", [("j", 0, 2)], 0)
+    queues.granted("n", [("j", 0, 1)], 0, [], 1)
+    assert _told(queues, 3) == 0, "what waits there already has it before"
 
 
 _EVENTS = st.one_of(
@@ -93,7 +106,7 @@ def test_one_job_alone_is_never_told_as_running_on_more_lanes_than_there_are(
     for event, count in events:
         if event == "grant":
             queues.note("n", [("j", 0, waiting)], over)
-            queues.granted("n", [("j", 0, 1)] * count, lanes - running)
+            queues.granted("n", [("j", 0, 1)] * count, lanes - running, ["j"] * running, 1)
             waiting += count
         elif event == "end" and running:
             running, over = running - 1, over + 1

@@ -81,10 +81,13 @@ class Lanes:
         return self.idle > 0
 
     @property
+    def reserve_free(self) -> bool:
+        return self._running.may_reserve
+
+    @property
     def reserve_wanted(self) -> bool:
         """Whether every lane is busy and the one in reserve is not."""
-        free = self._running.may_reserve and self.unavailable is None
-        return free and not self.hungry and not self._row.needs_reserve()
+        return self.reserve_free and self.unavailable is None and not self.hungry and not self._row.needs_reserve()
 
     @property
     def prefetch(self) -> int:

@@ -137,7 +137,7 @@ def _usage_of(attempt: Attempt, ended: BatchEnded) -> Usage:
     return Usage(
         started_ms=min((one.started_ms for one in parts), default=ended.started_ms),
         ended_ms=max((one.ended_ms for one in parts), default=ended.started_ms),
-        task_seconds=sum(one.task_seconds for one in parts),
+        task_seconds=attempt.untaken_s + sum(one.task_seconds for one in parts),
         in_place_bytes=sum(one.in_place_bytes for one in parts),
         moved_bytes=attempt.moved_bytes + sum(one.moved_bytes for one in parts),
         copied_bytes=sum(one.copied_bytes for one in parts),

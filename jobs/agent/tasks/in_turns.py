@@ -45,7 +45,8 @@ async def run_in_turns(
             for place, turn in enumerate(given):
                 try:
                     ended = await _run_turn(runner, process, turn, place, zone)
-                except NotTakenError:
+                except NotTakenError as error:
+                    attempt.untaken_s += error.wall_s
                     break
                 taken += 1
                 failed = ended.end is not None and not _is_well(ended.end)

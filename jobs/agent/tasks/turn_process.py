@@ -16,7 +16,14 @@ _WELL: Final = TaskEnd(0, None, core_dumped=False, overrun=None, wall_s=0.0, cpu
 
 
 class NotTakenError(Exception):
-    """Whatever ended the process, the input did not: it was not told of it yet, or the time of all inputs was over."""
+    """Whatever ended the process, the input did not: it was not told of it yet, or the time of all inputs was over.
+
+    `wall_s`: how long the process ran on meanwhile.
+    """
+
+    def __init__(self, wall_s: float) -> None:
+        super().__init__(wall_s)
+        self.wall_s = wall_s
 
 
 class TurnProcess:
@@ -80,7 +87,7 @@ class TurnProcess:
             timer.cancel()
         end = _WELL if self._said_ended else await self._running
         if end is not _WELL and self._turns > 1 and not self._timed_out and self._is_of_others(end):
-            raise NotTakenError
+            raise NotTakenError(self._loop.time() - began_s)
         overrun = Overrun.TIMEOUT if self._timed_out and end.overrun is Overrun.KILLED else end.overrun
         return replace(end, overrun=overrun, wall_s=self._loop.time() - began_s)
 

@@ -182,6 +182,7 @@ class Link:
             blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
             queued=self._lanes.queued(),
+            reserve_free=self._lanes.reserve_free,
             unreported=self._lanes.finishing() + self._reports.weight,
             capacity=self._lanes.capacity,
         )

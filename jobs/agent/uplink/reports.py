@@ -48,6 +48,8 @@ class Reports:
         self._wake = asyncio.Event()
         self._delaying = False
         """Whether what is pending waits for its neighbours."""
+        self._hurries = False
+        """Whether a task has ended that took longer than its neighbours are waited for: they are as rare."""
         self._room = REPORT_BATCH_MAX
         """How many go together: one at which gateways fail is found by halves, and the others go on."""
 
@@ -61,6 +63,7 @@ class Reports:
 
     def add(self, result: TaskResult) -> None:
         self._pending[result.attempt] = result
+        self._hurries |= result.usage.task_seconds >= REPORT_DELAY_S
         self.nudge()
 
     @property
@@ -106,6 +109,7 @@ class Reports:
 
     async def send_results(self) -> bool:
         """One call with what is pending."""
+        self._hurries = False
         batch = self._next_batch()
         if not batch:
             return True
@@ -173,7 +177,7 @@ class Reports:
             self._delaying = False
 
     def _is_due(self) -> bool:
-        if self._stopped or len(self._pending) >= REPORT_BATCH_MAX:
+        if self._stopped or self._hurries or len(self._pending) >= REPORT_BATCH_MAX:
             return True
         return self._urgent({ref.job_id for ref in self._pending})
 
