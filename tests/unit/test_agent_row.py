@@ -158,7 +158,17 @@ def test_a_free_lane_counts_as_taken_by_who_is_first(free: int, queued: tuple[tu
     bench = _Bench()
     bench.queue(_phase("a"), 2)
     bench.queue(_phase("b", 1), 3)
-    assert bench.row.queued(free) == queued
+    assert bench.row.queued(free, reserve_free=False) == queued
+
+
+def test_the_lane_in_reserve_counts_as_taken_by_a_job_that_has_none_running() -> None:
+    bench = _Bench()
+    bench.queue(_phase("a"), 3, zones=1)
+    bench.start()
+    bench.queue(_phase("b"), 3)
+    bench.queue(_phase("c"), 1)
+    assert bench.row.queued(0, reserve_free=True) == (("a", 0, 2), ("b", 0, 2), ("c", 0, 1))
+    assert bench.row.queued(3, reserve_free=True) == (("b", 0, 2),), "c has the one in reserve"
 
 
 def test_every_input_of_a_batch_waits() -> None:
@@ -167,7 +177,7 @@ def test_every_input_of_a_batch_waits() -> None:
     for attempt in group.waiting:
         inputs = [BatchInput(number, InputRef("b", "k", 1, None), attempt.lease.slot) for number in range(7)]
         attempt.lease = structs.replace(attempt.lease, batch=tuple(inputs))
-    assert bench.row.queued(1) == (("a", 0, 7),)
+    assert bench.row.queued(1, reserve_free=False) == (("a", 0, 7),)
 
 
 def test_a_phase_is_forgotten_once_it_has_neither_tasks_nor_zones() -> None:

@@ -110,7 +110,7 @@ class Lanes:
 
     def queued(self) -> tuple[tuple[str, int, int], ...]:
         """(job, phase, how many inputs) that wait for a lane."""
-        return self._row.queued(self._running.free_lanes)
+        return self._row.queued(self._running.free_lanes, reserve_free=self.reserve_free)
 
     def finishing(self) -> int:
         """Inputs whose tasks have left their lanes, and whose results are not handed over yet."""

@@ -104,8 +104,11 @@ class Row:
 
     def _without_running(self) -> list[Group]:
         """Phases with waiting tasks, of jobs that have none running here."""
-        running = {job_id for (job_id, _), group in self._groups.items() if group.busy}
+        running = self._running_jobs()
         return [group for (job_id, _), group in self._groups.items() if group.waiting and job_id not in running]
+
+    def _running_jobs(self) -> set[str]:
+        return {job_id for (job_id, _), group in self._groups.items() if group.busy}
 
     def _has_room(self, group: Group, now_s: float) -> bool:
         if self._resources.fits(group.spec):
@@ -131,12 +134,18 @@ class Row:
         lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
         return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
 
-    def queued(self, free_lanes: int) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many inputs) that wait for a lane. Tasks that a free lane is there for count as running."""
+    def queued(self, free_lanes: int, *, reserve_free: bool) -> tuple[tuple[str, int, int], ...]:
+        """(job, phase, how many inputs) that wait for a lane. Tasks that a free lane is there for count as running, and
+        so does one that the lane in reserve is for."""
         found: list[tuple[str, int, int]] = []
+        running = self._running_jobs()
         for (job_id, phase), group in self._groups.items():
             starting = min(free_lanes, len(group.waiting))
             free_lanes -= starting
+            if reserve_free and not starting and group.waiting and job_id not in running:
+                starting, reserve_free = 1, False
+            if starting:
+                running.add(job_id)
             if len(group.waiting) > starting:
                 found.append((job_id, phase, sum(one.lease.weight for one in islice(group.waiting, starting, None))))
         return tuple(found)
