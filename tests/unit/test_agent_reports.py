@@ -10,7 +10,7 @@ import pytest
 from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, ReportRequest, StoppedAttempt, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
-from manta.core.limits import HELD_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
+from manta.core.limits import HELD_MAX, REPORT_AT_ONCE_S, REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
 from tests.support.jobs import output, success
 from tests.support.waiting import eventually
@@ -125,14 +125,13 @@ async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: py
     gateway = Gateway(BadRequest("Odd."))
     reports = Reports("n1", "e", gateway, lambda _: False, lambda _: None, lambda: None)
     long = success(GOOD, [])
-    long = msgspec.structs.replace(long, usage=msgspec.structs.replace(long.usage, task_seconds=REPORT_DELAY_S))
+    long = msgspec.structs.replace(long, usage=msgspec.structs.replace(long.usage, task_seconds=REPORT_AT_ONCE_S))
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
     sending = asyncio.create_task(reports.run())
     try:
         reports.add(quick(POISONED))
         await eventually(lambda: not sending.done())
         assert gateway.taken == {}
-        monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", REPORT_DELAY_S)
         reports.add(long)
         await eventually(lambda: len(gateway.taken) == 2)
     finally:

@@ -15,7 +15,7 @@ from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
 from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, StoppedAttempt, TaskResult, Usage
 from manta.core.errors import BadRequest, Conflict, MantaError
-from manta.core.limits import HELD_MAX, REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
+from manta.core.limits import HELD_MAX, REPORT_AT_ONCE_S, REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
 
 _LOG = logging.getLogger("manta.agent")
 _PAUSE_S: Final = 1.0
@@ -49,7 +49,7 @@ class Reports:
         self._delaying = False
         """Whether what is pending waits for its neighbours."""
         self._hurries = False
-        """Whether a task has ended that took longer than its neighbours are waited for: they are as rare."""
+        """Whether a task is among them that took so long that it has few neighbours."""
         self._room = REPORT_BATCH_MAX
         """How many go together: one at which gateways fail is found by halves, and the others go on."""
 
@@ -63,7 +63,7 @@ class Reports:
 
     def add(self, result: TaskResult) -> None:
         self._pending[result.attempt] = result
-        self._hurries |= result.usage.task_seconds >= REPORT_DELAY_S
+        self._hurries |= result.usage.task_seconds >= REPORT_AT_ONCE_S
         self.nudge()
 
     @property
