@@ -274,6 +274,7 @@ def small_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("manta.catalog.job_chunks.RESOLVE_PAGE", 2)
     monkeypatch.setattr("manta.catalog.job_scripts.clone.CLONE_CHUNKS_PAGE", 1)
     monkeypatch.setattr("manta.core.limits.SWEEP_S", 0.02)
+    monkeypatch.setattr("manta.catalog.job_scripts.tend.STOPPED_TOLD_S", 0.0)
     for name in ("manta.core.limits", "jobs.scheduler.liveness", "jobs.scheduler.deliveries"):
         monkeypatch.setattr(f"{name}.LEASE_S", LEASE_S)
     monkeypatch.setattr("jobs.scheduler.liveness.TAKEOVER_S", 2 * LEASE_S)
