@@ -170,7 +170,7 @@ class Scheduler:
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if not request.reserve:
             await self._renew(node_id, request.epoch, begins=True)
-            self._queues.note(node_id, request.queued, request.unreported)
+            self._queues.note(node_id, request.queued, request.unreported)  # the sweep forgets what was renewed alone
             await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes

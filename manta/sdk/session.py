@@ -88,7 +88,7 @@ def _keys(last: Mapping[str, str], endpoint: str, environment: Mapping[str, str]
 def _no_keys(endpoint: str) -> AccessDenied:
     """Says where the AWS chain looked: a file may well hold keys, of a profile that was not asked for."""
     chain = botocore.session.Session()
-    file = Path(chain.get_config_variable("credentials_file")).expanduser()
+    file = os.path.expanduser(chain.get_config_variable("credentials_file"))  # noqa: PTH111 - it never fails
     profile = chain.get_config_variable("profile") or "default"
     seen = f"holds none for the profile {profile}" if os.access(file, os.R_OK) else "is not there, or not readable"
     return AccessDenied(

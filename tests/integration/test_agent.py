@@ -348,6 +348,20 @@ async def test_a_lost_attempt_that_waits_never_runs(rig: Rig) -> None:
     assert rig.gateway.results == []
 
 
+async def test_what_there_is_no_room_for_is_handed_back_at_once(rig: Rig) -> None:
+    """Or whoever waits for it would wait for the next poll of a node that wants no tasks."""
+    await rig.gateway.stop()
+    spec, read = rig.gateway.phase("sleep 600"), await rig.input(b"x")
+    offered = {_ref(await rig.gateway.offer(spec, read)) for _ in range(20)}
+    rig.gateway.too_many = len(offered)
+    await rig.gateway.start()
+    await rig.gateway.wait(lambda: any(poll.returned for poll in rig.gateway.leases))
+    poll = next(poll for poll in rig.gateway.leases if poll.returned)
+    assert {*poll.returned, *poll.held} == offered
+    assert poll.held
+    assert not set(poll.returned) & set(poll.held)
+
+
 @pytest.mark.invariant("J6")
 async def test_without_any_gateway_for_the_time_of_a_lease_tasks_are_ended(rig: Rig) -> None:
     """J6: by the monotonic clock; afterwards the agent works again."""

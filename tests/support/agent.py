@@ -173,6 +173,8 @@ class FakeGateway:
     slot_requests: list[questions.SlotsRequest] = field(default_factory=list)
     leases: list[wire.LeaseRequest] = field(default_factory=list)
     reports: int = 0
+    too_many: int = 0
+    """So many tasks more than the node has room for are handed out, once, as when two polls are answered at a time."""
     drop_reports: int = 0
     page_size: int = 1000
     objects: dict[tuple[str, str], questions.NamedObject] = field(default_factory=dict)
@@ -292,7 +294,10 @@ class FakeGateway:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.wait_s):
                     await self._change.wait_for(lambda: self._has_news(request))
-            tasks = [self.ready.popleft() for _ in range(min(self._lanes_for(request), len(self.ready)))]
+            count = min(self._lanes_for(request), len(self.ready))
+            if count:
+                count, self.too_many = min(count + self.too_many, len(self.ready)), 0
+            tasks = [self.ready.popleft() for _ in range(count)]
             self.given |= {AttemptRef(task.job_id, task.task_id, task.attempt): task for task in tasks}
             known = set(request.known_phases)
             phases = {(task.job_id, task.phase) for task in tasks} - known

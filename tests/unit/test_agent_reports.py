@@ -122,15 +122,15 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
 
 
 async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
-    gateway = Gateway(BadRequest("Odd."))
-    reports = Reports("n1", "e", gateway, lambda _: False, lambda _: None, lambda: None)
+    gateway, asked = Gateway(BadRequest("Odd.")), Asked()
+    reports = Reports("n1", "e", gateway, asked.never, lambda _: None, lambda: None)
     long = success(GOOD, [])
     long = msgspec.structs.replace(long, usage=msgspec.structs.replace(long.usage, task_seconds=REPORT_AT_ONCE_S))
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
     sending = asyncio.create_task(reports.run())
     try:
         reports.add(quick(POISONED))
-        await eventually(lambda: not sending.done())
+        await eventually(lambda: asked.jobs)
         assert gateway.taken == {}
         reports.add(long)
         await eventually(lambda: len(gateway.taken) == 2)
@@ -141,6 +141,17 @@ async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: py
 def quick(attempt: AttemptRef) -> TaskResult:
     result = success(attempt, [])
     return msgspec.structs.replace(result, usage=msgspec.structs.replace(result.usage, task_seconds=0.001))
+
+
+class Asked:
+    """Whether results are urgent: never."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Collection[str]] = []
+
+    def never(self, jobs: Collection[str]) -> bool:
+        self.jobs.append(jobs)
+        return False
 
 
 class Meter:
@@ -178,13 +189,18 @@ async def test_what_a_lost_attempt_used_is_told_whether_its_result_was_sent_or_n
 
 async def test_what_stopped_attempts_used_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
-    gateway = Meter()
-    reports = _reports(gateway)
+    gateway, asked = Meter(), Asked()
+    reports = Reports("n1", "e", gateway, asked.never, lambda _: None, lambda: None)
     sending = asyncio.create_task(reports.run())
     try:
-        await eventually(lambda: not sending.done())
+        reports.add(quick(AttemptRef("0" * 20, 3, 1)))
+        await eventually(lambda: asked.jobs)
+        assert gateway.told == []
         reports.add_stopped(GOOD, success(GOOD, []).usage)
-        await eventually(lambda: len(gateway.told) == 1)
+        await eventually(lambda: GOOD in [one.attempt for one in gateway.told])
+        gateway.told.clear()
+        reports.add_stopped(GOOD, success(GOOD, []).usage)
+        await eventually(lambda: len(gateway.told) >= 1)
         reports.add(success(POISONED, []))
         reports.add_stopped(POISONED, success(POISONED, []).usage)
         await eventually(lambda: len(gateway.told) >= 2)

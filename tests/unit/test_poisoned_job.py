@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from manta.catalog.job_records import Granted
+from jobs.model.wire import StoppedAttempt, Usage
+from manta.catalog.job_records import Granted, UsageDay
 from manta.catalog.memory import MemoryCatalog
 from manta.core.names import new_id
 from tests.support.catalog import StandingClock
@@ -74,3 +75,21 @@ async def test_a_node_loses_what_it_has_of_others(catalog: MemoryCatalog, clock:
         await expire(catalog.jobs, ["n2"], {"n1": 30.0})
     left = {attempt.job_id for attempt in await catalog.jobs.running("n1")}
     assert left == {jobs[0]}
+
+
+async def test_what_its_stopped_tasks_used_keeps_no_other_jobs_from_being_charged(
+    catalog: MemoryCatalog, clock: StandingClock
+) -> None:
+    jobs = [await _job(catalog, clock) for _ in range(2)]
+    granted = await _lease(catalog, clock, 4)
+    for job in jobs:
+        await catalog.jobs.cancel_job(job, "Enough.")
+        while (await catalog.jobs.tend(job)).more:
+            pass
+    _poison(catalog, jobs[0])
+    for _ in range(2):
+        told = [StoppedAttempt(ref(grant.task), Usage(1, 2, 0.5)) for grant in granted]
+        await catalog.jobs.charge_stopped("n1", told)
+    today = clock.now_ms() // 86_400_000
+    (charged,) = await catalog.jobs.usage("alice", today, today)
+    assert charged == UsageDay(today, 2, 1000, charged.byte_seconds, 0, 0, 0, 0), "both tasks of the other, once"

@@ -159,8 +159,9 @@ class Link:
             await asyncio.sleep(_EARLY_S)
 
     def _worth_asking(self) -> bool:
+        """Whether lanes will soon want more tasks, or somebody may wait for what is handed back."""
         runnable = self._lanes.waiting - self._lanes.blocked()
-        return self._room() > 0 and runnable <= self._lanes.prefetch // 2
+        return bool(self._returned) or (self._room() > 0 and runnable <= self._lanes.prefetch // 2)
 
     def _room(self) -> int:
         return self._lanes.room() if len(self._reports) < 2 * REPORT_BATCH_MAX else 0
@@ -198,8 +199,12 @@ class Link:
             self._remember(spec)
         room = len(reply.tasks) if reserved or self._lanes.unavailable is not None else self._lanes.room()
         known = [(lease, self._specs.get((lease.job_id, lease.phase))) for lease in reply.tasks]
-        self._lanes.add([Attempt(lease, spec) for lease, spec in known if spec is not None][:room])
+        attempts = [Attempt(lease, spec) for lease, spec in known if spec is not None]
+        self._lanes.add(attempts[:room])
         self._note_busy()
+        if len(attempts) > room:  # another poll was quicker: somebody may wait for these
+            self._returned += [attempt.ref for attempt in attempts[room:]]
+            self.changed()
 
     def _remember(self, spec: PhaseSpec) -> None:
         self._specs[spec.job_id, spec.phase] = spec

@@ -4,6 +4,7 @@ What an attempt used that came to no result is told as well, for whoever pays fo
 """
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Collection
 from itertools import islice
@@ -15,14 +16,22 @@ from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
 from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, StoppedAttempt, TaskResult, Usage
 from manta.core.errors import BadRequest, Conflict, MantaError
-from manta.core.limits import HELD_MAX, REPORT_AT_ONCE_S, REPORT_BATCH_MAX, REPORT_DELAY_S, REPORT_OUTPUTS_MAX
+from manta.core.limits import (
+    HELD_MAX,
+    REPORT_AT_ONCE_S,
+    REPORT_BATCH_MAX,
+    REPORT_DELAY_S,
+    REPORT_OUTPUTS_MAX,
+    REPORT_PAUSE_S,
+)
 
 _LOG = logging.getLogger("manta.agent")
 _PAUSE_S: Final = 1.0
 
 
 class Reports:
-    """One call at a time: what ends meanwhile goes with the next. `discard` removes outputs that were not committed.
+    """One call at a time: what ends meanwhile goes with the next. The result of a long task is on its way within
+    REPORT_PAUSE_S. `discard` removes outputs that were not committed.
 
     `urgent` says whether results of these jobs should go now; others wait for their neighbours a moment.
     """
@@ -50,6 +59,7 @@ class Reports:
         """Whether what is pending waits for its neighbours."""
         self._hurries = False
         """Whether a task is among them that took so long that it has few neighbours."""
+        self._reported_s = 0.0
         self._room = REPORT_BATCH_MAX
         """How many go together: one at which gateways fail is found by halves, and the others go on."""
 
@@ -108,8 +118,8 @@ class Reports:
         return await self._tell_stopped() and sent
 
     async def send_results(self) -> bool:
-        """One call with what is pending."""
-        self._hurries = False
+        """One call with what is pending. False when no gateway took it."""
+        self._hurries, self._reported_s = False, asyncio.get_running_loop().time()
         batch = self._next_batch()
         if not batch:
             return True
@@ -170,16 +180,25 @@ class Reports:
             async with asyncio.timeout(REPORT_DELAY_S):
                 while not self._is_due():
                     self._wake.clear()
-                    await self._wake.wait()
+                    await self._wake_or_pause()
         except TimeoutError:
             return
         finally:
             self._delaying = False
 
     def _is_due(self) -> bool:
-        if self._stopped or self._hurries or len(self._pending) >= REPORT_BATCH_MAX:
+        if self._stopped or len(self._pending) >= REPORT_BATCH_MAX or (self._hurries and self._pause_s() <= 0):
             return True
         return self._urgent({ref.job_id for ref in self._pending})
+
+    def _pause_s(self) -> float:
+        """A node with many lanes has long tasks end all the time."""
+        return self._reported_s + REPORT_PAUSE_S - asyncio.get_running_loop().time()
+
+    async def _wake_or_pause(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._pause_s() if self._hurries else None):
+                await self._wake.wait()
 
     def _acknowledged(self, batch: tuple[TaskResult, ...], stale: set[AttemptRef], again: set[AttemptRef]) -> None:
         """`again` were sent before: what is stale of them may have been committed then, unheard."""

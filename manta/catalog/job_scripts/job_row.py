@@ -59,8 +59,8 @@ class JobRow:
 
     def may_be_owed(self, told_ms: int) -> bool:
         """Whether it is being deleted, and nodes may have more to tell of what they stopped: it ended after then."""
-        just_ended = self.ended_ms is None or self.ended_ms > told_ms
-        return bool(self.doomed) and self.ended and self.cancel_reason is not None and just_ended
+        just_ended = self.ended_ms is not None and self.ended_ms > told_ms
+        return bool(self.doomed) and self.cancel_reason is not None and just_ended
 
 
 @lru_cache(maxsize=PLANS_REMEMBERED_MAX)

@@ -26,9 +26,7 @@ def stopped(node_id: str, attempts: Sequence[StoppedAttempt], now_ms: int) -> Sc
     spent: dict[str, Spent] = {}
     for unit, tasks in (yield from locked(names, now_ms)):
         owed = [task for task in tasks if _is_owed(task, node_id)]
-        before = counted(unit.job)
-        yield from apart(unit.job.job_id, _settle(unit, owed, told), None)
-        charge(spent, unit.job, before, unit.ran)
+        yield from apart(unit.job.job_id, _settle(unit, owed, told, spent), None)
     yield from save_spent(spent, now_ms)
 
 
@@ -36,7 +34,10 @@ def _is_owed(task: TaskRow, node_id: str) -> bool:
     return task.state == TaskState.CANCELLED and task.node_id == node_id and bool(task.epoch)
 
 
-def _settle(unit: Unit, owed: Sequence[TaskRow], told: Mapping[tuple[str, int, int], Usage]) -> Script[None]:
+def _settle(
+    unit: Unit, owed: Sequence[TaskRow], told: Mapping[tuple[str, int, int], Usage], spent: dict[str, Spent]
+) -> Script[None]:
+    before = counted(unit.job)
     for task in owed:
         usage = told.get((task.job_id, task.task_id, task.attempt))
         if usage is not None:
@@ -44,3 +45,4 @@ def _settle(unit: Unit, owed: Sequence[TaskRow], told: Mapping[tuple[str, int, i
             unit.change(task, epoch="", started_ms=usage.started_ms, ended_ms=usage.ended_ms)
     if unit.saves:
         yield from unit.flush()
+        charge(spent, unit.job, before, unit.ran)

@@ -107,7 +107,8 @@ class _Asked:
         kind = self._plan.phases[task.phase].kind
         bases = tuple(base_key(kind, task.phase, one.task_id) for one in task.inputs)
         if bucket != own or not key.startswith(bases):
+            here = f", here {own}/{bases[0]}" if len(bases) == 1 else ""
             raise AccessDenied(
-                "In a job's bucket a task writes only names that begin with its $MANTA_OUTPUT_BASE, "
-                f"here {own}/{bases[0]}, as in `mpipe ${{MANTA_OUTPUT_BASE}}NAME`."
+                f"In a job's bucket a task writes only names that begin with its $MANTA_OUTPUT_BASE{here}, "
+                "as in `mpipe ${MANTA_OUTPUT_BASE}NAME`."
             )
