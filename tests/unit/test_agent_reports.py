@@ -121,7 +121,11 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
         sending.cancel()
 
 
-async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("just_reported", [False, True])
+async def test_the_result_of_a_long_task_waits_for_no_neighbours(
+    monkeypatch: pytest.MonkeyPatch, *, just_reported: bool
+) -> None:
+    """But for a moment since the last report."""
     gateway, asked = Gateway(BadRequest("Odd.")), Asked()
     reports = Reports("n1", "e", gateway, asked.never, lambda _: None, lambda: None)
     long = success(GOOD, [])
@@ -129,6 +133,12 @@ async def test_the_result_of_a_long_task_waits_for_no_neighbours(monkeypatch: py
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
     sending = asyncio.create_task(reports.run())
     try:
+        if just_reported:
+            monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_PAUSE_S", 0.5)
+            reports.add(quick(AttemptRef("0" * 20, 3, 1)))
+            assert await reports.flush()
+            gateway.taken.clear()
+            asked.jobs.clear()
         reports.add(quick(POISONED))
         await eventually(lambda: asked.jobs)
         assert gateway.taken == {}

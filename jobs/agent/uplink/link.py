@@ -62,8 +62,9 @@ class Link:
             self._busy.clear()
 
     def held(self) -> tuple[AttemptRef, ...]:
-        """Every attempt this node still works on or has not reported."""
-        return (*(attempt.ref for attempt in self._lanes.attempts()), *self._reports.refs())
+        """Every attempt this node still works on or has not reported. One that is lost, and being ended, is not: a
+        gateway that is told of it would answer at once, over and over."""
+        return (*(attempt.ref for attempt in self._lanes.attempts() if not attempt.lost), *self._reports.refs())
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -80,7 +81,7 @@ class Link:
     async def give_back(self, held: Sequence[AttemptRef], begun: Sequence[AttemptRef]) -> None:
         """Report what is done, hand the rest of `held` back, and begin a new epoch; then tell what was stopped."""
         request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0,
-            started=tuple(begun)[:HELD_MAX], returned=tuple(held)[:HELD_MAX],
+            started=(*begun, *self._stopped)[:HELD_MAX], returned=(*held, *self._returned)[:HELD_MAX],
         )  # fmt: skip
         with contextlib.suppress(MantaError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):

@@ -73,7 +73,9 @@ class Reports:
 
     def add(self, result: TaskResult) -> None:
         self._pending[result.attempt] = result
-        self._hurries |= result.usage.task_seconds >= REPORT_AT_ONCE_S
+        if result.usage.task_seconds >= REPORT_AT_ONCE_S and not self._hurries:
+            self._hurries = True
+            self._wake.set()  # whoever waits for its neighbours now waits REPORT_PAUSE_S at most
         self.nudge()
 
     @property
