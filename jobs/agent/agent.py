@@ -114,7 +114,7 @@ class Agent:
         held, begun = self._link.held(), self._link.begun()
         await self.sessions.close()
         await self._lanes.close()
-        if held or self._reports.has_stopped:
+        if held or self._link.has_returned or self._reports.has_stopped:
             await self._link.give_back(held, begun)
         await self._sandbox.close()
         await self.peers.close()

@@ -66,6 +66,11 @@ class Link:
         gateway that is told of it would answer at once, over and over."""
         return (*(attempt.ref for attempt in self._lanes.attempts() if not attempt.lost), *self._reports.refs())
 
+    @property
+    def has_returned(self) -> bool:
+        """Whether something is handed back that no gateway has heard of."""
+        return bool(self._returned)
+
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
             for gateway, change in zip(self._gateways.all, self._changes, strict=True):
@@ -75,7 +80,7 @@ class Link:
             group.create_task(self._keep_house())
 
     def begun(self) -> tuple[AttemptRef, ...]:
-        """Those of `held` that are more than leased."""
+        """Those that are more than leased."""
         return tuple(attempt.ref for attempt in self._lanes.attempts() if attempt.stage is not Stage.WAITING)
 
     async def give_back(self, held: Sequence[AttemptRef], begun: Sequence[AttemptRef]) -> None:
@@ -170,7 +175,8 @@ class Link:
     def _request(self) -> LeaseRequest:
         held = self.held()
         room = self._room()
-        wait_s = LEASE_POLL_S if not held else 2 * HEARTBEAT_S
+        is_idle = not held and not self._lanes.attempts()
+        wait_s = LEASE_POLL_S if is_idle else 2 * HEARTBEAT_S
         returned = tuple(self._returned)[:HELD_MAX]
         return LeaseRequest(
             self._node_id,
