@@ -8,7 +8,7 @@ from collections.abc import Set
 from dataclasses import dataclass
 from typing import Final
 
-TIMEOUT_S: Final = 2
+TIMEOUT_S: Final = 5
 LASTING_S: Final = 100
 PROCESSES: Final = "processes"
 MEMORY: Final = "memory"
