@@ -5,7 +5,7 @@ polls what waits; in between it follows from what it is given and what it report
 since every node polls each of them. Counts are of inputs, as the catalog's are: a batch has several.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 from jobs.model.states import TaskState
@@ -19,9 +19,14 @@ class Queues:
         self._nodes: dict[str, dict[tuple[str, int], int]] = {}
         self._unreported: dict[str, int] = {}
         """By node: inputs whose tasks had left their lanes before its last word, and are still to be reported."""
+        self._reserved: dict[str, set[str]] = {}
+        """By node: jobs that got the lane in reserve. None of another job takes it when theirs end."""
 
-    def note(self, node_id: str, queued: Sequence[tuple[str, int, int]], unreported: int) -> None:
-        """The node's own word."""
+    def note(
+        self, node_id: str, queued: Sequence[tuple[str, int, int]], unreported: int, held: Collection[str] = ()
+    ) -> None:
+        """The node's own word; `held` are the jobs that it has tasks of."""
+        self._reserved[node_id] = self._reserved.get(node_id, set()).intersection(held)
         self._nodes[node_id] = {(job_id, phase): max(0, count) for job_id, phase, count in queued}
         self._unreported[node_id] = max(0, unreported)
 
@@ -37,9 +42,14 @@ class Queues:
                 lanes -= 1
             elif reserve > 0 and job_id not in jobs and not queued.get((job_id, phase)):
                 reserve -= 1
+                self.reserve(node_id, job_id)
             else:
                 queued[job_id, phase] = queued.get((job_id, phase), 0) + count
             jobs.add(job_id)
+
+    def reserve(self, node_id: str, job_id: str) -> None:
+        """A task of the job gets the lane in reserve."""
+        self._reserved.setdefault(node_id, set()).add(job_id)
 
     def ended(self, node_id: str, job_id: str, phase: int, count: int) -> None:
         """A task of so many inputs is reported. If it has left its lane since the node's word, what waits has that now:
@@ -51,7 +61,8 @@ class Queues:
         if not count:
             return
         queued = self._nodes.get(node_id, {})
-        for at in ((job_id, phase), *queued):
+        others = () if job_id in self._reserved.get(node_id, ()) else tuple(queued)
+        for at in ((job_id, phase), *others):
             taken = min(count, queued.get(at, 0))
             if taken:
                 queued[at] -= taken
@@ -60,6 +71,7 @@ class Queues:
     def forget(self, node_id: str) -> None:
         self._nodes.pop(node_id, None)
         self._unreported.pop(node_id, None)
+        self._reserved.pop(node_id, None)
 
     def as_started(self, view: JobView) -> JobView:
         phases = tuple(self._phase(view.job_id, number, phase) for number, phase in enumerate(view.phases))

@@ -170,7 +170,8 @@ class Scheduler:
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if not request.reserve:
             await self._renew(node_id, request.epoch, begins=True)
-            self._queues.note(node_id, request.queued, request.unreported)  # the sweep forgets what was renewed alone
+            jobs = {one.job_id for one in request.held}
+            self._queues.note(node_id, request.queued, request.unreported, jobs)  # the sweep forgets only renewed nodes
             await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes
@@ -237,7 +238,10 @@ class Scheduler:
     ) -> LeaseReply:
         """Whatever goes wrong from here on: what the node does not name in its next poll is offered again then."""
         refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
-        if not request.reserve:
+        if request.reserve:
+            for ref in refs:
+                self._queues.reserve(request.node_id, ref.job_id)
+        else:
             self._deliveries.granted(request.node_id, refs)
             tasks = [(one.task.job_id, one.task.phase, one.task.weight) for one in granted]
             running = {one.job_id for one in request.started}

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -87,6 +88,24 @@ def test_one_task_of_a_job_that_has_none_running_gets_the_lane_in_reserve() -> N
     queues.note("n", [("j", 0, 2)], 0)
     queues.granted("n", [("j", 0, 1)], 0, [], 1)
     assert _told(queues, 3) == 0, "what waits there already has it before"
+
+
+@pytest.mark.parametrize("polled", [True, False], ids=["by the reserve's poll", "by an ordinary poll"])
+def test_no_other_job_takes_the_lane_in_reserve_when_it_comes_free(*, polled: bool) -> None:
+    queues = Queues()
+    for number in range(5):
+        queues.note("n", [("j", 0, 20)], 0, {"j", "small0"})
+        if polled:
+            queues.reserve("n", f"small{number}")
+        else:
+            queues.granted("n", [(f"small{number}", 0, 1)], 0, ["j"], 1)
+        queues.granted("n", [(f"small{number}", 0, 1)], 0, ["j", f"small{number}"], 0)
+        for _ in range(2):
+            queues.ended("n", f"small{number}", 0, 1)
+    assert _told(queues, 22) == 2
+    queues.note("n", [("j", 0, 20)], 0, {"j"})
+    queues.ended("n", "small0", 0, 1)
+    assert _told(queues, 22) == 3, "the node has let go of it since: this one had a lane of its own"
 
 
 _EVENTS = st.one_of(
