@@ -416,9 +416,9 @@ STOPPED_TOLD_S: Final = LEASE_S
 """A job that is deleted while it runs is kept so long for its nodes to tell what the stopped attempts used. They tell
 it once what was being stored of their outputs has run out."""
 REPORT_AT_ONCE_S: Final = 0.15
-"""The result of a task that took as long waits for none, since it has few neighbours; but REPORT_PAUSE_S from one
-report to the next."""
+"""The result of a task that took as long waits for none, since it has few neighbours."""
 REPORT_PAUSE_S: Final = 0.05
+"""From one report to the next, where nothing but such results makes it due: with many lanes they come all the time."""
 ZONES_IDLE_MAX: Final = 8
 ZONE_IDLE_S: Final = 30.0
 ZONE_BUILDS_MAX: Final = 8
