@@ -29,7 +29,7 @@ class AgentRoutes:
                 return _bytes(pack(await agent.stderr.feeds.news(job_id, account, int(after), wait=now is None)))
             if (named := _STDERR.fullmatch(path)) is not None:
                 job_id, task_id = named.groups()
-                return _bytes(agent.stderr.read(job_id, int(task_id)))
+                return _bytes(pack(agent.stderr.read(job_id, int(task_id))))
         raise NotFound("The node's agent has no such call.")
 
 

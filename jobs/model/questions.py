@@ -108,8 +108,18 @@ class JobsReply(msgspec.Struct, frozen=True):
     version: int = VERSION
 
 
+class StderrTail(msgspec.Struct, frozen=True):
+    """The last of what an attempt said, of `said` bytes in all. `attempt` is 0 where the node does not know it: nothing
+    was said, or the node was restarted since."""
+
+    attempt: int
+    said: int
+    data: bytes
+    version: int = VERSION
+
+
 class StderrPiece(msgspec.Struct, frozen=True):
-    """What a task said; `ended`: its attempt says no more."""
+    """What a task said, no letter of it cut; `ended`: its attempt says no more."""
 
     task_id: int
     data: bytes

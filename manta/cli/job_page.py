@@ -8,7 +8,8 @@ from itertools import islice
 from manta.cli.job_tasks import end_text, moment_s
 from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
-from manta.sdk.jobs import JobStatus, Line, PhaseStatus
+from manta.sdk.following import Line
+from manta.sdk.jobs import JobStatus, PhaseStatus
 
 LINES_MAX = 1000
 _STYLE = """

@@ -11,7 +11,8 @@ from rich.text import Text
 from manta.cli import output
 from manta.cli.job_rows import Rate, rows
 from manta.cli.plain import plain
-from manta.sdk.jobs import Job, JobStatus, Line
+from manta.sdk.following import Line
+from manta.sdk.jobs import Job, JobStatus
 
 _STDERR_LINES = 12
 _INTERVAL_S = 0.5

@@ -6,7 +6,7 @@ from typing import Final
 
 from manta.cli.job_rows import duration
 from manta.cli.plain import plain
-from manta.sdk.jobs import Line
+from manta.sdk.following import Line
 
 _LINE_MAX_CHARS = 4096
 _LOST: Final = {
@@ -67,7 +67,7 @@ def prefixed(pieces: Iterable[Line]) -> Iterator[str]:
     begun: dict[int, str] = {}
     for piece in pieces:
         if "missing" in piece:
-            yield f"(some lines of {piece['missing']} came too fast and are not shown)"
+            yield f"(some lines of {piece['missing']} are not shown: they came too fast, or it was restarted)"
             continue
         if "refused" in piece:
             yield f"(what tasks say on {piece['refused']} is not shown: {piece['message']})"

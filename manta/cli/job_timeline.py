@@ -10,7 +10,7 @@ from typing import Final
 
 from manta.cli.job_rows import duration
 from manta.cli.job_tasks import end_text, is_lost, moment_s
-from manta.sdk.jobs import Line
+from manta.sdk.following import Line
 
 BARS_MAX: Final = 2000
 """Attempts that are drawn one by one."""

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncIterator, Collection, Sequence
 from urllib.parse import quote
 
-from jobs.model.questions import StderrNews
+from jobs.model.questions import StderrNews, StderrTail
 from jobs.model.wire import unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_records import JobView
@@ -79,9 +79,9 @@ class NodeKeys:
         return token.verify(node.key, "POST", path, signed, self._clock.wall_s())
 
 
-async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int) -> bytes:
+async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int) -> StderrTail:
     """What the node's agent kept of it. NodeUnavailable."""
-    return await _ask_agent(context, node_id, f"stderr/{job_id}/{task_id}")
+    return unpack(await _ask_agent(context, node_id, f"stderr/{job_id}/{task_id}"), StderrTail)
 
 
 async def read_news(context: Context, node_id: str, view: JobView, after: int, *, wait: bool) -> StderrNews:

@@ -6,7 +6,8 @@ from jobs.model.program import RAISED
 from manta.core.errors import MantaError
 
 if TYPE_CHECKING:
-    from manta.sdk.jobs import Job, Line
+    from manta.sdk.following import Line
+    from manta.sdk.jobs import Job
 
 
 class JobFailedError(MantaError):

@@ -2,19 +2,16 @@
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import msgspec
 
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import JOB_PAGE_LINES, JOB_PAGE_LINES_MAX
-from manta.sdk.transport import PATIENCE_S, Transport, once
+from manta.sdk.following import Following, Line
+from manta.sdk.transport import AWAY_S, PATIENCE_S, Transport, once
 
 _POLL_S = 10
-_AWAY_S = 60.0
-"""A store that is restarted while somebody waits for a job is waited for as well."""
 _ADD_LINES = 5000
-Line = dict[str, Any]
 
 
 class TaskCounts(msgspec.Struct, frozen=True):
@@ -95,7 +92,7 @@ class Job:
     def status(self, *, wait_s: float | None = None, for_end: bool = False) -> JobStatus:
         """With `wait_s` answered when the job ends or that time has passed; unless `for_end`, when it progresses."""
         query = {"wait": None if wait_s is None else f"{wait_s:.3f}", "for": "end" if for_end else None}
-        patience_s = PATIENCE_S if wait_s is None else _AWAY_S
+        patience_s = PATIENCE_S if wait_s is None else AWAY_S
         content = self._transport.call("GET", f"/jobs/{self.id}", query=query, patience_s=patience_s)
         return msgspec.json.decode(content, type=JobStatus)
 
@@ -183,19 +180,26 @@ class Job:
         return self._transport.call("GET", f"/jobs/{self.id}/tasks/{task}/stderr")
 
     def follow_stderr(self, task: int) -> Iterator[bytes]:
-        """What the task says on stderr as it says it, until it has ended."""
-        return self._transport.stream(f"/jobs/{self.id}/tasks/{task}/stderr", {"follow": "1"})
+        """What the task says on stderr as it says it, until it has ended; a further attempt begins anew.
+
+        A store that is restarted meanwhile is waited for.
+        """
+        path = f"/jobs/{self.id}/tasks/{task}/stderr"
+        place: str | None = ""
+        while place is not None:
+            said, place = self._transport.piece(path, {"wait": _POLL_S, "after": place}, AWAY_S)
+            if said:
+                yield said
 
     def follow_all_stderr(self) -> Iterator[Line]:
         """What tasks say on stderr as they say it, until the job has ended: `task`, `text`, `ended`.
 
         It begins with what runs, and a few that ended lately. A line of its own, `missing`, tells that it fell behind;
-        `refused`, with a `message`, that too many jobs are followed on a node.
+        `refused`, with a `message`, that too many jobs are followed on a node. A store that is restarted meanwhile is
+        waited for.
         """
-        rest = b""
-        for piece in self._transport.stream(f"/jobs/{self.id}/stderr", {"follow": "1"}):
-            *lines, rest = (rest + piece).split(b"\n")
-            yield from (msgspec.json.decode(line) for line in lines if line)
+        path = f"/jobs/{self.id}/stderr"
+        return iter(Following(lambda after: self._transport.stream(path, {"follow": "1", "after": after})))
 
     def _lines(self, what: str, after: int = 0, *, limit: int = JOB_PAGE_LINES, **more: str | None) -> Iterator[Line]:
         while True:

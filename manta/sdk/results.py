@@ -13,7 +13,8 @@ from jobs.model.values import PICKLE, decode, frames
 from manta.core.errors import InvalidArgument
 
 if TYPE_CHECKING:
-    from manta.sdk.jobs import Job, Line
+    from manta.sdk.following import Line
+    from manta.sdk.jobs import Job
     from manta.sdk.store import Store
 
 _SMALL_BYTES: Final = 1 << 20

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlencode
 
 import botocore.exceptions
@@ -18,14 +18,19 @@ from botocore.httpsession import URLLib3Session
 
 from manta.core import errors
 from manta.core.errors import MantaError
-from manta.core.limits import EVENT_STREAM_S
 from manta.sdk.session import Session
 from manta.sdk.websocket import WebSocket, connect, new_key, upgrade_headers
 
 API = "/_manta/v1"
+NEXT_HEADER = "X-Manta-Next"
 PATIENCE_S = 3.0
+AWAY_S = 60.0
+"""Patience of who waits for a job: a store that is restarted meanwhile is waited for as well."""
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
+_STREAM_SILENCE_S = 30.0
+"""A stream says every half second that it lives."""
+Query = Mapping[str, str | int | None]
 _SEND_AT_ONCE = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """Without it a body, sent after its head, waits 40 ms for the head's acknowledgement."""
 
@@ -91,6 +96,21 @@ def once(key: str | None = None) -> dict[str, str]:
     return {"Idempotency-Key": key or secrets.token_hex(16)}
 
 
+def pauses() -> Iterator[float]:
+    """Seconds to wait before each further try, without end."""
+    pause_s = _FIRST_PAUSE_S
+    while True:
+        yield pause_s
+        pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+
+
+class Answer(NamedTuple):
+    """What the store answered. Names of headers are in any case."""
+
+    content: bytes
+    headers: Mapping[str, str]
+
+
 class Transport:
     """Calls below /_manta/v1, signed exactly like S3's. Safe to share between threads."""
 
@@ -107,7 +127,7 @@ class Transport:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         body: object = None,
         lines: list[object] | None = None,
         headers: Mapping[str, str] | None = None,
@@ -120,27 +140,22 @@ class Transport:
         payload = msgspec.json.encode(body) if body is not None else b""
         if lines is not None:
             payload = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-        asked = {name: value for name, value in (query or {}).items() if value is not None}
-        url = f"{self._session.url}{API}{path}" + (f"?{urlencode(asked)}" if asked else "")
         repeatable = method == "GET" or (headers is not None and "Idempotency-Key" in headers)
-        deadline = time.monotonic() + (patience_s if repeatable else 0.0)
-        pause_s = _FIRST_PAUSE_S
-        while True:
-            try:
-                return self._once(method, url, payload, dict(headers or {}))
-            except MantaError as error:
-                if not error.retryable or time.monotonic() + pause_s > deadline:
-                    raise
-            time.sleep(pause_s)
-            pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
+        patience_s = patience_s if repeatable else 0.0
+        return self._patiently(patience_s, method, self._url(path, query), payload, dict(headers or {})).content
+
+    def piece(self, path: str, query: Query, patience_s: float) -> tuple[bytes, str | None]:
+        """The body of a GET, and the place to go on from: none at the end."""
+        answer = self._patiently(patience_s, "GET", self._url(path, query), b"", {})
+        return answer.content, answer.headers.get(NEXT_HEADER)
 
     def json(self, method: str, path: str, **options: Any) -> Any:
         """Like `call`, the reply decoded."""
         return msgspec.json.decode(self.call(method, path, **options) or b"null")
 
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
-        """The reply's body in pieces as they come, over a connection of its own; it may be silent for long."""
-        http = self._connections(EVENT_STREAM_S)
+        """The reply's body in pieces as they come, over a connection of its own."""
+        http = self._connections(_STREAM_SILENCE_S)
         url = f"{self._session.url}{API}{path}?{urlencode(query)}"
         request = AWSRequest(method="GET", url=url, stream_output=True)
         self._signer.add_auth(request)
@@ -177,7 +192,24 @@ class Transport:
     def _no_answer(self) -> MantaError:
         return errors.ServiceUnavailable(f"The store at {self._session.url} does not answer: is `manta serve` running?")
 
-    def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> bytes:
+    def _url(self, path: str, query: Query | None) -> str:
+        asked = {name: value for name, value in (query or {}).items() if value is not None}
+        return f"{self._session.url}{API}{path}" + (f"?{urlencode(asked)}" if asked else "")
+
+    def _patiently(self, patience_s: float, method: str, url: str, payload: bytes, headers: dict[str, str]) -> Answer:
+        """Like `_once`; while the store is away, again for that long."""
+        deadline = time.monotonic() + patience_s
+        further = pauses()
+        while True:
+            try:
+                return self._once(method, url, payload, headers)
+            except MantaError as error:
+                pause_s = next(further)
+                if not error.retryable or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+
+    def _once(self, method: str, url: str, payload: bytes, headers: dict[str, str]) -> Answer:
         request = AWSRequest(method=method, url=url, data=payload, headers=headers)
         self._signer.add_auth(request)
         try:
@@ -187,7 +219,7 @@ class Transport:
         content = bytes(answer.content)
         if answer.status_code >= 400:
             raise _read_error(answer.status_code, content)
-        return content
+        return Answer(content, answer.headers)
 
 
 def _read_error(status: int, content: bytes) -> MantaError:

@@ -12,7 +12,8 @@ import pytest
 from jobs.model.states import NODE_LOST
 from manta.core.errors import MantaError
 from manta.sdk import Job, Store
-from manta.sdk.jobs import JobStatus, Line
+from manta.sdk.following import Line
+from manta.sdk.jobs import JobStatus
 from tests.support.job_rows import check_nothing_of_jobs
 from tests.support.processes import alive, descendants
 from tests.support.store import RunningStore, running_store

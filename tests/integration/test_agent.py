@@ -312,13 +312,13 @@ async def test_stderr_is_kept_on_the_node_with_a_bound(rig: Rig) -> None:
     fine = await rig.gateway.offer(rig.gateway.phase("echo fine >&2", phase=1), await rig.input(b"x"))
     quiet = await rig.gateway.offer(rig.gateway.phase("true", phase=2), await rig.input(b"x"))
     results = {result.attempt.task_id: result for result in await rig.gateway.wait_results(3)}
-    kept = rig.agent.stderr.read(JOB, failed.task_id)
+    kept = rig.agent.stderr.read(JOB, failed.task_id).data
     whole = b"".join(b"%d\n" % number for number in range(1, 100001))
     assert kept == whole[-STDERR_KEEP_BYTES:]
     assert results[failed.task_id].stderr == whole[-STDERR_IN_ERROR_BYTES:]
-    assert rig.agent.stderr.read(JOB, fine.task_id) == b"fine\n"
+    assert rig.agent.stderr.read(JOB, fine.task_id).data == b"fine\n"
     assert results[fine.task_id].stderr == b""
-    assert rig.agent.stderr.read(JOB, quiet.task_id) == b""
+    assert rig.agent.stderr.read(JOB, quiet.task_id).data == b""
 
 
 @pytest.mark.invariant("J2", "J6")
@@ -633,7 +633,7 @@ def _ref(lease: TaskLease) -> AttemptRef:
 async def _said_pid(rig: Rig, lease: TaskLease) -> int:
     """The pid a running task wrote to stderr: what it says can be read while it runs."""
     async with asyncio.timeout(20):
-        while not (said := rig.agent.stderr.read(lease.job_id, lease.task_id)).endswith(b"\n"):
+        while not (said := rig.agent.stderr.read(lease.job_id, lease.task_id).data).endswith(b"\n"):
             await asyncio.sleep(0.01)
     return int(said)
 

@@ -184,7 +184,7 @@ async def _start_with_asset(rig: Rig, size: int) -> None:
     rig.gateway.objects[TOOL] = await _named(rig.node, bytes(size))
     lease = await rig.gateway.offer(rig.gateway.phase("echo on >&2; sleep 600", assets=(TOOL,)), await rig.input(b"x"))
     async with asyncio.timeout(10):
-        while not rig.agent.stderr.read(JOB, lease.task_id):
+        while not rig.agent.stderr.read(JOB, lease.task_id).data:
             await asyncio.sleep(0.01)
 
 

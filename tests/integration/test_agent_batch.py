@@ -29,7 +29,7 @@ async def test_every_input_has_its_own_run_output_and_stderr(rig: Rig) -> None:
     for member, text, words in zip(result.members, (b"one", b"", b"three"), said, strict=True):
         (output,) = member.outputs
         assert await rig.node.get(output.blob_id or "", output.size) == text + words
-    assert [rig.agent.stderr.read(JOB, number) for number in numbers] == said
+    assert [rig.agent.stderr.read(JOB, number).data for number in numbers] == said
     assert [one.usage.in_place_bytes for one in (*result.members, result)] == [3, 0, 5, 8]
     assert len(rig.sandbox.built) == 1
     assert result.usage.task_seconds == sum(member.usage.task_seconds for member in result.members)

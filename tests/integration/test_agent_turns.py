@@ -69,7 +69,7 @@ async def test_one_process_is_started_for_all(rig: Rig, tmp_path: Path) -> None:
     result = await batch(rig, phase(rig, tmp_path), *names)
     assert await outputs(rig, result) == [f"{name}\n".encode() for name in names]
     assert len(rig.sandbox.tasks) == 1
-    said = [rig.agent.stderr.read(one.attempt.job_id, one.attempt.task_id) for one in result.members]
+    said = [rig.agent.stderr.read(one.attempt.job_id, one.attempt.task_id).data for one in result.members]
     assert said == [f"{name} said\n".encode() for name in names]
     assert result.usage.task_seconds == sum(member.usage.task_seconds for member in result.members)
 
@@ -117,7 +117,7 @@ async def test_a_lost_batch_ends_its_process_and_leaves_nothing(rig: Rig, tmp_pa
     refs = [await rig.input(b"x", name) for name in ("a", "wait", "b")]
     lease = await rig.gateway.offer(phase(rig, tmp_path), batch=refs)
     number = lease.batch[1].number
-    await rig.gateway.wait(lambda: rig.agent.stderr.read(lease.job_id, number) != b"")
+    await rig.gateway.wait(lambda: rig.agent.stderr.read(lease.job_id, number).data != b"")
     await rig.gateway.lose(lease)
     await rig.gateway.offer(rig.gateway.phase("echo on", phase=1), await rig.input(b"x"))
     (result,) = await rig.gateway.wait_results(1)

@@ -1,5 +1,9 @@
 """A task's stderr, read and followed on a real store."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,13 +14,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.model.questions import StderrTail
 from manta.cli.job_tasks import prefixed
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NoSuchJob
-from manta.gateway.ops.job_stderr import fresh
+from manta.gateway.ops.job_stderr import Place
 from manta.sdk import Job, Store
+from tests.support.processes import alive
 from tests.support.shared_store import shared_store
 from tests.support.store import RunningStore
+from tests.support.waiting import await_condition
 
 running = shared_store("--nodes", "1")
 
@@ -118,7 +125,7 @@ def test_lines_of_tasks_stand_behind_their_numbers() -> None:
         {"task": 3, "text": "end", "ended": False},
     ]
     assert list(prefixed(pieces)) == [
-        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 came too fast and are not shown)",
+        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 are not shown: they came too fast, or it was restarted)",
         "(what tasks say on n2 is not shown: Too many.)", "2: y",
         f"3: {'z' * 5000}", "3: end",
     ]  # fmt: skip
@@ -131,12 +138,58 @@ def test_a_task_that_does_not_exist_is_named(store: Store) -> None:
         list(job.follow_stderr(99))
 
 
-@given(st.binary(max_size=60), st.binary(max_size=60))
-def test_what_was_appended_is_fresh(before: bytes, more: bytes) -> None:
-    assert fresh(before, before + more) == more
+@pytest.mark.parametrize("task", [(), ("1",)], ids=["all", "one"])
+@pytest.mark.parametrize("replaced", [True, False], ids=["replaced", "killed"])
+def test_logs_are_followed_across_a_gateway_that_goes(
+    running: RunningStore, store: Store, replaced: bool, task: tuple[str, ...]
+) -> None:
+    """Every line, and none twice."""
+    command = 'for n in 1 2 3 4 5 6 7 8 9 10 11 12; do echo "grüße $n" >&2; sleep 0.25; done'
+    job = store.submit([{"type": "map", "exec": command}], inputs=["s3://things/one"])
+    for status in job.watch(interval_s=0.2):
+        if status.phases[0].tasks.running:
+            break
+    words = [sys.executable, "-m", "manta.cli.main", "job", "logs", "-f", job.id, *task]
+    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, env=running.environment) as following:
+        assert following.stdout is not None
+        begun = following.stdout.readline()
+        gateway = running.children()["gateway"]
+        if replaced:
+            running.process.send_signal(signal.SIGHUP)
+        else:
+            os.kill(gateway, signal.SIGKILL)
+        await_condition(lambda: not alive(gateway), "the gateway to go")
+        rest, _ = following.communicate(timeout=60)
+    prefix = "" if task else "1: "
+    assert (begun + rest).decode() == "".join(f"{prefix}grüße {number}\n" for number in range(1, 13))
+    assert following.returncode == 0
 
 
-def test_a_tail_that_moved_on_is_joined_where_it_was_left() -> None:
-    lines = b"".join(b"%06d\n" % number for number in range(20_000))
-    assert fresh(lines[:70_000][-65_536:], lines[:80_000][-65_536:]) == lines[70_000:80_000]
-    assert fresh(b"gone for good", lines[:100]) == lines[:100]
+def test_a_place_is_what_a_gateway_named(store: Store) -> None:
+    job = store.submit([{"type": "map", "exec": "echo said >&2"}], inputs=["s3://things/one"])
+    job.wait(timeout_s=60)
+    for path in (f"/jobs/{job.id}/tasks/1/stderr?wait=1", f"/jobs/{job.id}/stderr?follow=1"):
+        with pytest.raises(InvalidArgument, match="not 'nowhere'"):
+            store.api("GET", f"{path}&after=nowhere")
+
+
+TAILS = st.integers(1, 40)
+
+
+@given(st.binary(max_size=60), st.binary(max_size=60), TAILS)
+def test_what_was_said_since_is_beyond_a_place(before: bytes, more: bytes, kept: int) -> None:
+    """As much of it as is kept."""
+    first, place = Place().beyond(StderrTail(1, len(before), before[-kept:]))
+    assert first == before[-kept:]
+    said = before + more
+    news, behind = place.beyond(StderrTail(1, len(said), said[-kept:]))
+    assert news == (more[-kept:] if more else b"")
+    assert behind.beyond(StderrTail(1, len(said), said[-kept:])) == (b"", behind)
+
+
+def test_a_further_attempt_begins_anew_and_a_node_that_forgot_which_it_was_goes_on() -> None:
+    _, place = Place().beyond(StderrTail(1, 5, b"first"))
+    assert str(place) == "1:5"
+    assert place.beyond(StderrTail(0, 0, b"")) == (b"", place)
+    assert place.beyond(StderrTail(0, 8, b"first, a")) == (b", a", Place(1, 8))
+    assert place.beyond(StderrTail(2, 3, b"sec")) == (b"sec", Place(2, 3))

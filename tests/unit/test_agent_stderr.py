@@ -3,14 +3,18 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from jobs.agent.stderr.expiry import Expiry
 from jobs.agent.stderr.feed import Said
 from jobs.agent.stderr.store import StderrStore
 from jobs.agent.uplink.transport import GatewayUnreachable
+from jobs.model.questions import StderrTail
 from manta.core.errors import InvalidArgument, SlowDown
 from manta.core.limits import (
     DAY_S,
@@ -42,6 +46,15 @@ class _Clock:
         return self.now_s
 
 
+class _Long:
+    """Of a task that said more than is kept."""
+
+    said = 1_000_000
+
+    def tail(self) -> bytes:
+        return b"the end"
+
+
 def _job(clock: _Clock) -> str:
     clock.now_s += 1
     return new_job_id(int(clock.now_s * 1000))
@@ -58,26 +71,26 @@ def _store(
 def test_what_was_said_is_kept_across_a_restart(tmp_path: Path) -> None:
     clock = _Clock()
     job = _job(clock)
-    _store(tmp_path, clock).keep(job, 7, b"why\n")
+    _store(tmp_path, clock).keep(job, 7, 1, b"why\n")
     again = _store(tmp_path, clock)
-    assert again.read(job, 7) == b"why\n"
+    assert again.read(job, 7).data == b"why\n"
     assert again.total_bytes == 4096
 
 
 def test_silence_makes_no_file(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.keep(job, 7, b"")
-    assert store.read(job, 7) == b""
+    store.keep(job, 7, 1, b"")
+    assert store.read(job, 7).data == b""
     assert list((tmp_path / "stderr").iterdir()) == []
 
 
 def test_a_silent_second_attempt_replaces_what_the_first_said(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.keep(job, 7, b"first")
-    store.keep(job, 7, b"", first_attempt=False)
-    assert store.read(job, 7) == b""
+    store.keep(job, 7, 1, b"first")
+    store.keep(job, 7, 2, b"")
+    assert store.read(job, 7).data == b""
 
 
 @pytest.mark.invariant("O2")
@@ -88,14 +101,14 @@ def test_the_oldest_jobs_go_first_and_the_newest_never_pushes_itself_out(tmp_pat
     jobs = [_job(clock) for _ in range(3)]
     for job in jobs:
         for task in range(2):
-            store.keep(job, task, b"x" * 100)
-    assert [store.read(job, 0) for job in jobs] == [b"", b"x" * 100, b"x" * 100]
+            store.keep(job, task, 1, b"x" * 100)
+    assert [store.read(job, 0).data for job in jobs] == [b"", b"x" * 100, b"x" * 100]
     for task in range(2, 10):
-        store.keep(jobs[2], task, b"y")
+        store.keep(jobs[2], task, 1, b"y")
     assert store.total_bytes <= 5 * 4096
-    assert store.read(jobs[2], 0) == b"x" * 100
+    assert store.read(jobs[2], 0).data == b"x" * 100
     assert store.dropped == 5
-    store.keep(jobs[0], 5, b"late and old")
+    store.keep(jobs[0], 5, 1, b"late and old")
     assert store.dropped == 6
 
 
@@ -122,13 +135,13 @@ async def test_stderr_goes_with_its_job_and_not_before(tmp_path: Path) -> None:
     store = _store(tmp_path, clock)
     gone, old = _job(clock), _job(clock)
     for job in (gone, old):
-        store.keep(job, 1, b"said")
+        store.keep(job, 1, 1, b"said")
     clock.now_s += 1000 * DAY_S
     gateway = _Gateway(gone)
     await Expiry("n1", store, gateway).round()
     assert gateway.asked == [(gone, old)]
     assert [path.name for path in (tmp_path / "stderr").iterdir()] == [old]
-    assert (store.read(gone, 1), store.read(old, 1), store.total_bytes) == (b"", b"said", 4096)
+    assert (store.read(gone, 1).data, store.read(old, 1).data, store.total_bytes) == (b"", b"said", 4096)
 
 
 @pytest.mark.invariant("O2")
@@ -137,7 +150,7 @@ async def test_jobs_are_asked_for_in_pages_and_kept_while_nobody_answers(tmp_pat
     store = _store(tmp_path, clock, limit=1 << 30)
     jobs = [_job(clock) for _ in range(JOBS_ASKED_MAX + 2)]
     for job in jobs:
-        store.keep(job, 1, b"said")
+        store.keep(job, 1, 1, b"said")
     away = _Gateway(*jobs, away_after=1)
     await Expiry("n1", store, away).round()
     assert [len(page) for page in away.asked] == [JOBS_ASKED_MAX]
@@ -149,7 +162,7 @@ async def test_jobs_are_asked_for_in_pages_and_kept_while_nobody_answers(tmp_pat
 def test_what_nobody_keeps_is_forgotten_without_a_word(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.keep(job, 1, b"said")
+    store.keep(job, 1, 1, b"said")
     store.forget_jobs(["../..", "0" * 20])
     assert store.jobs() == (job,)
 
@@ -157,12 +170,12 @@ def test_what_nobody_keeps_is_forgotten_without_a_word(tmp_path: Path) -> None:
 def test_a_later_attempt_takes_the_room_of_the_one_before(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.keep(job, 7, b"x" * 5000)
+    store.keep(job, 7, 1, b"x" * 5000)
     assert store.total_bytes == 8192
     for _ in range(20):
-        store.keep(job, 7, b"again", first_attempt=False)
-    assert (store.total_bytes, store.dropped, store.read(job, 7)) == (4096, 0, b"again")
-    store.keep(job, 7, b"", first_attempt=False)
+        store.keep(job, 7, 2, b"again")
+    assert (store.total_bytes, store.dropped, store.read(job, 7).data) == (4096, 0, b"again")
+    store.keep(job, 7, 2, b"")
     assert store.total_bytes == 0
 
 
@@ -171,7 +184,7 @@ async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
     store = StderrStore(tmp_path / "stderr", clock)
     store.load()
     job = _job(clock)
-    store.keep(job, 1, b"old")
+    store.keep(job, 1, 1, b"old")
     store.forget_jobs([job])
     await eventually(lambda: not (tmp_path / "stderr" / job).exists())
 
@@ -179,10 +192,23 @@ async def test_removal_happens_beside_the_event_loop(tmp_path: Path) -> None:
 def test_a_running_task_is_read_live(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())
-    store.watch(job, 1, Said(b"so far"))
-    assert store.read(job, 1) == b"so far"
-    store.keep(job, 1, b"so far and no further")
-    assert store.read(job, 1) == b"so far and no further"
+    store.watch(job, 1, 1, Said(b"so far"))
+    assert store.read(job, 1).data == b"so far"
+    store.keep(job, 1, 1, b"so far and no further")
+    assert store.read(job, 1).data == b"so far and no further"
+
+
+def test_a_tail_tells_whose_it_is_and_how_much_was_said(tmp_path: Path) -> None:
+    """An agent that starts again knows the tail alone."""
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    assert store.read(job, 1) == StderrTail(0, 0, b"")
+    long = _Long()
+    store.watch(job, 1, 3, long)
+    assert store.read(job, 1) == StderrTail(3, 1_000_000, b"the end")
+    store.keep(job, 1, 3, long.tail())
+    assert store.read(job, 1) == StderrTail(3, 1_000_000, b"the end")
+    assert _store(tmp_path, _Clock()).read(job, 1) == StderrTail(0, 7, b"the end")
 
 
 @pytest.mark.invariant("S2")
@@ -196,7 +222,7 @@ def test_no_job_id_names_a_path(tmp_path: Path) -> None:
 def test_a_full_disk_costs_the_task_nothing(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     shutil.rmtree(tmp_path / "stderr")
-    store.keep(_job(_Clock()), 1, b"x")
+    store.keep(_job(_Clock()), 1, 1, b"x")
     assert store.dropped == 1
     assert store.total_bytes == 0
 
@@ -211,52 +237,81 @@ def test_s5_what_tasks_say_fills_no_small_disk(tmp_path: Path, monkeypatch: pyte
     for _ in range(4):
         job = _job(clock)
         for task in range(50):
-            store.keep(job, task, bytes(STDERR_KEEP_BYTES))
+            store.keep(job, task, 1, bytes(STDERR_KEEP_BYTES))
     assert 0 < store.total_bytes <= disk.total_bytes * STDERR_DISK_FRACTION
     assert store.dropped == 0
     disk = Space(256 * MIB, disk.reserve_bytes + 4096)
-    store.keep(job, 100, bytes(8192))
-    store.keep(job, 101, b"just one block")
-    assert (store.read(job, 100), store.read(job, 101), store.dropped) == (b"", b"just one block", 1)
+    store.keep(job, 100, 1, bytes(8192))
+    store.keep(job, 101, 1, b"just one block")
+    assert (store.read(job, 100).data, store.read(job, 101).data, store.dropped) == (b"", b"just one block", 1)
 
 
 async def test_a_followed_job_is_told_piece_by_piece(tmp_path: Path) -> None:
     clock = _Clock()
     job, other = _job(clock), _job(clock)
     store = _store(tmp_path, clock)
-    store.keep(job, 1, b"before\n")
-    store.keep(other, 1, b"another's\n")
-    store.watch(job, 2, Said(b"so far, "))
+    store.keep(job, 1, 1, b"before\n")
+    store.keep(other, 1, 1, b"another's\n")
+    store.watch(job, 2, 1, Said(b"so far, "))
     first = await store.feeds.news(job, OWNER, 0, wait=False)
     assert [(one.task_id, one.data, one.ended) for one in first.pieces] == [
         (1, b"before\n", True), (2, b"so far, ", False)
     ]  # fmt: skip
-    store.watch(job, 2, Said(b"so far, so good"))
-    store.watch(job, 3, Said(b"quick"))
-    store.keep(job, 3, b"quick")
+    store.watch(job, 2, 1, Said(b"so far, so good"))
+    store.watch(job, 3, 1, Said(b"quick"))
+    store.keep(job, 3, 1, b"quick")
     second = await store.feeds.news(job, OWNER, first.last, wait=True)
     assert sorted((one.task_id, one.data, one.ended) for one in second.pieces) == [
         (2, b"so good", False), (3, b"quick", True)
     ]  # fmt: skip
-    store.keep(job, 2, b"so far, so good")
+    store.keep(job, 2, 1, b"so far, so good")
     third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert [(one.task_id, one.data, one.ended) for one in third.pieces] == [(2, b"", True)]
-    store.watch(job, 2, Said(b"again"))
+    store.watch(job, 2, 1, Said(b"again"))
     store.forget(job, 2)
-    store.watch(job, 2, Said(b"third"))
+    store.watch(job, 2, 1, Said(b"third"))
     fourth = await store.feeds.news(job, OWNER, third.last, wait=False)
     assert [one.data for one in fourth.pieces] == [b"third"], "an attempt begins anew"
     assert not any(news.missing for news in (second, third, fourth))
+
+
+@given(st.text(min_size=1), st.data())
+async def test_no_letter_is_cut_by_a_piece(text: str, data: st.DataObject) -> None:
+    said, clock, pieces = text.encode(), _Clock(), []
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(said)))))
+    with TemporaryDirectory() as folder:
+        store, job = _store(Path(folder), clock), _job(clock)
+        last = 0
+        for cut in cuts:
+            store.watch(job, 1, 1, Said(said[:cut]))
+            news = await store.feeds.news(job, OWNER, last, wait=False)
+            pieces += [one.data.decode() for one in news.pieces]
+            last = news.last
+        store.watch(job, 1, 1, Said(said))
+        store.keep(job, 1, 1, said)
+        pieces += [one.data.decode() for one in (await store.feeds.news(job, OWNER, last, wait=False)).pieces]
+    assert "".join(pieces) == text
+
+
+async def test_half_a_letter_is_told_once_its_task_has_ended(tmp_path: Path) -> None:
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    half = "ü".encode()[:1]
+    store.watch(job, 1, 1, Said(b"gr" + half))
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
+    store.keep(job, 1, 1, b"gr" + half)
+    second = await store.feeds.news(job, OWNER, first.last, wait=False)
+    assert [(one.data, one.ended) for one in (*first.pieces, *second.pieces)] == [(b"gr", False), (half, True)]
 
 
 async def test_a_feed_is_bounded_and_says_what_is_missing(tmp_path: Path) -> None:
     clock = _Clock()
     job = _job(clock)
     store = _store(tmp_path, clock, limit=1 << 30)
-    store.keep(job, 1, b"1")
+    store.keep(job, 1, 1, b"1")
     first = await store.feeds.news(job, OWNER, 0, wait=False)
     for task in range(2, 60):
-        store.keep(job, task, b"x" * 60_000)
+        store.keep(job, task, 1, b"x" * 60_000)
     found: list[int] = []
     news = await store.feeds.news(job, OWNER, first.last, wait=False)
     assert news.missing

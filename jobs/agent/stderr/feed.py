@@ -5,6 +5,7 @@ missing.
 """
 
 import asyncio
+import codecs
 from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Final, Protocol
@@ -16,6 +17,7 @@ from manta.core.limits import FEED_BYTES, FEED_IDLE_S, FEED_QUIET_S, FEED_WAIT_S
 
 _LOOK_S: Final = 0.2
 _REPLY_BYTES: Final = 256 * 1024
+_LETTER_BYTES: Final = 4
 
 
 class Saying(Protocol):
@@ -38,6 +40,12 @@ class Said:
         return self._data
 
 
+def _begun_letter(data: bytes) -> int:
+    """How many bytes at the end begin a letter of UTF-8 without ending it."""
+    last = data[-_LETTER_BYTES:]
+    return len(last) - codecs.utf_8_decode(last, "replace", False)[1]
+
+
 class Feed:
     """Pieces of one job of that account, numbered from `first` on."""
 
@@ -50,15 +58,15 @@ class Feed:
         self.asked_s = 0.0
 
     def take(self, task_id: int, saying: Saying, *, ended: bool) -> None:
-        """What the task has said since the last time."""
+        """What the task has said since the last time; a letter of which a part is said waits for the rest."""
         told = self._told.pop(task_id, 0)
         fresh = saying.said - told
+        data = saying.tail()[-fresh:] if fresh > 0 else b""
+        begun = 0 if ended else _begun_letter(data)
         if not ended:
-            self._told[task_id] = saying.said
-        if fresh > 0:
-            self._add(StderrPiece(task_id, saying.tail()[-fresh:], ended))
-        elif ended and told:
-            self._add(StderrPiece(task_id, b"", ended))
+            self._told[task_id] = saying.said - begun
+        if len(data) > begun or (ended and told):
+            self._add(StderrPiece(task_id, data[: len(data) - begun], ended))
 
     def forget(self, task_id: int) -> None:
         """Its attempt is gone; another one begins anew."""

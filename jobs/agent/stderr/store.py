@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import shutil
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Final
 
 from jobs.agent.stderr.feed import Feeds, Said, Saying
+from jobs.model.questions import StderrTail
 from manta.core.clock import Clock
 from manta.core.errors import InsufficientStorage
 from manta.core.limits import RECENT_STDERR_MAX, STDERR_DISK_FRACTION, STDERR_TOTAL_MAX_BYTES
@@ -40,8 +40,10 @@ class StderrStore:
         self._remove_folder = remove
         self._bytes: dict[str, int] = {}
         self._total = 0
-        self._live: dict[tuple[str, int], Saying] = {}
-        self._recent: deque[tuple[str, int]] = deque(maxlen=RECENT_STDERR_MAX)
+        self._live: dict[tuple[str, int], tuple[int, Saying]] = {}
+        """The attempt that runs, and its stderr."""
+        self._recent: dict[tuple[str, int], tuple[int, int]] = {}
+        """The attempt that ended lately, and how many bytes it said."""
         self.feeds = Feeds(clock, self._live_of, self._recent_of)
         self.dropped = 0
 
@@ -54,19 +56,19 @@ class StderrStore:
             self._bytes[job.name] = used
             self._total += used
 
-    def watch(self, job_id: str, task_id: int, live: Saying) -> None:
+    def watch(self, job_id: str, task_id: int, attempt: int, live: Saying) -> None:
         """A task runs: until `keep`, its stderr is what `live` has."""
-        self._live[job_id, task_id] = live
+        self._live[job_id, task_id] = attempt, live
 
     def forget(self, job_id: str, task_id: int) -> None:
         if self._live.pop((job_id, task_id), None) is not None:
             self.feeds.forget(job_id, task_id)
 
-    def keep(self, job_id: str, task_id: int, data: bytes, *, first_attempt: bool = True) -> None:
+    def keep(self, job_id: str, task_id: int, attempt: int, data: bytes) -> None:
         """The stderr of an ended attempt; it replaces that of an earlier one."""
-        saying = self._live.pop((job_id, task_id), None)
-        self.feeds.ended(job_id, task_id, saying if saying is not None else Said(data))
-        if not first_attempt:
+        _, saying = self._live.pop((job_id, task_id), (attempt, Said(data)))
+        self.feeds.ended(job_id, task_id, saying)
+        if attempt > 1:
             self._drop(job_id, task_id)
         if not data:
             return
@@ -85,17 +87,19 @@ class StderrStore:
             return
         self._bytes[job_id] += size
         self._total += size
-        self._recent.append((job_id, task_id))
+        self._remember(job_id, task_id, attempt, saying.said)
 
-    def read(self, job_id: str, task_id: int) -> bytes:
-        """What is kept, or what a running task said so far; b"" when it said nothing or the job is forgotten."""
+    def read(self, job_id: str, task_id: int) -> StderrTail:
+        """What is kept, or what a running task said so far; none when it said nothing or the job is forgotten."""
         live = self._live.get((job_id, task_id))
         if live is not None:
-            return live.tail()
+            attempt, saying = live
+            return StderrTail(attempt, saying.said, saying.tail())
         try:
-            return self._file(job_id, task_id).read_bytes()
+            data = self._file(job_id, task_id).read_bytes()
         except FileNotFoundError:
-            return b""
+            return StderrTail(0, 0, b"")
+        return StderrTail(*self._recent.get((job_id, task_id), (0, len(data))), data)
 
     def jobs(self) -> tuple[str, ...]:
         """Those of which something is kept."""
@@ -112,13 +116,18 @@ class StderrStore:
         return self._total
 
     def _live_of(self, job_id: str) -> list[tuple[int, Saying]]:
-        return [(task_id, live) for (name, task_id), live in self._live.items() if name == job_id]
+        return [(task_id, live) for (name, task_id), (_, live) in self._live.items() if name == job_id]
 
     def _recent_of(self, job_id: str) -> Iterator[tuple[int, bytes]]:
-        """An attempt whose file a later one replaced is told once."""
-        for task_id in dict.fromkeys(task_id for name, task_id in self._recent if name == job_id):
-            if (job_id, task_id) not in self._live:
-                yield task_id, self.read(job_id, task_id)
+        for name, task_id in self._recent:
+            if name == job_id and (job_id, task_id) not in self._live:
+                yield task_id, self.read(job_id, task_id).data
+
+    def _remember(self, job_id: str, task_id: int, attempt: int, said: int) -> None:
+        self._recent.pop((job_id, task_id), None)
+        self._recent[job_id, task_id] = attempt, said
+        if len(self._recent) > RECENT_STDERR_MAX:
+            del self._recent[next(iter(self._recent))]
 
     def _file(self, job_id: str, task_id: int) -> Path:
         return self._folder / check_job_id(job_id) / str(int(task_id))

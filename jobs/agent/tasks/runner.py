@@ -142,8 +142,7 @@ class Runner:
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
         """The result to report, once the output is durable everywhere it has to be."""
         if ended.end is not None:
-            first = attempt.lease.attempt <= 1
-            self._stderr.keep(attempt.ref.job_id, attempt.number, ended.stderr, first_attempt=first)
+            self._stderr.keep(attempt.ref.job_id, attempt.number, attempt.lease.attempt, ended.stderr)
         failure = ended.failure_of(attempt.spec)
         outputs: tuple[Output, ...] = ()
         if ended.stdout is not None and failure is None:
@@ -192,7 +191,7 @@ class Runner:
         except BaseException:
             stdout.close()
             raise
-        self._stderr.watch(attempt.ref.job_id, attempt.number, stderr)
+        self._stderr.watch(attempt.ref.job_id, attempt.number, attempt.lease.attempt, stderr)
         return stdout, stderr
 
     async def _verified(self, ref: InputRef) -> str | None:

@@ -9,8 +9,8 @@ gets the failures since then, none twice.
 """
 
 from collections import Counter
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 import msgspec
@@ -29,7 +29,8 @@ _encode = msgspec.json.Encoder().encode
 
 @dataclass(slots=True)
 class Streams:
-    """How many streams of events, or of stderr, this gateway serves now, by account."""
+    """How many streams of events, or of stderr, this gateway serves now, by account; who waits for a piece of stderr
+    counts as one."""
 
     open: Counter[str] = field(default_factory=Counter)
 
@@ -44,12 +45,38 @@ async def job_events(context: Context, request: Request) -> Response:
 
 def counted(context: Context, request: Request, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     """`chunks` as one of the gateway's streams. SlowDown when it has no room for one more."""
+    return _counted(_with_room(context, request), request.account_id, chunks)
+
+
+@contextmanager
+def stream_place(context: Context, request: Request) -> Iterator[None]:
+    """The block is one of the gateway's streams. SlowDown when it has no room for one more."""
+    with _one_more(_with_room(context, request), request.account_id):
+        yield
+
+
+def _with_room(context: Context, request: Request) -> Streams:
     streams = context.shared(Streams)
     if streams.open.total() >= limits.EVENT_STREAMS_MAX:
         raise SlowDown("This gateway serves as many streams as it can: ask again, or ask without following.")
     if streams.open[request.account_id] >= limits.EVENT_STREAMS_ACCOUNT_MAX:
         raise SlowDown(f"The account has {limits.EVENT_STREAMS_ACCOUNT_MAX} streams here: end some of them.")
-    return _counted(streams, request.account_id, chunks)
+    return streams
+
+
+@contextmanager
+def _one_more(streams: Streams, account_id: str) -> Iterator[None]:
+    streams.open[account_id] += 1
+    try:
+        yield
+    finally:
+        streams.open[account_id] -= 1
+        streams.open += Counter()  # forgets accounts without streams
+
+
+def must_end(context: Context, until_s: float) -> bool:
+    """Whether a stream, or who waits, is answered with what there is: the time is up, or the gateway is to end."""
+    return context.draining.is_set() or context.clock.monotonic_s() >= until_s
 
 
 def _last_event_id(request: Request) -> int:
@@ -62,14 +89,10 @@ def _last_event_id(request: Request) -> int:
 async def _counted(
     streams: Streams, account_id: str, chunks: AsyncGenerator[bytes, None]
 ) -> AsyncGenerator[bytes, None]:
-    streams.open[account_id] += 1
-    try:
+    with _one_more(streams, account_id):
         async with aclosing(chunks):
             async for chunk in chunks:
                 yield chunk
-    finally:
-        streams.open[account_id] -= 1
-        streams.open += Counter()  # forgets accounts without streams
 
 
 async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator[bytes, None]:
@@ -89,7 +112,7 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
             return
         yield event("job", after, shown_job(context, view)) if view != shown else b": alive\n\n"
         shown = view
-        if context.draining.is_set() or context.clock.monotonic_s() > until_s:
+        if must_end(context, until_s):
             return
         try:
             view = await scheduler.wait(view, limits.EVENT_SILENCE_S)

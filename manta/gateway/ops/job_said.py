@@ -1,16 +1,19 @@
 """What all tasks of a job say on stderr, as they say it: `GET /jobs/{id}/stderr?follow=1`, NDJSON.
 
     {"task": 7, "text": "…", "ended": false}     a piece, not always a whole line; `ended`: the attempt says no more
-    {"missing": "node-1"}                        some pieces of that node are gone, since they came too fast
+    {"reached": "node-1", "number": 17}          what came so far of that node
+    {"missing": "node-1"}                        some pieces of that node are gone: they came too fast, or it restarted
     {"refused": "node-1", "message": "…"}        too many jobs are followed on that node now; it is asked again
+    {"over": true}                               nobody says anything any more: the last line
 
-An empty line says that the stream lives.
+An empty line says that the stream lives. One that ends without `over` is gone on with at any gateway, with
+`after=node-1:17,node-2:4`: the last number reached of each node. What it had sent behind those numbers comes again.
 """
 
 import asyncio
-import codecs
 import contextlib
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Mapping
 
 import msgspec
 
@@ -25,14 +28,14 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import NDJSON, ChunkedResponse, Response
 from manta.gateway.jobs import read_news
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.ops.job_events import counted
+from manta.gateway.ops.job_events import counted, must_end
 
 _AGAIN_S = 1.0
 _LAST_TRIES = 5
 """Of a job that has ended, until there is a place for it: more than limits.FEED_QUIET_S."""
 _SILENCE_S = 0.5
 _QUEUED = 16
-_UTF8 = codecs.getincrementaldecoder("utf-8")
+_REACHED = re.compile(r"([^:,]+):([0-9]{1,18})", re.ASCII)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -41,10 +44,11 @@ async def job_stderr(context: Context, request: Request) -> Response:
     view = await find_job(context, request)
     if request.query.get("follow", "0") in ("", "0", "false"):
         raise InvalidArgument("Say `follow=1`, or ask for one task's: /jobs/{id}/tasks/{task}/stderr.")
-    return ChunkedResponse(200, {"Content-Type": NDJSON}, counted(context, request, _said(context, view)))
+    reached = _parse_reached(request.query.get("after", ""))
+    return ChunkedResponse(200, {"Content-Type": NDJSON}, counted(context, request, _said(context, view, reached)))
 
 
-async def _said(context: Context, view: JobView) -> AsyncGenerator[bytes, None]:
+async def _said(context: Context, view: JobView, reached: Mapping[str, int]) -> AsyncGenerator[bytes, None]:
     """One listener for each node, one queue for all; at the job's end each node is asked once more."""
     until_s = context.clock.monotonic_s() + limits.EVENT_STREAM_S
     queue: asyncio.Queue[bytes] = asyncio.Queue(_QUEUED)
@@ -54,17 +58,18 @@ async def _said(context: Context, view: JobView) -> AsyncGenerator[bytes, None]:
         while True:
             for node in await context.catalog.list_nodes():
                 if node.node_id not in listeners:
-                    work = _listen(context, node.node_id, view, queue, ended)
+                    work = _listen(context, node.node_id, view, reached.get(node.node_id, 0), queue, ended)
                     listeners[node.node_id] = asyncio.create_task(work, name=f"stderr-{node.node_id}")
             with contextlib.suppress(TimeoutError):
-                while True:
+                while not must_end(context, until_s):
                     async with asyncio.timeout(_SILENCE_S):
                         chunk = await queue.get()
                     yield chunk
             yield b"\n"
             if all(task.done() for task in listeners.values()) and queue.empty():
+                yield _line({"over": True})
                 return
-            if context.draining.is_set() or context.clock.monotonic_s() > until_s:
+            if must_end(context, until_s):
                 return
             if not ended.is_set() and await _is_over(context, view.job_id):
                 ended.set()
@@ -80,11 +85,10 @@ async def _is_over(context: Context, job_id: str) -> bool:
 
 
 async def _listen(
-    context: Context, node_id: str, view: JobView, queue: asyncio.Queue[bytes], ended: asyncio.Event
+    context: Context, node_id: str, view: JobView, after: int, queue: asyncio.Queue[bytes], ended: asyncio.Event
 ) -> None:
     """A node that does not answer, or has no place for one more, is asked again, until the job has ended."""
-    after, refused, tries = 0, False, 0
-    texts = _Texts(node_id)
+    refused, tries = False, 0
     while True:
         last = ended.is_set()
         try:
@@ -92,7 +96,7 @@ async def _listen(
         except MantaError as error:
             if isinstance(error, SlowDown) and not refused:
                 refused = True
-                await queue.put(_encode({"refused": node_id, "message": error.message}) + b"\n")
+                await queue.put(_line({"refused": node_id, "message": error.message}))
             tries += last
             if last and (not refused or tries > _LAST_TRIES):
                 return
@@ -100,29 +104,28 @@ async def _listen(
             continue
         refused = False
         if news.pieces:
-            await queue.put(texts.lines(news))
+            await queue.put(_lines(node_id, news))
         elif last:
             return
         after = news.last
 
 
-class _Texts:
-    """Pieces of bytes as text: a letter may lie across two of them."""
+def _lines(node_id: str, news: StderrNews) -> bytes:
+    lines: list[object] = [{"missing": node_id}] if news.missing else []
+    lines += [
+        {"task": one.task_id, "text": one.data.decode("utf-8", "replace"), "ended": one.ended} for one in news.pieces
+    ]
+    lines.append({"reached": node_id, "number": news.last})
+    return b"".join(_line(line) for line in lines)
 
-    def __init__(self, node_id: str) -> None:
-        self._node_id = node_id
-        self._decoders: dict[int, codecs.IncrementalDecoder] = {}
 
-    def lines(self, news: StderrNews) -> bytes:
-        lines: list[object] = [{"missing": self._node_id}] if news.missing else []
-        lines += [
-            {"task": one.task_id, "text": self._text(one.task_id, one.data, one.ended), "ended": one.ended}
-            for one in news.pieces
-        ]
-        return b"".join(_encode(line) + b"\n" for line in lines)
+def _line(value: object) -> bytes:
+    return _encode(value) + b"\n"
 
-    def _text(self, task_id: int, data: bytes, ended: bool) -> str:
-        decoder = self._decoders.pop(task_id, None) or _UTF8("replace")
-        if not ended:
-            self._decoders[task_id] = decoder
-        return decoder.decode(data, ended)
+
+def _parse_reached(text: str) -> dict[str, int]:
+    """The number of each node. Nodes that are not there are none of ours."""
+    parts = [_REACHED.fullmatch(part) for part in text.split(",") if part]
+    if not all(parts):
+        raise InvalidArgument(f"`after` names nodes and numbers, `node-1:17,node-2:4`, not {text[:40]!r}.")
+    return {part[1]: int(part[2]) for part in parts if part is not None}

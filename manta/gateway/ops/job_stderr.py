@@ -1,10 +1,22 @@
-"""What a task says on stderr: `GET /jobs/{id}/tasks/{task}/stderr`, at once or, with `follow`, to its end."""
+"""What a task says on stderr: `GET /jobs/{id}/tasks/{task}/stderr`, at once, as it is said, or piece by piece.
+
+    (nothing)                   the last 64 KiB
+    ?follow=1                   one body, from what is kept on until the task has ended
+    ?wait=SECONDS&after=PLACE   what it said beyond that place, as soon as there is something
+
+A place is `attempt:bytes`. The header X-Manta-Next names the one to go on from, at whatever gateway; it is missing once
+the task says no more. A further attempt begins anew.
+"""
 
 import asyncio
-from collections.abc import AsyncGenerator
+import re
+from collections.abc import AsyncGenerator, Callable
 
+import msgspec
+
+from jobs.model.questions import StderrTail
 from jobs.model.states import JobState, TaskState
-from manta.catalog.job_records import JobView
+from jobs.model.units import parse_duration
 from manta.catalog.task_records import TaskRow
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NodeUnavailable, NoSuchJob
@@ -13,60 +25,101 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.jobs import read_stderr
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.ops.job_events import counted
+from manta.gateway.ops.job_events import counted, must_end, stream_place
 
 TEXT = "text/plain; charset=utf-8"
+NEXT_HEADER = "X-Manta-Next"
 _LOOK_S = 0.25
-_MARK_BYTES = 1024
+_PLACE = re.compile(r"([0-9]{1,9}):([0-9]{1,18})", re.ASCII)
+
+
+class Place(msgspec.Struct, frozen=True):
+    """How far a task was heard: that many bytes of that attempt."""
+
+    attempt: int = 0
+    said: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.attempt}:{self.said}"
+
+    def beyond(self, tail: StderrTail) -> tuple[bytes, "Place"]:
+        """What of the tail was not heard, and the place behind it. What moved out of it unheard is gone."""
+        attempt = tail.attempt or self.attempt
+        heard = self.said if attempt == self.attempt else 0
+        if tail.said <= heard:
+            return b"", self
+        return tail.data[-(tail.said - heard) :], Place(attempt, tail.said)
 
 
 async def task_stderr(context: Context, request: Request) -> Response:
-    """The last 64 KiB that the task said on stderr, from the node that ran it. NodeUnavailable while that is away."""
+    """See above; read from the node that ran the task. NodeUnavailable while that is away; SlowDown when this gateway
+    serves as many as it can that follow or wait."""
     view = await find_job(context, request)
     number = request.params["task"]
     if not (number.isascii() and number.isdigit() and len(number) < 19):
         raise InvalidArgument(f"A task has a number, not {number[:40]!r}.")
     task = await context.catalog.jobs.get_task(view.job_id, int(number))
     if request.query.get("follow", "0") not in ("", "0", "false"):
-        return ChunkedResponse(200, {"Content-Type": TEXT}, counted(context, request, _follow(context, view, task)))
+        return ChunkedResponse(200, {"Content-Type": TEXT}, counted(context, request, _follow(context, task)))
+    if "wait" in request.query:
+        return await _next_piece(context, request, task)
     if not task.node_id:
         raise NoSuchJob(f"Task {task.task_id} of job {view.job_id} has not run: it has said nothing.")
-    return Response(200, None, await read_stderr(context, task.node_id, view.job_id, task.task_id), TEXT)
+    return Response(200, None, (await read_stderr(context, task.node_id, view.job_id, task.task_id)).data, TEXT)
 
 
-async def _follow(context: Context, view: JobView, task: TaskRow) -> AsyncGenerator[bytes, None]:
-    """What it says from now on, beginning with what is kept. A further attempt begins anew."""
+async def _next_piece(context: Context, request: Request, task: TaskRow) -> Response:
+    until_s = context.clock.monotonic_s() + min(parse_duration(request.query["wait"], "wait"), limits.JOB_WAIT_MAX_S)
+    place = _parse_place(request.query.get("after", ""))
+
+    def is_over() -> bool:
+        return must_end(context, until_s) or request.is_abandoned()
+
+    with stream_place(context, request):
+        said, behind, ended = await _listen(context, task, place, is_over)
+    return Response(200, None if ended else {NEXT_HEADER: str(behind)}, said, TEXT)
+
+
+async def _follow(context: Context, task: TaskRow) -> AsyncGenerator[bytes, None]:
     until_s = context.clock.monotonic_s() + limits.EVENT_STREAM_S
-    said, attempt = b"", task.attempt
+    place, ended = Place(), False
+    while not ended and not must_end(context, until_s):
+        said, place, ended = await _listen(context, task, place, lambda: must_end(context, until_s))
+        if said:
+            yield said
+
+
+async def _listen(
+    context: Context, task: TaskRow, place: Place, is_over: Callable[[], bool]
+) -> tuple[bytes, Place, bool]:
+    """Like `_look`, once the task says something or no more; or once `is_over`."""
     while True:
-        ended = TaskState(task.state).ended
-        if task.attempt != attempt:
-            said, attempt = b"", task.attempt
-        if task.node_id:
-            try:
-                now = await read_stderr(context, task.node_id, view.job_id, task.task_id)
-            except NodeUnavailable:
-                now = said
-            if news := fresh(said, now):
-                yield news
-            said = now
-        if ended or context.draining.is_set() or context.clock.monotonic_s() > until_s:
-            return
+        said, behind, ended = await _look(context, task, place)
+        if said or ended or is_over():
+            return said, behind, ended
         await asyncio.sleep(_LOOK_S)
-        try:
-            task = await context.catalog.jobs.get_task(view.job_id, task.task_id)
-            view = await context.catalog.jobs.get_job(view.job_id)
-        except NoSuchJob:
-            return
-        if JobState(view.state).ended and not TaskState(task.state).ended:
-            return
 
 
-def fresh(before: bytes, now: bytes) -> bytes:
-    """What `now` says beyond `before`. Of a tail that moved on, what follows the end of the last one; all if that is
-    gone: then some of it was never seen."""
-    if now.startswith(before):
-        return now[len(before) :]
-    mark = before[-_MARK_BYTES:]
-    at = now.rfind(mark)
-    return now if at < 0 else now[at + len(mark) :]
+async def _look(context: Context, task: TaskRow, place: Place) -> tuple[bytes, Place, bool]:
+    """What the task has said beyond that place, the place behind it, and whether it says no more."""
+    try:
+        task = await context.catalog.jobs.get_task(task.job_id, task.task_id)
+        job = await context.catalog.jobs.get_job(task.job_id)
+    except NoSuchJob:
+        return b"", place, True
+    ended = TaskState(task.state).ended or JobState(job.state).ended
+    if not task.node_id:
+        return b"", place, ended
+    try:
+        tail = await read_stderr(context, task.node_id, task.job_id, task.task_id)
+    except NodeUnavailable:
+        return b"", place, ended
+    return *place.beyond(tail), ended
+
+
+def _parse_place(text: str) -> Place:
+    if not text:
+        return Place()
+    if (parts := _PLACE.fullmatch(text)) is None:
+        raise InvalidArgument(f"`after` is a place as {NEXT_HEADER} names it, not {text[:40]!r}.")
+    return Place(int(parts[1]), int(parts[2]))
