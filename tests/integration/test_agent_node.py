@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from jobs.model.wire import InputRef, PhaseSpec, TaskKind, TaskResult
+from jobs.model.questions import StderrTail
+from jobs.model.wire import InputRef, PhaseSpec, TaskKind, TaskResult, unpack
 from jobs.programs.install import NO_PROGRAMS
 from manta.cli import node as node_command
 from manta.core.config import NodeConfig, save
@@ -101,7 +102,7 @@ async def test_map_and_reduce_in_the_real_sandbox(node: NodeProcess) -> None:
     assert await node.output(node.gateway.results[2]) == b"20\n"
 
     said = [await node.client.call("GET", f"/agent/stderr/{JOB}/{task}") for task in (1, 2, 99)]
-    assert said == [b"moby dick.txt\n", b"empty\n", b""]
+    assert [unpack(one, StderrTail).data for one in said] == [b"moby dick.txt\n", b"empty\n", b""]
     status = (await node.client.status()).agent
     assert status["tasks_done"] == 3
     assert status["gateway_reachable"] is True
