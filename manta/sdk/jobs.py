@@ -12,6 +12,7 @@ from manta.sdk.transport import AWAY_S, PATIENCE_S, Transport, once
 
 _POLL_S = 10
 _ADD_LINES = 5000
+_NEXT_HEADER = "X-Manta-Next"
 
 
 class TaskCounts(msgspec.Struct, frozen=True):
@@ -187,7 +188,8 @@ class Job:
         path = f"/jobs/{self.id}/tasks/{task}/stderr"
         place: str | None = ""
         while place is not None:
-            said, place = self._transport.piece(path, {"wait": _POLL_S, "after": place}, AWAY_S)
+            said, told = self._transport.ask("GET", path, query={"wait": _POLL_S, "after": place}, patience_s=AWAY_S)
+            place = told.get(_NEXT_HEADER)
             if said:
                 yield said
 

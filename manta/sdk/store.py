@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, NoReturn, Unpack
 
 import boto3
 import botocore.exceptions
@@ -18,7 +18,7 @@ from manta.sdk.jobs import Job, JobStatus
 from manta.sdk.objects import ObjectInfo, Objects, Selection
 from manta.sdk.results import values_of
 from manta.sdk.session import Session, find_session
-from manta.sdk.transport import Transport, once, translated
+from manta.sdk.transport import Asked, Transport, once, translated
 from manta.sdk.websocket import WebSocket
 
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
@@ -275,8 +275,8 @@ class Store:
         """An interactive session (docs/reference.md has its parameters): `manta login` is what speaks with it."""
         return self._transport.websocket("/login", query)
 
-    def api(self, method: str, path: str, **options: Any) -> Any:
-        """A signed call of the JSON API below /_manta/v1, for accounts and nodes (root only)."""
+    def api(self, method: str, path: str, **options: Unpack[Asked]) -> Any:
+        """A signed call below /_manta/v1, see docs/reference.md; of NDJSON a list, of what is no JSON its bytes."""
         return self._transport.json(method, path, **options)
 
 

@@ -5,7 +5,7 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict, Unpack
 from urllib.parse import urlencode
 
 import botocore.exceptions
@@ -22,7 +22,6 @@ from manta.sdk.session import Session
 from manta.sdk.websocket import WebSocket, connect, new_key, upgrade_headers
 
 API = "/_manta/v1"
-NEXT_HEADER = "X-Manta-Next"
 PATIENCE_S = 3.0
 AWAY_S = 60.0
 """Patience of who waits for a job: a store that is restarted meanwhile is waited for as well."""
@@ -31,6 +30,8 @@ _LONGEST_PAUSE_S = 2.0
 _STREAM_SILENCE_S = 30.0
 """A stream says every half second that it lives."""
 Query = Mapping[str, str | int | None]
+_JSON = "application/json"
+_NDJSON = "application/x-ndjson"
 _SEND_AT_ONCE = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)]
 """Without it a body, sent after its head, waits 40 ms for the head's acknowledgement."""
 
@@ -104,6 +105,16 @@ def pauses() -> Iterator[float]:
         pause_s = min(pause_s * 2, _LONGEST_PAUSE_S)
 
 
+class Asked(TypedDict, total=False):
+    """What a call may say beside its method and path, see `Transport.ask`."""
+
+    query: Query
+    body: object
+    lines: list[object]
+    headers: Mapping[str, str]
+    patience_s: float
+
+
 class Answer(NamedTuple):
     """What the store answered. Names of headers are in any case."""
 
@@ -122,7 +133,19 @@ class Transport:
     def close(self) -> None:
         self._http.close()
 
-    def call(
+    def call(self, method: str, path: str, **options: Unpack[Asked]) -> bytes:
+        """The reply's body."""
+        return self.ask(method, path, **options).content
+
+    def json(self, method: str, path: str, **options: Unpack[Asked]) -> Any:
+        """The reply's body decoded: of NDJSON a list, of what is no JSON its bytes."""
+        content, headers = self.ask(method, path, **options)
+        kind = headers.get("Content-Type", _JSON)
+        if kind == _NDJSON:
+            return [msgspec.json.decode(line) for line in content.splitlines() if line]
+        return msgspec.json.decode(content or b"null") if kind == _JSON else content
+
+    def ask(
         self,
         method: str,
         path: str,
@@ -132,8 +155,8 @@ class Transport:
         lines: list[object] | None = None,
         headers: Mapping[str, str] | None = None,
         patience_s: float = PATIENCE_S,
-    ) -> bytes:
-        """The reply's body. `body` is sent as JSON, `lines` as NDJSON.
+    ) -> Answer:
+        """`body` is sent as JSON, `lines` as NDJSON.
 
         Reads, and writes with an Idempotency-Key, are repeated for `patience_s` while the store is away.
         """
@@ -142,16 +165,7 @@ class Transport:
             payload = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
         repeatable = method == "GET" or (headers is not None and "Idempotency-Key" in headers)
         patience_s = patience_s if repeatable else 0.0
-        return self._patiently(patience_s, method, self._url(path, query), payload, dict(headers or {})).content
-
-    def piece(self, path: str, query: Query, patience_s: float) -> tuple[bytes, str | None]:
-        """The body of a GET, and the place to go on from: none at the end."""
-        answer = self._patiently(patience_s, "GET", self._url(path, query), b"", {})
-        return answer.content, answer.headers.get(NEXT_HEADER)
-
-    def json(self, method: str, path: str, **options: Any) -> Any:
-        """Like `call`, the reply decoded."""
-        return msgspec.json.decode(self.call(method, path, **options) or b"null")
+        return self._patiently(patience_s, method, self._url(path, query), payload, dict(headers or {}))
 
     def stream(self, path: str, query: Mapping[str, str]) -> Iterator[bytes]:
         """The reply's body in pieces as they come, over a connection of its own."""

@@ -165,6 +165,15 @@ def test_logs_are_followed_across_a_gateway_that_goes(
     assert following.returncode == 0
 
 
+def test_what_a_call_answers_is_decoded_where_it_is_json(store: Store) -> None:
+    job = store.submit([{"type": "map", "exec": "echo said >&2"}], inputs=["s3://things/one"])
+    job.wait(timeout_s=60)
+    assert store.api("GET", f"/jobs/{job.id}")["state"] == "done"
+    assert [line["key"] for line in store.api("GET", f"/jobs/{job.id}/inputs")] == ["one"]
+    assert store.api("GET", f"/jobs/{job.id}/errors") == []
+    assert store.api("GET", f"/jobs/{job.id}/tasks/1/stderr") == b"said\n"
+
+
 def test_a_place_is_what_a_gateway_named(store: Store) -> None:
     job = store.submit([{"type": "map", "exec": "echo said >&2"}], inputs=["s3://things/one"])
     job.wait(timeout_s=60)
