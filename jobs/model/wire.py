@@ -119,7 +119,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
     `epoch` is made anew at each start of the agent: attempts of an earlier epoch are lost at once.
     `known_phases` are (job id, phase) whose spec the agent has, so that it is not sent again. A poll with `reserve`
-    asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing.
+    asks beside the ordinary ones, for the lane a node keeps for jobs that have no task running (J8); it renews nothing,
+    and names no more than what `arrived` with the last such poll that was answered: other answers got lost.
     `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or,
     if they are among `started`, the agent stopped them itself, at its end or for want of word from any gateway.
     Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
@@ -135,6 +136,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     held: tuple[AttemptRef, ...] = ()
     known_phases: tuple[tuple[str, int], ...] = ()
     reserve: bool = False
+    arrived: tuple[AttemptRef, ...] = ()
     started: tuple[AttemptRef, ...] = ()
     returned: tuple[AttemptRef, ...] = ()
     blocked_jobs: tuple[str, ...] = ()

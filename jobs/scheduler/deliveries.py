@@ -11,12 +11,15 @@ from manta.core.limits import LEASE_S
 class _Node:
     epoch: str
     granted: set[AttemptRef] = field(default_factory=set)
+    reserved: set[AttemptRef] = field(default_factory=set)
+    """Those granted to polls for the lane in reserve."""
     unnamed_s: dict[AttemptRef, float] = field(default_factory=dict)
     """Attempts that another process granted and the node does not name, and since when."""
 
 
 class Deliveries:
-    """A node polls one gateway with one call at a time, so its next poll is composed after it read our last reply.
+    """A node polls one gateway with one call at a time, so its next poll is composed after it read our last reply; so
+    it does, beside that, for its lane in reserve.
 
     An attempt that we granted in an earlier poll and that the node does not name was never delivered, or was refused.
     What another process granted, or one that died, may be on its way: it is given the time of a lease to arrive.
@@ -40,11 +43,21 @@ class Deliveries:
         late = {attempt for attempt, since_s in node.unnamed_s.items() if now_s - since_s > LEASE_S}
         return [one for one in running if one in missing], [one for one in running if one in late]
 
-    def granted(self, node_id: str, attempts: Iterable[AttemptRef]) -> None:
+    def begin_reserve(self, node_id: str, epoch: str, arrived: Collection[AttemptRef]) -> list[AttemptRef]:
+        """A poll for the lane in reserve came in that names what `arrived`: what of such grants never reached the node.
+        Its ordinary polls cannot tell, since they may have been composed before it read the reply."""
+        node = self._nodes.get(node_id)
+        if node is None or node.epoch != epoch:
+            return []
+        missing = node.reserved.difference(arrived)
+        node.reserved.clear()
+        return list(missing)
+
+    def granted(self, node_id: str, attempts: Iterable[AttemptRef], *, reserve: bool = False) -> None:
         """These go out with the reply to the present poll."""
         node = self._nodes.get(node_id)
         if node is not None:
-            node.granted.update(attempts)
+            (node.reserved if reserve else node.granted).update(attempts)
 
     def forget(self, node_id: str) -> None:
         self._nodes.pop(node_id, None)

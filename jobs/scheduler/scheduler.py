@@ -153,6 +153,7 @@ class Scheduler:
         node_id = request.node_id
         named = (
             request.held,
+            request.arrived,
             request.started,
             request.returned,
             request.known_phases,
@@ -168,7 +169,9 @@ class Scheduler:
             began = set(request.started)
             await self._release(node_id, [one for one in request.returned if one not in began])
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
-        if not request.reserve:
+        if request.reserve:
+            await self._release(node_id, self._deliveries.begin_reserve(node_id, request.epoch, request.arrived))
+        else:
             await self._renew(node_id, request.epoch, begins=True)
             jobs = {one.job_id for one in request.held}
             self._queues.note(node_id, request.queued, request.unreported, jobs)  # the sweep forgets only renewed nodes
@@ -236,13 +239,13 @@ class Scheduler:
     async def _reply(
         self, request: LeaseRequest, granted: Sequence[Granted], lost: tuple[AttemptRef, ...]
     ) -> LeaseReply:
-        """Whatever goes wrong from here on: what the node does not name in its next poll is offered again then."""
+        """Whatever goes wrong from here on: what the node does not name in its next such poll is offered again then."""
         refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
+        self._deliveries.granted(request.node_id, refs, reserve=request.reserve)
         if request.reserve:
             for ref in refs:
                 self._queues.reserve(request.node_id, ref.job_id)
         else:
-            self._deliveries.granted(request.node_id, refs)
             tasks = [(one.task.job_id, one.task.phase, one.task.weight) for one in granted]
             running = {one.job_id for one in request.started}
             self._queues.granted(request.node_id, tasks, request.idle_lanes, running, int(request.reserve_free))

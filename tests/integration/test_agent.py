@@ -12,13 +12,13 @@ from msgspec import structs
 
 from jobs.agent.zones import builder
 from jobs.agent.zones.environment import input_name
-from jobs.model.wire import AttemptRef, InputRef, OutputSlot, TaskKind, TaskLease
+from jobs.model.wire import AttemptRef, InputRef, LeaseReply, LeaseRequest, OutputSlot, TaskKind, TaskLease, unpack
 from manta.core.errors import BlobDamaged, InvalidArgument
 from manta.core.limits import HAND_BACK_S, LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
 from storage_nodes.disk.reader import OpenBlob
-from tests.support.agent import JOB, FakeGateway
+from tests.support.agent import JOB, FakeGateway, PlainZone
 from tests.support.agent_rig import Rig, rig, rig_on, storage_node
 from tests.support.waiting import eventually
 
@@ -333,6 +333,63 @@ async def test_a_lost_attempt_is_killed_and_nothing_is_reported(rig: Rig) -> Non
     (result,) = await rig.gateway.wait_results(1)
     assert result.attempt.task_id != lease.task_id
     assert not rig.node.holds(lease.slot.blob_id)
+
+
+@pytest.mark.invariant("J6")
+async def test_a_lost_attempt_that_is_long_in_ending_is_named_no_more(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A gateway that is told of it would answer at once, over and over."""
+    may_end, kill = asyncio.Event(), PlainZone.kill
+
+    async def kill_late(zone: PlainZone) -> None:
+        await may_end.wait()
+        await kill(zone)
+
+    monkeypatch.setattr(PlainZone, "kill", kill_late)
+    lease = await rig.gateway.offer(rig.gateway.phase("echo $$ >&2; sleep 600"), await rig.input(b"x"))
+    await _said_pid(rig, lease)
+    await rig.gateway.lose(lease)
+    try:
+        await eventually(lambda: rig.agent.status()["tasks_lost"] == 1)
+        before = len(rig.gateway.leases)
+        await rig.gateway.wait(lambda: len(rig.gateway.leases) > before)
+        assert rig.agent.status()["running"] == 1, "it has not ended"
+        assert all(poll.held == () for poll in rig.gateway.leases[before:])
+    finally:
+        may_end.set()
+
+
+@pytest.mark.invariant("J8")
+async def test_polls_for_the_lane_in_reserve_name_what_arrived(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An answer gets lost: the next poll names what the one before brought, and follows though no lane is wanted."""
+    spec = rig.gateway.phase("sleep 600")
+    busy = [await rig.gateway.offer(spec, await rig.input(b"x")) for _ in range(2)]
+    polls, answer = list[LeaseRequest](), rig.gateway._lease
+    brought: list[TaskLease] = []
+
+    async def lose_second(body: bytes) -> LeaseReply | None:
+        request = unpack(body, LeaseRequest)
+        if request.reserve:
+            polls.append(request)
+        reply = await answer(body)
+        if not request.reserve or not reply.tasks:
+            return reply
+        brought.extend(reply.tasks)
+        if len(brought) != 2:
+            return reply
+        for lease in busy:
+            await rig.gateway.lose(lease)
+        await eventually(lambda: rig.agent.status()["running"] == 0)
+        return None
+
+    monkeypatch.setattr(rig.gateway, "_lease", lose_second)
+    await eventually(lambda: polls)
+    for phase in (1, 2):
+        await rig.gateway.offer(rig.gateway.phase("true", phase=phase, job=OTHER_JOB), await rig.input(b"x"))
+        await eventually(lambda: len(brought) == phase)  # noqa: B023 - it is awaited in its own turn
+    await eventually(lambda: polls[-1].arrived and polls[-1].free_lanes == 0)
+    assert polls[-1].arrived == (_ref(brought[0]),)
 
 
 async def test_a_lost_attempt_that_waits_never_runs(rig: Rig) -> None:

@@ -58,6 +58,9 @@ class Bench:
         )  # fmt: skip
         return await self.scheduler.lease(request)
 
+    async def poll_for_reserve(self, node: str, arrived: Sequence[AttemptRef] = ()) -> LeaseReply:
+        return await self.scheduler.lease(LeaseRequest(node, "e", 1, 0.0, reserve=True, arrived=tuple(arrived)))
+
     async def sweep(self) -> None:
         await self.scheduler.sweep()
 
@@ -137,6 +140,21 @@ async def test_what_a_node_hands_back_is_another_nodes_at_once_and_nobodys_fault
     task = await bench.catalog.jobs.get_task(moved.job_id, moved.task_id)
     assert (task.losses, task.faults, task.failures) == (0, 0, 0)
     assert earlier_attempts(task) == [], "it never ran there"
+
+
+@pytest.mark.invariant("J8")
+async def test_what_was_granted_for_the_lane_in_reserve_and_never_arrived_is_offered_again_at_once() -> None:
+    """Or a small job would wait for the time of a lease since its node stood still for a moment."""
+    bench = Bench()
+    await bench.begin("a")
+    await bench.poll("n1", lanes=0)
+    (lost,) = refs(await bench.poll_for_reserve("n1"))
+    (again,) = refs(await bench.poll_for_reserve("n1"))
+    assert (again.task_id, again.attempt) == (lost.task_id, lost.attempt + 1)
+    assert refs(await bench.poll_for_reserve("n1", [again])) == []
+    assert (await bench.poll("n1", [again], lanes=0)).lost == ()
+    task = await bench.catalog.jobs.get_task(again.job_id, again.task_id)
+    assert (earlier_attempts(task), task.losses) == ([], 0), "it never ran"
 
 
 async def test_what_an_agent_stops_at_its_end_is_remembered_and_nobodys_fault() -> None:

@@ -204,6 +204,17 @@ def test_only_what_was_granted_before_and_is_not_held_counts_as_undelivered(
     assert deliveries.begin("n1", "e2", (), (), 1.0) == ([], [])
 
 
+def test_what_was_granted_for_the_lane_in_reserve_is_missing_once_a_later_poll_for_it_does_not_name_it() -> None:
+    deliveries = Deliveries()
+    one, two = attempt(1), attempt(2)
+    deliveries.begin("n1", "e", (), (), 1.0)
+    deliveries.granted("n1", [one, two], reserve=True)
+    assert deliveries.begin("n1", "e", (), [one, two], 1.0) == ([], []), "this poll may have been on its way before"
+    assert deliveries.begin_reserve("n1", "another", ()) == []
+    assert deliveries.begin_reserve("n1", "e", [two]) == [one]
+    assert deliveries.begin_reserve("n1", "e", ()) == [], "that one has arrived"
+
+
 def test_what_another_gateway_granted_has_the_time_of_a_lease_to_arrive() -> None:
     deliveries = Deliveries()
     one, two = attempt(1), attempt(2)

@@ -123,12 +123,17 @@ class Link:
             self.accept(reply)
 
     async def _poll_for_reserve(self, gateway: Gateway) -> None:
-        """While all lanes are busy: a task of a job that has none running would start at once (J8)."""
-        turn = 0
+        """While all lanes are busy: a task of a job that has none running would start at once (J8).
+
+        After a poll without an answer another one follows in any case: what was granted to that is offered again then.
+        """
+        turn, arrived = 0, list[AttemptRef]()
         while True:
-            await self._busy.wait()
-            asked_s = self._clock.monotonic_s()
-            request = LeaseRequest(self._node_id, self._epoch, free_lanes=1, wait_s=2 * HEARTBEAT_S, reserve=True,
+            if turn == 0:
+                await self._busy.wait()
+            asked_s, wanted = self._clock.monotonic_s(), self._busy.is_set()
+            request = LeaseRequest(self._node_id, self._epoch, free_lanes=int(wanted),
+                wait_s=2 * HEARTBEAT_S if wanted else 0.0, reserve=True, arrived=tuple(arrived),
                 capacity=self._lanes.capacity,
             )  # fmt: skip
             try:
@@ -137,7 +142,7 @@ class Link:
                 await asyncio.sleep(backoff_s(turn))
                 turn += 1
                 continue
-            turn = 0
+            turn, arrived = 0, [AttemptRef(one.job_id, one.task_id, one.attempt) for one in reply.tasks]
             if reply.tasks:
                 self.accept(reply, reserved=True)
             else:
