@@ -127,7 +127,8 @@ class StderrPiece(msgspec.Struct, frozen=True):
 
 
 class StderrNews(msgspec.Struct, frozen=True):
-    """The next pieces are asked for behind `last`. `missing`: some before these are gone: nobody asked in time."""
+    """The next pieces are asked for behind `last`. `missing`: some before or among these are gone: nobody
+    asked in time, or they came too fast."""
 
     pieces: tuple[StderrPiece, ...]
     last: int

@@ -324,6 +324,22 @@ async def test_a_feed_is_bounded_and_says_what_is_missing(tmp_path: Path) -> Non
     assert len(found) == FEED_BYTES // 60_000
 
 
+async def test_what_a_task_says_faster_than_it_is_looked_at_is_missing(tmp_path: Path) -> None:
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    store.watch(job, 1, 1, _Long())
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
+    assert ([one.data for one in first.pieces], first.missing) == ([b"the end"], False), "of what runs, the tail"
+    burst = _Long()
+    burst.said += 8
+    store.watch(job, 1, 1, burst)
+    second = await store.feeds.news(job, OWNER, first.last, wait=False)
+    assert ([one.data for one in second.pieces], second.missing) == ([b"the end"], True)
+    burst.said += 7
+    third = await store.feeds.news(job, OWNER, second.last, wait=False)
+    assert ([one.data for one in third.pieces], third.missing) == ([b"the end"], False)
+
+
 @pytest.mark.invariant("S3")
 async def test_feeds_are_few_of_an_account_and_of_all_and_are_forgotten(tmp_path: Path) -> None:
     clock = _Clock()

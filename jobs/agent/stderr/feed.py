@@ -62,6 +62,8 @@ class Feed:
         told = self._told.pop(task_id, 0)
         fresh = saying.said - told
         data = saying.tail()[-fresh:] if fresh > 0 else b""
+        if told and len(data) < fresh:
+            self._next += 1  # the number that is left out tells that something is missing
         begun = 0 if ended else _begun_letter(data)
         if not ended:
             self._told[task_id] = saying.said - begun
@@ -75,10 +77,10 @@ class Feed:
     def news(self, after: int) -> StderrNews:
         """Pieces behind that number, as many as fit a reply."""
         found: list[StderrPiece] = []
-        last, size = after, 0
-        missing = bool(after and self._pieces and self._pieces[0][0] > after + 1)
+        last, size, missing = after, 0, False
         for number, piece in self._pieces:
             if number > after and (not found or size + len(piece.data) <= _REPLY_BYTES):
+                missing |= 0 < last < number - 1
                 found.append(piece)
                 last, size = number, size + len(piece.data)
             elif number > after:
