@@ -2,20 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from jobs.model.document import JobDocument, JobPlan, parse_document
 from jobs.model.wire import TaskKind
 from manta.auth.policy import Action
 from manta.core import limits
-from manta.core.errors import MantaError, SlowDown
+from manta.core.errors import MantaError
 from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
 from manta.gateway.ops.job_common import check_output, shown_work
+from manta.gateway.places import Explanations
 
 
 @dataclass(slots=True)
@@ -79,34 +78,13 @@ async def missing_furniture(context: Context, owner_id: str, plan: JobPlan) -> l
     return missing
 
 
-@dataclass(slots=True)
-class Explanations:
-    """How many this gateway works on now, by account."""
-
-    open: Counter[str] = field(default_factory=Counter)
-
-
-@contextmanager
-def _one_more(context: Context, account_id: str) -> Iterator[None]:
-    """SlowDown when this gateway works on limits.EXPLAINS_MAX of them, or on too many of the account's."""
-    explanations = context.shared(Explanations)
-    if explanations.open.total() >= limits.EXPLAINS_MAX or explanations.open[account_id] >= limits.EXPLAINS_ACCOUNT_MAX:
-        raise SlowDown("This gateway explains as many jobs as it can: ask again in a while.")
-    explanations.open[account_id] += 1
-    try:
-        yield
-    finally:
-        explanations.open[account_id] -= 1
-        explanations.open += Counter()  # forgets accounts without any
-
-
 async def explain_job(context: Context, request: Request) -> Response:
     """The plan and its estimate, over limits.EXPLAIN_INPUTS_MAX inputs, among limits.EXPLAIN_LOOKS_MAX objects at most;
     `complete` says whether that is all. SlowDown."""
     document = parse_document(await request.body.read(limits.JSON_MAX_BYTES))
     await check_output(context, request, document.plan)
     estimate = Estimate()
-    with _one_more(context, request.account_id):
+    with context.shared(Explanations).taken(request.account_id):
         complete = await _look_up(context, request, document, estimate)
         missing = await missing_furniture(context, request.account_id, document.plan)
     return json_response(estimate.shown(document.plan, complete=complete) | {"missing": missing})

@@ -25,7 +25,7 @@ from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.jobs import read_stderr
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.ops.job_events import counted, must_end, stream_place
+from manta.gateway.places import Streams, counted, must_end
 
 TEXT = "text/plain; charset=utf-8"
 NEXT_HEADER = "X-Manta-Next"
@@ -75,7 +75,7 @@ async def _next_piece(context: Context, request: Request, task: TaskRow) -> Resp
     def is_over() -> bool:
         return must_end(context, until_s) or request.is_abandoned()
 
-    with stream_place(context, request):
+    with context.shared(Streams).taken(request.account_id):
         said, behind, ended = await _listen(context, task, place, is_over)
     return Response(200, None if ended else {NEXT_HEADER: str(behind)}, said, TEXT)
 
