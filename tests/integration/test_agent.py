@@ -14,7 +14,14 @@ from jobs.agent.zones import builder
 from jobs.agent.zones.environment import input_name
 from jobs.model.wire import AttemptRef, InputRef, LeaseReply, LeaseRequest, OutputSlot, TaskKind, TaskLease, unpack
 from manta.core.errors import BlobDamaged, InvalidArgument
-from manta.core.limits import HAND_BACK_S, LEASE_S, SMALL_BLOB_BYTES, STDERR_IN_ERROR_BYTES, STDERR_KEEP_BYTES
+from manta.core.limits import (
+    HAND_BACK_S,
+    LEASE_S,
+    PREFETCH_S,
+    SMALL_BLOB_BYTES,
+    STDERR_IN_ERROR_BYTES,
+    STDERR_KEEP_BYTES,
+)
 from manta.core.names import new_id
 from manta.core.peers import PeerSource
 from storage_nodes.disk.reader import OpenBlob
@@ -390,6 +397,21 @@ async def test_polls_for_the_lane_in_reserve_name_what_arrived(rig: Rig, monkeyp
         await eventually(lambda: len(brought) == phase)  # noqa: B023 - it is awaited in its own turn
     await eventually(lambda: polls[-1].arrived and polls[-1].free_lanes == 0)
     assert polls[-1].arrived == (_ref(brought[0]),)
+
+
+async def test_what_ran_in_the_lane_in_reserve_does_not_tell_how_long_tasks_take(rig: Rig, tmp_path: Path) -> None:
+    """Or a small job beside a big one would make its node hold many of the big one's long tasks."""
+    wait = f"until [ -e {tmp_path}/go ]; do sleep 0.05; done; sleep {2.1 * PREFETCH_S}"
+    spec = rig.gateway.phase(wait)
+    for _ in range(2):
+        await rig.gateway.offer(spec, await rig.input(b"x"))
+    await eventually(lambda: rig.agent.status()["running"] == 2)
+    await rig.gateway.offer(rig.gateway.phase("true", job=OTHER_JOB), await rig.input(b"x"))
+    await rig.gateway.wait_results(1)
+    (tmp_path / "go").touch()
+    await rig.gateway.wait_results(3)
+    await rig.gateway.wait(lambda: rig.gateway.leases[-1].idle_lanes == 2)
+    assert rig.gateway.leases[-1].free_lanes == 2, "none ahead"
 
 
 async def test_a_lost_attempt_that_waits_never_runs(rig: Rig) -> None:

@@ -147,7 +147,8 @@ class RunningTasks:
 
     def _leave(self, group: Group, zone: Zone, attempt: Attempt, ended: Ended | None) -> None:
         """Its processes are dead, or its zone is broken: the lane is the next one's."""
-        if self._reserved is attempt:
+        reserved = self._reserved is attempt
+        if reserved:
             self._reserved = None
         else:
             self.in_lanes -= 1
@@ -157,7 +158,7 @@ class RunningTasks:
             self._builder.close(zone)
         else:
             group.idle.append(IdleZone(zone, self._clock.monotonic_s()))
-            if ended.end is not None:
+            if ended.end is not None and not reserved:  # or a small job's tasks would make long ones be hoarded
                 self.pace.learn(ended.end.wall_s)
         del self._started[attempt.ref]
         self._finishing += 1
