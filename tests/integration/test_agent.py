@@ -12,7 +12,18 @@ from msgspec import structs
 
 from jobs.agent.zones import builder
 from jobs.agent.zones.environment import input_name
-from jobs.model.wire import AttemptRef, InputRef, LeaseReply, LeaseRequest, OutputSlot, TaskKind, TaskLease, unpack
+from jobs.model.wire import (
+    AttemptRef,
+    InputRef,
+    LeaseReply,
+    LeaseRequest,
+    OutputSlot,
+    ReportReply,
+    ReportRequest,
+    TaskKind,
+    TaskLease,
+    unpack,
+)
 from manta.core.errors import BlobDamaged, InvalidArgument
 from manta.core.limits import (
     HAND_BACK_S,
@@ -742,3 +753,71 @@ async def test_what_runs_at_the_end_of_the_agent_is_nobodys_fault(tmp_path: Path
         last = rig.gateway.leases[-1]
         assert [ref.task_id for ref in last.returned] == [lease.task_id]
         assert last.started == last.returned, "it had begun"
+
+
+async def test_at_its_end_an_agent_reports_then_hands_back_and_then_tells_what_it_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of what it stopped before for want of word from any gateway, too."""
+    async with rig_on(tmp_path) as rig:
+        leases = [
+            await rig.gateway.offer(rig.gateway.phase(command, phase=phase), await rig.input(b"x"))
+            for phase, command in enumerate(
+                ("echo $$ >&2; sleep 600", f"until [ -e {tmp_path}/go ]; do sleep 0.05; done")
+            )
+        ]
+        pid = await _said_pid(rig, leases[0])
+        await eventually(lambda: rig.agent.status()["running"] == 2)
+        heard = _answer_only_the_end(rig, monkeypatch)
+        (tmp_path / "go").touch()
+        await eventually(lambda: rig.agent.status()["unreported"] == 1)
+        rig.clock.ahead_s += LEASE_S + 1
+        await _ended(pid)
+        await eventually(lambda: not rig.agent._lanes.attempts())
+        await rig.agent.close()
+        results, lease, told = heard[-3:]
+    stopped, done = map(_ref, leases)
+    assert isinstance(results, ReportRequest)
+    assert [one.attempt for one in results.results] == [done]
+    assert isinstance(lease, LeaseRequest)
+    assert (set(lease.returned), lease.started) == ({done, stopped}, (stopped,))
+    assert isinstance(told, ReportRequest)
+    assert [one.attempt for one in told.stopped] == [stopped]
+
+
+async def test_what_no_gateway_heard_that_it_is_handed_back_is_so_at_the_end_of_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with rig_on(tmp_path) as rig:
+        rig.sandbox.hold_builds, rig.sandbox.held_job = asyncio.Event(), JOB
+        lease = await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
+        await eventually(lambda: rig.agent.status()["waiting"] == 1)
+        heard = _answer_only_the_end(rig, monkeypatch)
+        rig.clock.ahead_s += LEASE_S + 1
+        await eventually(lambda: rig.agent.status()["waiting"] == 0)
+        await rig.agent.close()
+        assert [one.returned for one in heard if isinstance(one, LeaseRequest)] == [(_ref(lease),)]
+
+
+def _answer_only_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> list[LeaseRequest | ReportRequest]:
+    """What the agent says when it has begun to end; what it said before is not answered."""
+    heard: list[LeaseRequest | ReportRequest] = []
+    lease, report, close, ends = rig.gateway._lease, rig.gateway._report, rig.agent.close, False
+
+    async def on_lease(body: bytes) -> LeaseReply | None:
+        heard.extend([unpack(body, LeaseRequest)] if ends else [])
+        return await lease(body) if ends else None
+
+    async def on_report(body: bytes) -> ReportReply | None:
+        heard.extend([unpack(body, ReportRequest)] if ends else [])
+        return await report(body) if ends else None
+
+    async def end() -> None:
+        nonlocal ends
+        ends = True
+        await close()
+
+    monkeypatch.setattr(rig.gateway, "_lease", on_lease)
+    monkeypatch.setattr(rig.gateway, "_report", on_report)
+    monkeypatch.setattr(rig.agent, "close", end)
+    return heard
