@@ -37,10 +37,11 @@ from manta.core.errors import SandboxUnavailable
 
 _LOG = logging.getLogger("manta.agent")
 _SANDBOX_RETRY_S = 30.0
+_STOPPED = "The node is being stopped."
 
 
 class Agent:
-    """Runs from `start` to `close`, which gives back what runs. `epoch` is new at every start.
+    """Runs from `start` to `close`; tasks only until `give_back`. `epoch` is new at every start.
 
     In-task programs need `doors_folder`, for the sockets by which they reach this agent; `no_programs` says why tasks
     have none.
@@ -91,6 +92,7 @@ class Agent:
         self._link = Link(node_id, epoch, caller, self._lanes, self._reports, clock)
         self._tasks: set[asyncio.Task[None]] = set()
         self._failed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._gives_back = False
 
     async def start(self) -> None:
         """Ask for work. Without a sandbox the agent refuses every task with the reason, and tries again at times."""
@@ -107,19 +109,27 @@ class Agent:
         """Never returns; raises what broke the agent, so that its process ends and is started anew."""
         await asyncio.shield(self._failed)
 
-    async def close(self) -> None:
-        """Kill what runs, report what is done, give the rest back."""
+    async def give_back(self) -> None:
+        """Once: ask for no more work, kill what runs, report what is done, give the rest back. Login sessions go on."""
+        if self._gives_back:
+            return
+        self._gives_back = True
         await give_up(self._tasks)
         self._failed.cancel()
         held, begun = self._link.held(), self._link.begun()
-        await self.sessions.close()
         await self._lanes.close()
         if held or self._link.has_returned or self._reports.has_stopped:
             await self._link.give_back(held, begun)
+        self._lanes.unavailable = _STOPPED
+        await self._hang_up()
+
+    async def close(self) -> None:
+        """Give back what runs, and end all else."""
+        await self.give_back()
+        await self.sessions.close()
         await self._sandbox.close()
         await self.peers.close()
-        for gateway in self._gateways:
-            await gateway.close()
+        await self._hang_up()
 
     def status(self) -> dict[str, object]:
         """The agent's part of the node's status."""
@@ -140,6 +150,11 @@ class Agent:
             **self.sessions.status(),
             **self.counters.as_dict(),
         }
+
+    async def _hang_up(self) -> None:
+        """A gateway that is to end waits for connections on which more might come."""
+        for gateway in self._gateways:
+            await gateway.close()
 
     def _on_change(self) -> None:
         self._link.changed()

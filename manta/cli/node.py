@@ -1,8 +1,11 @@
 """`manta node`: object files and the agent that runs tasks on them, in one process and one event loop."""
 
 import asyncio
+import contextlib
 import logging
+import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -25,17 +28,27 @@ from manta.core.clock import SystemClock
 from manta.core.config import NodeConfig, load
 from manta.core.errands import give_up
 from manta.core.logs import log_to_stderr
-from manta.core.process import attach_to_supervisor
+from manta.core.process import GIVE_BACK, attach_to_supervisor
 from storage_nodes.server.daemon import StorageServer, serve_storage, tell_ready
 
 _LOG = logging.getLogger("manta.node")
 
 
 async def run_node(config: NodeConfig) -> None:
-    """Serve until SIGTERM or SIGINT: then running tasks are given back, zones ended, open calls finished."""
-    stop = asyncio.Event()
+    """Serve until SIGTERM or SIGINT: then running tasks are given back, zones ended, open calls finished.
+
+    GIVE_BACK has the tasks given back alone.
+    """
+    stop, give_back = asyncio.Event(), asyncio.Event()
+
+    def end() -> None:
+        give_back.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, end)
+    loop.add_signal_handler(GIVE_BACK, give_back.set)
     routes = AgentRoutes()
     storage = await serve_storage(config, {"/agent/": routes})
     try:
@@ -43,21 +56,37 @@ async def run_node(config: NodeConfig) -> None:
             tell_ready(config)
             await stop.wait()
         else:
-            await _run_with_agent(config, storage, routes, stop)
+            await _run_with_agent(config, storage, routes, give_back, stop)
     finally:
         await storage.close()
 
 
-async def _run_with_agent(config: NodeConfig, storage: StorageServer, routes: AgentRoutes, stop: asyncio.Event) -> None:
+async def _run_with_agent(
+    config: NodeConfig, storage: StorageServer, routes: AgentRoutes, give_back: asyncio.Event, stop: asyncio.Event
+) -> None:
     agent = _build_agent(config, storage)
     await agent.start()
     try:
         routes.agent = agent
         storage.board.agent = agent.status
-        tell_ready(config)
-        await _first_of(stop, agent)
+        with _line_held(config):
+            tell_ready(config)
+            await _first_of(give_back, agent)
+            await agent.give_back()
+        await stop.wait()
     finally:
         await agent.close()
+
+
+@contextlib.contextmanager
+def _line_held(config: NodeConfig) -> Iterator[None]:
+    """Keeps `ready_fd` open beyond the word that is said on it: its end tells that no task runs here any more."""
+    held = None if config.ready_fd is None else os.dup(config.ready_fd)
+    try:
+        yield
+    finally:
+        if held is not None:
+            os.close(held)
 
 
 def _build_agent(config: NodeConfig, storage: StorageServer) -> Agent:
@@ -100,16 +129,16 @@ def _capacity(config: NodeConfig) -> Capacity:
     return Capacity(config.memory_bytes or machine.memory_bytes, config.cpus or machine.cpus)
 
 
-async def _first_of(stop: asyncio.Event, agent: Agent) -> None:
-    """Until `stop` is set, or the agent broke: that is raised."""
-    stopping = asyncio.create_task(stop.wait())
+async def _first_of(event: asyncio.Event, agent: Agent) -> None:
+    """Until `event` is set, or the agent broke: that is raised."""
+    waiting = asyncio.create_task(event.wait())
     failing = asyncio.create_task(agent.failed())
     try:
-        done, _ = await asyncio.wait((stopping, failing), return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait((waiting, failing), return_when=asyncio.FIRST_COMPLETED)
         if failing in done:
             failing.result()
     finally:
-        await give_up((stopping, failing))
+        await give_up((waiting, failing))
 
 
 def node(config: Annotated[Path, typer.Option(help="JSON file, see docs/operations.md.", exists=True)]) -> None:

@@ -6,7 +6,10 @@ import os
 import resource
 import signal
 import sys
+from typing import Final
 
+GIVE_BACK: Final = signal.SIGUSR1
+"""Asks a node to give its running tasks back and take no more; it stores and reads on."""
 _PR_SET_PDEATHSIG = 1
 
 

@@ -17,6 +17,8 @@ from pathlib import Path
 from manta.core.errands import give_up, spawn
 from manta.core.errors import ServiceUnavailable
 from manta.core.limits import CHILD_LOG_FILES, CHILD_LOG_MAX_BYTES
+from manta.core.process import GIVE_BACK
+from manta.supervisor.line import Line
 
 READY_TIMEOUT_S = 60.0
 LAST_WORDS_S = 2.0
@@ -39,11 +41,14 @@ class Program:
 
 
 class Child:
-    """A process of a Program, and what copies its words into its log."""
+    """A process of a Program, its line, and what copies its words into its log."""
 
-    def __init__(self, program: Program, process: asyncio.subprocess.Process, output: int, log: Path) -> None:
+    def __init__(
+        self, program: Program, process: asyncio.subprocess.Process, line: Line, output: int, log: Path
+    ) -> None:
         self.program = program
         self.process = process
+        self.line = line
         self.log = log
         self.started = time.monotonic()
         self._pump = asyncio.create_task(_pump_log(output, log))
@@ -59,6 +64,7 @@ class Child:
     async def wait(self) -> int:
         """The return code, after the last line of its log was written."""
         code = await self.process.wait()
+        self.line.close()
         await asyncio.wait({self._pump}, timeout=LAST_WORDS_S)
         self._pump.cancel()
         return code
@@ -68,6 +74,12 @@ class Child:
         if self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
+
+    async def give_back(self, grace_s: float) -> None:
+        """Have a node give its running tasks back, or die: that is not awaited for longer than the grace."""
+        self.signal(GIVE_BACK)
+        if not await self.line.has_ended(grace_s):
+            _log.warning("%s has not given its tasks back in %.0f s: they count as lost.", self.program.name, grace_s)
 
     async def stop(self, grace_s: float) -> int:
         """SIGTERM, and SIGKILL if it is still there after the grace."""
@@ -104,9 +116,9 @@ async def start(program: Program, log_dir: Path) -> Child:
     finally:
         os.close(writer)
         os.close(said)
-    child = Child(program, process, output, log_dir / f"{program.name}.log")
+    child = Child(program, process, Line(reader), output, log_dir / f"{program.name}.log")
     try:
-        ready = await _said_ready(reader)
+        ready = await child.line.is_ready(READY_TIMEOUT_S)
     except BaseException:
         await child.stop(0)
         raise
@@ -115,25 +127,6 @@ async def start(program: Program, log_dir: Path) -> Child:
         words = child.log.read_text(errors="replace").strip().splitlines()[-1:] or [""]
         raise ServiceUnavailable(f"{program.name} did not start (status {code}): {words[0]} See {child.log}.")
     return child
-
-
-async def _said_ready(reader: int) -> bool:
-    loop = asyncio.get_running_loop()
-    heard: asyncio.Future[bool] = loop.create_future()
-
-    def readable() -> None:
-        loop.remove_reader(reader)
-        if not heard.done():
-            heard.set_result(bool(os.read(reader, 64)))
-
-    loop.add_reader(reader, readable)
-    try:
-        return await asyncio.wait_for(heard, READY_TIMEOUT_S)
-    except TimeoutError:
-        return False
-    finally:
-        loop.remove_reader(reader)
-        os.close(reader)
 
 
 async def _pump_log(output: int, path: Path) -> None:
@@ -166,6 +159,7 @@ class Keeper:
         self._log_dir = log_dir
         self._on_death = on_death
         self._watcher: asyncio.Task[None] | None = None
+        self._gives_back = False
         self._draining: set[asyncio.Task[int]] = set()
 
     async def start(self) -> None:
@@ -179,6 +173,12 @@ class Keeper:
         self._adopt(successor)
         if old is not None:
             spawn(self._draining, old.stop(grace_s))
+
+    async def give_back(self, grace_s: float) -> None:
+        """Have the node take no more tasks, also when it is started again, and give back those that run."""
+        self._gives_back = True
+        if self.child is not None:
+            await self.child.give_back(grace_s)
 
     async def stop(self, grace_s: float) -> None:
         await self._unwatch()
@@ -206,6 +206,8 @@ class Keeper:
             pause_s = 0.0 if child.uptime_s > STEADY_S else pause_s
             child, pause_s = await self._revive(pause_s)
             self.child = child
+            if self._gives_back:
+                child.signal(GIVE_BACK)
 
     async def _revive(self, pause_s: float) -> tuple[Child, float]:
         """After the pause, which grows with each try: a process that dies young must not spin. With the next pause."""

@@ -16,6 +16,8 @@ from manta.supervisor.data_dir import DataDir, Settings
 from manta.supervisor.pulse import PulseRule, watch
 
 NODE_GRACE_S = 20.0
+GIVE_BACK_S = 10.0
+"""A node kills its tasks and has an answer of the gateway by then, or hangs."""
 BACKLOG = 1024
 
 
@@ -100,8 +102,9 @@ class Supervisor:
                 await self._gateway.replace(DRAIN_S + 5)
 
     async def stop(self) -> None:
-        """Finish open requests, then end the nodes. No process is left."""
+        """Tasks go back while the gateway takes them, open requests are finished, nodes end. No process is left."""
         await give_up(self._pulses)
+        await asyncio.gather(*(keeper.give_back(GIVE_BACK_S) for keeper in self._nodes))
         self._listener.close()
         self._control.close()
         if self._gateway is not None:

@@ -18,9 +18,11 @@ from manta.cli import node as node_command
 from manta.core.config import NodeConfig, save
 from manta.core.names import new_id
 from manta.core.peers import NodeAddress, PeerSource
+from manta.core.process import GIVE_BACK
 from storage_nodes.client.node_client import NodeClient
 from tests.support.agent import JOB, KEY, FakeGateway, running_gateway
 from tests.support.processes import alive, descendants
+from tests.support.sleepers import sleepers_below
 from tests.support.waiting import eventually
 
 _READY_S = 60.0
@@ -132,6 +134,32 @@ async def test_sigterm_gives_running_tasks_back_and_leaves_no_process(node: Node
     assert node.gateway.leases[-1].held == ()
     assert node.gateway.leases[-1].epoch != epoch
     await eventually(lambda: not any(map(alive, children)))
+
+
+@pytest.mark.parametrize("then", [[], [GIVE_BACK], [signal.SIGTERM]], ids=["asked", "asked twice", "and to end"])
+async def test_tasks_are_given_back_and_storage_goes_on(node: NodeProcess, then: list[signal.Signals]) -> None:
+    await node.offer(node.gateway.phase("sleep 3600 & sleep 3600"), b"x")
+    await node.gateway.wait(lambda: any(request.started for request in node.gateway.leases), 60)
+    await eventually(lambda: len(sleepers_below(node.process.pid, 3600)) == 2)
+    epoch = node.gateway.leases[-1].epoch
+    for number in (GIVE_BACK, *then):
+        node.process.send_signal(number)
+    await node.gateway.wait(lambda: node.gateway.leases[-1].epoch != epoch, 60)
+    assert [len(one) for one in (node.gateway.leases[-1].returned, node.gateway.leases[-1].started)] == [1, 1]
+    polls = len(node.gateway.leases)
+    assert sleepers_below(node.process.pid, 3600) == []
+    if signal.SIGTERM not in then:
+        blob_id = new_id(1)
+        await node.client.put(blob_id, b"kept")
+        reader = await node.client.open_get(blob_id, 0, 4)
+        assert [await reader.read(), await reader.read()] == [b"kept", b""]
+        status = (await node.client.status()).agent
+        assert (status["running"], status["waiting"], status["zones"]) == (0, 0, 0)
+        assert status["refusing"] == "The node is being stopped."
+        node.process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(30):
+        assert await node.process.wait() == 0
+    assert len(node.gateway.leases) == polls, "nothing is given back twice, nor asked for"
 
 
 async def test_a_node_without_programs_for_its_tasks_says_so(

@@ -147,6 +147,64 @@ async def test_o3_a_program_that_dies_whenever_it_was_ready_is_restarted_after_g
     assert pauses[4] > pauses[1] > 0
 
 
+TOLD = "import signal, sys; signal.signal(signal.SIGUSR1, lambda *_: ({}, print('told', flush=True))); "
+CLOSES = (
+    SAYS_ITS_PID + TOLD.format("os.close(int(os.environ['MANTA_READY_FD']))") + READY + "\nwhile True: time.sleep(9)"
+)
+KEEPS = TOLD.format("None") + READY + "\nwhile True: time.sleep(9)"
+
+
+async def test_a_node_that_gives_its_tasks_back_lives_on(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    keeper = Keeper(Program("node", ("-c", CLOSES)), tmp_path, no_evidence)
+    await keeper.start()
+    try:
+        async with asyncio.timeout(20):
+            await keeper.give_back(600)
+        assert keeper.child is not None
+        assert alive(keeper.child.pid)
+        assert caplog.messages == []
+    finally:
+        await keeper.stop(5)
+
+
+async def test_a_node_that_gives_nothing_back_is_not_awaited_for_ever(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    keeper = Keeper(Program("node", ("-c", KEEPS)), tmp_path, no_evidence)
+    await keeper.start()
+    try:
+        async with asyncio.timeout(20):
+            await keeper.give_back(0.1)
+        assert caplog.messages == ["node has not given its tasks back in 0 s: they count as lost."]
+        await eventually(lambda: "told" in (tmp_path / "node.log").read_text())
+    finally:
+        await keeper.stop(5)
+
+
+async def test_a_node_that_died_is_not_awaited_and_takes_no_tasks_when_it_is_back(tmp_path: Path) -> None:
+    died, go_on = asyncio.Event(), asyncio.Event()
+
+    async def bury(_child: Child, _code: int) -> None:
+        died.set()
+        await go_on.wait()
+
+    keeper = Keeper(Program("node", ("-c", CLOSES)), tmp_path, bury)
+    await keeper.start()
+    try:
+        first = keeper.child
+        assert first is not None
+        os.kill(first.pid, signal.SIGKILL)
+        await until(died)
+        async with asyncio.timeout(20):
+            await keeper.give_back(600)
+        assert "told" not in (tmp_path / "node.log").read_text()
+        go_on.set()
+        await eventually(lambda: keeper.child is not first)
+        await eventually(lambda: "told" in (tmp_path / "node.log").read_text())
+    finally:
+        await keeper.stop(5)
+
+
 async def test_a_program_that_does_not_start_says_why(tmp_path: Path) -> None:
     with pytest.raises(ServiceUnavailable, match="no such thing"):
         await start(Program("fails", ("-c", "import sys; sys.exit('no such thing')")), tmp_path)

@@ -8,8 +8,13 @@ from tests.support.store import RunningStore
 
 def sleepers(running: RunningStore, seconds: int) -> list[int]:
     """Processes `sleep SECONDS` below the store."""
+    return sleepers_below(running.process.pid, seconds)
+
+
+def sleepers_below(process: int, seconds: int) -> list[int]:
+    """The same below any process."""
     found = []
-    for pid in descendants(running.process.pid):
+    for pid in descendants(process):
         try:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
