@@ -116,7 +116,7 @@ def test_a_node_that_never_goes_on_is_ended_with_its_processes(running: RunningS
 def test_what_may_be_asked_twice_is_asked_again_while_the_gateway_is_away(
     running: RunningStore, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    defaults = Transport.call.__kwdefaults__
+    defaults = Transport.ask.__kwdefaults__
     assert defaults is not None
     monkeypatch.setitem(defaults, "patience_s", 60.0)  # a busy machine starts gateways slowly
     before = {one.id for one in store.jobs()}
