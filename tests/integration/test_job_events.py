@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from manta.core import limits
-from manta.gateway.places import Streams
+from manta.gateway.long_requests import Streams
 from tests.support.gateway import RunningGateway, Wire, signed_request, wire
 from tests.support.job_calls import Client, NodeSide, attempt, gateway
 from tests.support.jobs import MAP, failure, success

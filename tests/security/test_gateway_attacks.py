@@ -23,8 +23,8 @@ from manta.core.limits import (
 from manta.gateway.http import server as http_server
 from manta.gateway.http import xml
 from manta.gateway.http.request import host_bucket
+from manta.gateway.long_requests import Explanations
 from manta.gateway.ops.jobs import read_inputs
-from manta.gateway.places import Explanations
 from tests.support.gateway import (
     RunningGateway,
     Wire,

@@ -19,8 +19,8 @@ from manta.core.errors import InvalidArgument, NoSuchJob
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
+from manta.gateway.long_requests import counted, must_end
 from manta.gateway.ops.job_common import find_job, shown_error, shown_job
-from manta.gateway.places import counted, must_end
 
 _encode = msgspec.json.Encoder().encode
 

@@ -13,8 +13,8 @@ from manta.gateway.access import authorize_owner, owner_principal, visible
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import Response, json_response
+from manta.gateway.long_requests import Explanations
 from manta.gateway.ops.job_common import check_output, shown_work
-from manta.gateway.places import Explanations
 
 
 @dataclass(slots=True)

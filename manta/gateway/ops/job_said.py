@@ -27,8 +27,8 @@ from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import NDJSON, ChunkedResponse, Response
 from manta.gateway.jobs import read_news
+from manta.gateway.long_requests import counted, must_end
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.places import counted, must_end
 
 _AGAIN_S = 1.0
 _LAST_TRIES = 5

@@ -24,8 +24,8 @@ from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.jobs import read_stderr
+from manta.gateway.long_requests import Streams, counted, must_end
 from manta.gateway.ops.job_common import find_job
-from manta.gateway.places import Streams, counted, must_end
 
 TEXT = "text/plain; charset=utf-8"
 NEXT_HEADER = "X-Manta-Next"

@@ -1,4 +1,4 @@
-"""What a gateway does so many times side by side, and for one account fewer times: what lasts, or is expensive."""
+"""Requests that last, or are expensive: how many a gateway serves side by side, and when it must end them."""
 
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -11,26 +11,26 @@ from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 
 
-class Places(ABC):
-    """How many are taken now, by account."""
+class ConcurrencyLimit(ABC):
+    """How many of a kind are served now, by account."""
 
     def __init__(self) -> None:
         self.open: Counter[str] = Counter()
 
     @abstractmethod
     def check(self, account_id: str) -> None:
-        """SlowDown when there is none for the account."""
+        """SlowDown when one more of the account is too many."""
 
     @contextmanager
     def taken(self, account_id: str) -> Iterator[None]:
-        """The block has one. SlowDown."""
+        """The block is one of them. SlowDown."""
         self.check(account_id)
         with self.held(account_id):
             yield
 
     @contextmanager
     def held(self, account_id: str) -> Iterator[None]:
-        """The block has one, which has been checked: the head of its answer is sent."""
+        """The same, checked before: the head of its answer is sent."""
         self.open[account_id] += 1
         try:
             yield
@@ -39,7 +39,7 @@ class Places(ABC):
             self.open += Counter()  # forgets accounts without any
 
 
-class Streams(Places):
+class Streams(ConcurrencyLimit):
     """Streams of events, or of stderr; who waits for a piece of stderr counts as one."""
 
     def check(self, account_id: str) -> None:
@@ -49,7 +49,7 @@ class Streams(Places):
             raise SlowDown(f"The account has {limits.EVENT_STREAMS_ACCOUNT_MAX} streams here: end some of them.")
 
 
-class Explanations(Places):
+class Explanations(ConcurrencyLimit):
     """Explanations of jobs."""
 
     def check(self, account_id: str) -> None:
@@ -58,7 +58,7 @@ class Explanations(Places):
 
 
 def counted(context: Context, request: Request, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """`chunks` as one of the gateway's streams. SlowDown, before any of them, when there is no place for it."""
+    """`chunks` as one of the gateway's streams. SlowDown, before any of them, when there are too many."""
     streams = context.shared(Streams)
     streams.check(request.account_id)
     return _counted(streams, request.account_id, chunks)
