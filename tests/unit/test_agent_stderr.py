@@ -52,7 +52,7 @@ class _Long:
     said = 1_000_000
 
     def tail(self) -> bytes:
-        return b"the end"
+        return b"the end" if self.said else b""
 
 
 def _job(clock: _Clock) -> str:
@@ -338,6 +338,23 @@ async def test_what_a_task_says_faster_than_it_is_looked_at_is_missing(tmp_path:
     burst.said += 7
     third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert ([one.data for one in third.pieces], third.missing) == ([b"the end"], False)
+
+
+async def test_of_a_task_that_begins_to_say_much_while_it_is_followed_something_is_missing(tmp_path: Path) -> None:
+    """Of one that was quiet so far, and of one that was not there."""
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    quiet = _Long()
+    quiet.said = 0
+    store.watch(job, 1, 1, quiet)
+    await store.feeds.news(job, OWNER, 0, wait=False)
+    quiet.said = 1_000_000
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
+    assert ([one.task_id for one in first.pieces], first.missing) == ([1], True)
+    store.watch(job, 2, 1, _Long())
+    store.keep(job, 2, 1, b"the end")
+    second = await store.feeds.news(job, OWNER, first.last, wait=False)
+    assert ([one.task_id for one in second.pieces], second.missing) == ([2], True)
 
 
 @pytest.mark.invariant("S3")

@@ -54,15 +54,21 @@ class Feed:
         self._pieces: deque[tuple[int, StderrPiece]] = deque()
         self._bytes = 0
         self._next = first
+        self._dropped = first - 1
+        """The last number that went for want of room."""
         self._told: dict[int, int] = {}
         self.asked_s = 0.0
+
+    def begin(self, task_id: int, saying: Saying) -> None:
+        """A task that runs already: its tail is all of it that is told."""
+        self._told[task_id] = saying.said - len(saying.tail())
 
     def take(self, task_id: int, saying: Saying, *, ended: bool) -> None:
         """What the task has said since the last time; a letter of which a part is said waits for the rest."""
         told = self._told.pop(task_id, 0)
         fresh = saying.said - told
         data = saying.tail()[-fresh:] if fresh > 0 else b""
-        if told and len(data) < fresh:
+        if len(data) < fresh:
             self._next += 1  # the number that is left out tells that something is missing
         begun = 0 if ended else _begun_letter(data)
         if not ended:
@@ -77,10 +83,10 @@ class Feed:
     def news(self, after: int) -> StderrNews:
         """Pieces behind that number, as many as fit a reply."""
         found: list[StderrPiece] = []
-        last, size, missing = after, 0, False
+        last, size, missing = after or self._dropped, 0, False
         for number, piece in self._pieces:
             if number > after and (not found or size + len(piece.data) <= _REPLY_BYTES):
-                missing |= 0 < last < number - 1
+                missing |= last < number - 1
                 found.append(piece)
                 last, size = number, size + len(piece.data)
             elif number > after:
@@ -92,7 +98,8 @@ class Feed:
         self._next += 1
         self._bytes += len(piece.data) + 1
         while self._bytes > FEED_BYTES:
-            self._bytes -= len(self._pieces.popleft()[1].data) + 1
+            self._dropped, oldest = self._pieces.popleft()
+            self._bytes -= len(oldest.data) + 1
 
 
 class Feeds:
@@ -142,6 +149,8 @@ class Feeds:
             feed = self._feeds[job_id] = Feed(account, int(self._clock.wall_s() * 1000) * 1000)
             for task_id, data in self._recent(job_id):
                 feed.take(task_id, Said(data), ended=True)
+            for task_id, saying in self._live(job_id):
+                feed.begin(task_id, saying)
         return feed
 
     def _make_place(self, account: str, now_s: float) -> None:
