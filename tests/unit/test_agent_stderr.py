@@ -268,7 +268,7 @@ async def test_a_followed_job_is_told_piece_by_piece(tmp_path: Path) -> None:
     third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert [(one.task_id, one.data, one.ended) for one in third.pieces] == [(2, b"", True)]
     store.watch(job, 2, 1, Said(b"again"))
-    store.forget(job, 2)
+    store.forget(job, 2, 1)
     store.watch(job, 2, 1, Said(b"third"))
     fourth = await store.feeds.news(job, OWNER, third.last, wait=False)
     assert [one.data for one in fourth.pieces] == [b"third"], "an attempt begins anew"
@@ -338,6 +338,24 @@ async def test_what_a_task_says_faster_than_it_is_looked_at_is_missing(tmp_path:
     burst.said += 7
     third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert ([one.data for one in third.pieces], third.missing) == ([b"the end"], False)
+
+
+async def test_an_attempt_that_is_long_in_ending_takes_nothing_of_the_next(tmp_path: Path) -> None:
+    """A node that stood still has lost its lease, and may be given the same task again at once."""
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    store.watch(job, 1, 1, Said(b"first\n"))
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
+    store.watch(job, 1, 2, Said(b"second says more\n"))
+    second = await store.feeds.news(job, OWNER, first.last, wait=False)
+    assert [one.data for one in second.pieces] == [b"second says more\n"]
+    store.forget(job, 1, 1)
+    store.keep(job, 1, 1, b"first\n")
+    assert store.read(job, 1) == StderrTail(2, 17, b"second says more\n")
+    store.keep(job, 1, 2, b"second says more\n")
+    third = await store.feeds.news(job, OWNER, second.last, wait=False)
+    assert [(one.data, one.ended) for one in third.pieces] == [(b"", True)], "none twice"
+    assert store.read(job, 1) == StderrTail(2, 17, b"second says more\n")
 
 
 async def test_of_a_task_that_begins_to_say_much_while_it_is_followed_something_is_missing(tmp_path: Path) -> None:

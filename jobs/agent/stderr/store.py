@@ -57,16 +57,23 @@ class StderrStore:
             self._total += used
 
     def watch(self, job_id: str, task_id: int, attempt: int, live: Saying) -> None:
-        """A task runs: until `keep`, its stderr is what `live` has."""
+        """A task runs: until `keep`, its stderr is what `live` has. An attempt that was lost may not have ended yet."""
+        if self._live.get((job_id, task_id), (attempt, live))[0] != attempt:
+            self.feeds.forget(job_id, task_id)
         self._live[job_id, task_id] = attempt, live
 
-    def forget(self, job_id: str, task_id: int) -> None:
-        if self._live.pop((job_id, task_id), None) is not None:
+    def forget(self, job_id: str, task_id: int, attempt: int) -> None:
+        """It is gone; a further attempt that runs already is not."""
+        if (live := self._live.get((job_id, task_id))) is not None and live[0] == attempt:
+            del self._live[job_id, task_id]
             self.feeds.forget(job_id, task_id)
 
     def keep(self, job_id: str, task_id: int, attempt: int, data: bytes) -> None:
-        """The stderr of an ended attempt; it replaces that of an earlier one."""
-        _, saying = self._live.pop((job_id, task_id), (attempt, Said(data)))
+        """The stderr of an ended attempt; it replaces that of an earlier one, unless a further one runs."""
+        latest, saying = self._live.get((job_id, task_id), (attempt, Said(data)))
+        if latest > attempt:
+            return
+        self._live.pop((job_id, task_id), None)
         self.feeds.ended(job_id, task_id, saying)
         if attempt > 1:
             self._drop(job_id, task_id)

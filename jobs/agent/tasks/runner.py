@@ -137,7 +137,7 @@ class Runner:
         if ended.programs is not None:
             await ended.programs.outputs.discard()
         stderr.close()
-        self._stderr.forget(attempt.ref.job_id, attempt.number)
+        self._stderr.forget(attempt.ref.job_id, attempt.number, attempt.lease.attempt)
 
     async def finish(self, attempt: Attempt, ended: Ended) -> TaskResult:
         """The result to report, once the output is durable everywhere it has to be."""
@@ -161,7 +161,7 @@ class Runner:
 
     async def abandon(self, attempt: Attempt, ended: Ended) -> Usage:
         """Forget an attempt whose lease was lost, with what it wrote, but for what it used."""
-        self._stderr.forget(attempt.ref.job_id, attempt.number)
+        self._stderr.forget(attempt.ref.job_id, attempt.number, attempt.lease.attempt)
         if ended.stdout is not None:
             await ended.stdout.discard()
         if ended.programs is not None:
