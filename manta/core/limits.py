@@ -278,8 +278,9 @@ FEEDS_ACCOUNT_MAX: Final = 4
 """Of these, jobs of one account."""
 FEED_BYTES: Final = 1 * MIB
 """What a node holds of a followed job's stderr for those who follow it."""
-FEED_IDLE_S: Final = 30.0
-"""A feed that nobody asks for is forgotten after this."""
+FEED_IDLE_S: Final = 90.0
+"""A feed that nobody asks for is forgotten after this: who follows waits a minute for a gateway that is away, and is
+told nothing twice then."""
 FEED_QUIET_S: Final = 3.0
 """Or after this, if another job is to be followed and there is no place: who follows asks more often."""
 FEED_WAIT_S: Final = 1.0

@@ -65,3 +65,4 @@ class Following:
             self._heard_s, self._pauses = self._now_s(), pauses()
             *lines, rest = (rest + piece).split(b"\n")
             yield from (msgspec.json.decode(line) for line in lines if line)
+            self._heard_s = self._now_s()  # the store was not asked while somebody was slow to take these

@@ -29,6 +29,7 @@ from manta.core.limits import (
     STDERR_TOTAL_MAX_BYTES,
 )
 from manta.core.names import new_job_id
+from manta.sdk.transport import AWAY_S
 from storage_nodes.disk import space
 from storage_nodes.disk.space import Space
 from tests.support.waiting import eventually
@@ -338,6 +339,17 @@ async def test_what_a_task_says_faster_than_it_is_looked_at_is_missing(tmp_path:
     burst.said += 7
     third = await store.feeds.news(job, OWNER, second.last, wait=False)
     assert ([one.data for one in third.pieces], third.missing) == ([b"the end"], False)
+
+
+async def test_who_is_back_after_the_longest_that_a_gateway_is_waited_for_is_told_nothing_twice(tmp_path: Path) -> None:
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    store.watch(job, 1, 1, Said(b"one\n"))
+    first = await store.feeds.news(job, OWNER, 0, wait=False)
+    clock.now_s += AWAY_S + 5
+    store.watch(job, 1, 1, Said(b"one\ntwo\n"))
+    second = await store.feeds.news(job, OWNER, first.last, wait=False)
+    assert ([one.data for one in second.pieces], second.missing) == ([b"two\n"], False)
 
 
 async def test_an_attempt_that_is_long_in_ending_takes_nothing_of_the_next(tmp_path: Path) -> None:

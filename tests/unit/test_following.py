@@ -58,6 +58,16 @@ def test_a_store_that_is_away_is_waited_for_and_not_for_ever() -> None:
     assert len(streams.places) > 50, "what it said in between counts"
 
 
+def test_a_store_that_broke_off_while_somebody_was_slow_to_take_lines_is_asked_again() -> None:
+    """A pager, say, in which nobody turns the page."""
+    streams = _Streams((b'{"task":1}\n{"reached":"n1","number":7}\n', ServiceUnavailable("away")), (_OVER,))
+    lines = streams.lines()
+    assert next(lines) == {"task": 1}
+    streams.sleep(2 * AWAY_S)
+    assert list(lines) == []
+    assert streams.places == ["", "n1:7"]
+
+
 def test_a_refusal_is_not_asked_again() -> None:
     streams = _Streams((AccessDenied("no"),))
     with pytest.raises(AccessDenied):
