@@ -127,6 +127,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many inputs) that wait
     here for a lane: leased, but not running; `unreported` inputs have left theirs, and their results are on the way.
     `reserve_free`: the lane in reserve would start a task of a job that has none running here.
+    `ends`: the agent's last, in an epoch of its own; what it does not hand back never reached it.
     """
 
     node_id: str
@@ -145,6 +146,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     queued: tuple[tuple[str, int, int], ...] = ()
     unreported: int = 0
     reserve_free: bool = False
+    ends: bool = False
     version: int = VERSION
 
 

@@ -780,7 +780,7 @@ async def test_at_its_end_an_agent_reports_then_hands_back_and_then_tells_what_i
     assert isinstance(results, ReportRequest)
     assert [one.attempt for one in results.results] == [done]
     assert isinstance(lease, LeaseRequest)
-    assert (set(lease.returned), lease.started) == ({done, stopped}, (stopped,))
+    assert (set(lease.returned), lease.started, lease.ends) == ({done, stopped}, (stopped,), True)
     assert isinstance(told, ReportRequest)
     assert [one.attempt for one in told.stopped] == [stopped]
 

@@ -170,6 +170,21 @@ async def test_what_an_agent_stops_at_its_end_is_remembered_and_nobodys_fault() 
     assert told == [[(1, "n1", "NodeStopped")], []]
 
 
+async def test_what_was_granted_to_the_last_poll_of_an_agent_that_ends_never_reached_it() -> None:
+    """It hangs up at its end, whatever answer is on its way."""
+    bench = Bench()
+    await bench.begin("a", "b")
+    (began,) = refs(await bench.poll("n1"))
+    await bench.poll("n1", [began], [began])
+    last = LeaseRequest("n1", "e-ended", 0, 0.0, started=(began,), returned=(began,), ends=True)
+    assert await bench.scheduler.lease(last) == LeaseReply()
+    again = refs(await bench.poll("n2", lanes=2))
+    tasks = [await bench.catalog.jobs.get_task(one.job_id, one.task_id) for one in again]
+    assert [(task.attempt, task.losses) for task in tasks] == [(2, 0), (2, 0)]
+    told = [[(one.attempt, one.why) for one in earlier_attempts(task)] for task in tasks]
+    assert told == [[(1, "NodeStopped")], []]
+
+
 async def test_what_a_node_dropped_while_its_gateway_was_another_is_remembered() -> None:
     """It ran there under a gateway that is gone: this one gives the node the time of a lease to name it."""
     bench = Bench()

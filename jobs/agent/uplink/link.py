@@ -86,7 +86,7 @@ class Link:
     async def give_back(self, held: Sequence[AttemptRef], begun: Sequence[AttemptRef]) -> None:
         """Report what is done, hand the rest of `held` back, and begin a new epoch; then tell what was stopped."""
         request = LeaseRequest(self._node_id, f"{self._epoch}-ended", free_lanes=0, wait_s=0.0,
-            started=(*begun, *self._stopped)[:HELD_MAX], returned=(*held, *self._returned)[:HELD_MAX],
+            started=(*begun, *self._stopped)[:HELD_MAX], returned=(*held, *self._returned)[:HELD_MAX], ends=True,
         )  # fmt: skip
         with contextlib.suppress(MantaError, TimeoutError):
             async with asyncio.timeout(ANSWER_S):
