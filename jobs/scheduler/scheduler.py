@@ -169,9 +169,7 @@ class Scheduler:
             began = set(request.started)
             await self._release(node_id, [one for one in request.returned if one not in began])
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
-        if (
-            request.ends
-        ):  # the answer to its poll before was on its way: a new epoch alone would blame the node for that
+        if request.ends:  # an answer to it was on its way: its new epoch alone would count that as lost
             await self._release(node_id, await self.jobs.running(node_id))
         if request.reserve:
             await self._release(node_id, self._deliveries.begin_reserve(node_id, request.epoch, request.arrived))
