@@ -34,6 +34,8 @@ _AGAIN_S = 1.0
 _LAST_TRIES = 5
 """Of a job that has ended, until there is a place for it: more than limits.FEED_QUIET_S."""
 _SILENCE_S = 0.5
+_LOOK_S = 2.0
+"""How often new nodes are looked for while there is always something to tell."""
 _QUEUED = 16
 _REACHED = re.compile(r"([^:,]+):([0-9]{1,18})", re.ASCII)
 _encode = msgspec.json.Encoder().encode
@@ -60,8 +62,9 @@ async def _said(context: Context, view: JobView, reached: Mapping[str, int]) -> 
                 if node.node_id not in listeners:
                     work = _listen(context, node.node_id, view, reached.get(node.node_id, 0), queue, ended)
                     listeners[node.node_id] = asyncio.create_task(work, name=f"stderr-{node.node_id}")
+            look_s = min(until_s, context.clock.monotonic_s() + _LOOK_S)
             with contextlib.suppress(TimeoutError):
-                while not must_end(context, until_s):
+                while not must_end(context, look_s):
                     async with asyncio.timeout(_SILENCE_S):
                         chunk = await queue.get()
                     yield chunk
