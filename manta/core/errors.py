@@ -291,6 +291,14 @@ class SlowDown(MantaError):
     default = "Please slow down and try again."
 
 
+class TooManyStreams(SlowDown):
+    """Somebody else, or the client itself, has to end a stream: asking again soon does not help."""
+
+    code = "TooManyStreams"
+    retryable = False
+    default = "Too many streams are served now: end some of them."
+
+
 class ServiceUnavailable(MantaError):
     code = "ServiceUnavailable"
     status = 503

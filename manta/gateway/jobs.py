@@ -79,9 +79,10 @@ class NodeKeys:
         return token.verify(node.key, "POST", path, signed, self._clock.wall_s())
 
 
-async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int) -> StderrTail:
-    """What the node's agent kept of it. NodeUnavailable."""
-    return unpack(await _ask_agent(context, node_id, f"stderr/{job_id}/{task_id}"), StderrTail)
+async def read_stderr(context: Context, node_id: str, job_id: str, task_id: int, attempt: int = 0) -> StderrTail:
+    """What the node's agent kept of it; with `attempt`, of that one. NodeUnavailable."""
+    path = f"stderr/{job_id}/{task_id}" + (f"/{attempt}" if attempt else "")
+    return unpack(await _ask_agent(context, node_id, path), StderrTail)
 
 
 async def read_news(context: Context, node_id: str, view: JobView, after: int, *, wait: bool) -> StderrNews:

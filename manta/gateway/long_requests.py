@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, contextmanager
 
 from manta.core import limits
-from manta.core.errors import SlowDown
+from manta.core.errors import SlowDown, TooManyStreams
 from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 
@@ -44,9 +44,9 @@ class Streams(ConcurrencyLimit):
 
     def check(self, account_id: str) -> None:
         if self.open.total() >= limits.EVENT_STREAMS_MAX:
-            raise SlowDown("This gateway serves as many streams as it can: ask again, or ask without following.")
+            raise TooManyStreams("This gateway serves as many streams as it can: ask again, or ask without following.")
         if self.open[account_id] >= limits.EVENT_STREAMS_ACCOUNT_MAX:
-            raise SlowDown(f"The account has {limits.EVENT_STREAMS_ACCOUNT_MAX} streams here: end some of them.")
+            raise TooManyStreams(f"The account has {limits.EVENT_STREAMS_ACCOUNT_MAX} streams here: end some of them.")
 
 
 class Explanations(ConcurrencyLimit):
@@ -58,7 +58,7 @@ class Explanations(ConcurrencyLimit):
 
 
 def counted(context: Context, request: Request, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """`chunks` as one of the gateway's streams. SlowDown, before any of them, when there are too many."""
+    """`chunks` as one of the gateway's streams. TooManyStreams, before any of them, when there are too many."""
     streams = context.shared(Streams)
     streams.check(request.account_id)
     return _counted(streams, request.account_id, chunks)

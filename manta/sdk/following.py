@@ -54,6 +54,7 @@ class Following:
                 said = []
             elif "over" in line:
                 self._is_over = True
+                yield from said
             elif "refused" in line:
                 yield line
             else:

@@ -175,9 +175,13 @@ class Keeper:
             spawn(self._draining, old.stop(grace_s))
 
     async def give_back(self, grace_s: float) -> None:
-        """Have the node take no more tasks, also when it is started again, and give back those that run."""
+        """Have the node give back the tasks that run, and take no more. One that has died is not started again."""
         self._gives_back = True
-        if self.child is not None:
+        if self.child is None:
+            return
+        if self.child.process.returncode is not None:
+            await self._unwatch()
+        else:
             await self.child.give_back(grace_s)
 
     async def stop(self, grace_s: float) -> None:
@@ -203,11 +207,11 @@ class Keeper:
                 await self._on_death(child, code)
             except Exception:
                 _log.exception("The evidence of the end of %s could not be kept.", self.program.name)
+            if self._gives_back:
+                return
             pause_s = 0.0 if child.uptime_s > STEADY_S else pause_s
             child, pause_s = await self._revive(pause_s)
             self.child = child
-            if self._gives_back:
-                child.signal(GIVE_BACK)
 
     async def _revive(self, pause_s: float) -> tuple[Child, float]:
         """After the pause, which grows with each try: a process that dies young must not spin. With the next pause."""

@@ -125,7 +125,7 @@ def test_lines_of_tasks_stand_behind_their_numbers() -> None:
         {"task": 3, "text": "end", "ended": False},
     ]
     assert list(prefixed(pieces)) == [
-        "2: x", "1: ab", "1: \\x1b[2J", "(some lines of n1 are not shown: they came too fast, or it was restarted)",
+        "2: x", "1: ab", "1: \\x1b[2J", "(lines of n1 may be missing: they came too fast, or it was restarted)",
         "(what tasks say on n2 is not shown: Too many.)", "2: y",
         f"3: {'z' * 5000}", "3: end",
     ]  # fmt: skip
@@ -163,6 +163,46 @@ def test_logs_are_followed_across_a_gateway_that_goes(
     prefix = "" if task else "1: "
     assert (begun + rest).decode() == "".join(f"{prefix}grüße {number}\n" for number in range(1, 13))
     assert following.returncode == 0
+
+
+@pytest.mark.parametrize("task", [(), ("1",)], ids=["all", "one"])
+def test_the_end_of_each_attempt_is_heard(running: RunningStore, store: Store, task: tuple[str, ...]) -> None:
+    """Where a task says why it failed; the next attempt follows at once."""
+    command = "for n in 1 2 3 4 5 6 7 8; do echo $MANTA_ATTEMPT: $n >&2; sleep 0.1; done; exit 1"
+    job = store.submit([{"type": "map", "exec": command, "retries": 2}], inputs=["s3://things/one"])
+    for status in job.watch(interval_s=0.2):
+        if status.phases[0].tasks.running:
+            break
+    shown = running.manta("job", "logs", "-f", job.id, *task)
+    attempts = dict.fromkeys(line.rpartition(" ")[0] for line in shown.stdout.decode().splitlines())
+    said = [f"{one} {number}" for one in attempts for number in range(1, 9)]
+    assert (shown.returncode, shown.stdout.decode().splitlines()) == (0, said)
+    assert len(attempts) == 3
+
+
+@pytest.mark.parametrize("task", [(), ("1",)], ids=["all", "one"])
+def test_a_node_that_is_killed_as_its_task_ends_costs_no_line_unsaid(
+    running: RunningStore, store: Store, task: tuple[str, ...]
+) -> None:
+    """One task is heard to its end once the node is back; of all tasks it is said that lines may be missing."""
+    command = "for n in 1 2 3 4 5 6 7 8; do echo $n >&2; sleep 0.1; done"
+    job = store.submit([{"type": "map", "exec": command}], inputs=["s3://things/one"])
+    for status in job.watch(interval_s=0.2):
+        if status.phases[0].tasks.total:
+            break
+    words = [sys.executable, "-m", "manta.cli.main", "job", "logs", "-f", job.id, *task]
+    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, env=running.environment) as following:
+        assert following.stdout is not None
+        begun = following.stdout.readline()
+        job.wait(timeout_s=60)
+        running.kill("node-1")
+        rest, _ = following.communicate(timeout=90)
+    lines = (begun + rest).decode().splitlines()
+    assert following.returncode == 0
+    if task:
+        assert lines == [str(number) for number in range(1, 9)]
+    else:
+        assert lines[-1] == "1: 8" or "may be missing" in lines[-1]
 
 
 def test_what_a_call_answers_is_decoded_where_it_is_json(store: Store) -> None:

@@ -12,7 +12,7 @@ from manta.core.errors import ServiceUnavailable
 from manta.supervisor import child as children
 from manta.supervisor.child import Child, Keeper, Program, start
 from manta.supervisor.pulse import PulseRule, answers, watch
-from tests.support.processes import alive
+from tests.support.processes import alive, descendants
 from tests.support.waiting import eventually
 
 READY = "import os, time; os.write(int(os.environ['MANTA_READY_FD']), b'ready'); "
@@ -181,26 +181,45 @@ async def test_a_node_that_gives_nothing_back_is_not_awaited_for_ever(
         await keeper.stop(5)
 
 
-async def test_a_node_that_died_is_not_awaited_and_takes_no_tasks_when_it_is_back(tmp_path: Path) -> None:
-    died, go_on = asyncio.Event(), asyncio.Event()
+async def test_a_node_that_died_is_not_awaited_and_not_started_again(tmp_path: Path) -> None:
+    died = asyncio.Event()
 
     async def bury(_child: Child, _code: int) -> None:
         died.set()
-        await go_on.wait()
+        await asyncio.sleep(600)
 
     keeper = Keeper(Program("node", ("-c", CLOSES)), tmp_path, bury)
     await keeper.start()
     try:
-        first = keeper.child
-        assert first is not None
-        os.kill(first.pid, signal.SIGKILL)
+        assert keeper.child is not None
+        os.kill(keeper.child.pid, signal.SIGKILL)
         await until(died)
         async with asyncio.timeout(20):
             await keeper.give_back(600)
-        assert "told" not in (tmp_path / "node.log").read_text()
-        go_on.set()
-        await eventually(lambda: keeper.child is not first)
+        await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        assert not descendants(os.getpid()), "nothing is left that could start it"
+    finally:
+        await keeper.stop(5)
+
+
+async def test_a_node_that_dies_while_it_gives_back_is_buried_and_not_started_again(tmp_path: Path) -> None:
+    buried: list[int] = []
+
+    async def bury(_child: Child, code: int) -> None:
+        buried.append(code)
+
+    keeper = Keeper(Program("node", ("-c", KEEPS)), tmp_path, bury)
+    await keeper.start()
+    try:
+        assert keeper.child is not None
+        giving = asyncio.create_task(keeper.give_back(600))
         await eventually(lambda: "told" in (tmp_path / "node.log").read_text())
+        os.kill(keeper.child.pid, signal.SIGKILL)
+        async with asyncio.timeout(20):
+            await giving
+        await eventually(lambda: asyncio.all_tasks() == {asyncio.current_task()})
+        assert buried == [-signal.SIGKILL]
+        assert not descendants(os.getpid())
     finally:
         await keeper.stop(5)
 

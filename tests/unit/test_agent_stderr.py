@@ -160,6 +160,36 @@ async def test_jobs_are_asked_for_in_pages_and_kept_while_nobody_answers(tmp_pat
     assert store.jobs() == ()
 
 
+def test_an_attempt_is_read_until_a_further_one_has_ended(tmp_path: Path) -> None:
+    store = _store(tmp_path, _Clock())
+    job = _job(_Clock())
+    store.keep(job, 1, 1, b"first")
+    store.watch(job, 1, 2, Said(b"sec"))
+    assert store.read(job, 1, 1) == StderrTail(1, 5, b"first")
+    assert store.read(job, 1, 2) == store.read(job, 1) == StderrTail(2, 3, b"sec")
+    store.watch(job, 1, 2, Said(b"second"))
+    store.keep(job, 1, 2, b"second")
+    assert store.read(job, 1, 1) == StderrTail(0, 0, b"")
+    assert store.read(job, 1, 2) == StderrTail(2, 6, b"second")
+
+
+async def test_a_node_that_starts_anew_tells_that_lines_are_missing(tmp_path: Path) -> None:
+    """To who heard it before, once; not to who did not."""
+    clock = _Clock()
+    store, job = _store(tmp_path, clock), _job(clock)
+    quiet = await store.feeds.news(job, OWNER, 0, wait=False)
+    assert (quiet.last, quiet.missing) == (0, False)
+    store.keep(job, 1, 1, b"said")
+    heard = await store.feeds.news(job, OWNER, 0, wait=False)
+    clock.now_s += 5
+    again = _store(tmp_path, clock)
+    first = await again.feeds.news(job, OWNER, heard.last, wait=False)
+    assert (first.pieces, first.missing) == ((), True)
+    second = await again.feeds.news(job, OWNER, first.last, wait=False)
+    assert (second.pieces, second.missing) == ((), False)
+    assert not (await again.feeds.news(job, OWNER, 0, wait=False)).missing
+
+
 def test_what_nobody_keeps_is_forgotten_without_a_word(tmp_path: Path) -> None:
     store = _store(tmp_path, _Clock())
     job = _job(_Clock())

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from manta.core.errors import AccessDenied, MantaError, ServiceUnavailable
+from manta.core.errors import AccessDenied, MantaError, ServiceUnavailable, TooManyStreams
 from manta.sdk.following import Following, Line
 from manta.sdk.transport import AWAY_S
 
@@ -44,6 +44,11 @@ def test_a_stream_that_ends_early_is_gone_on_with_behind_what_was_reached() -> N
     assert streams.places == ["", "n1:7", "n1:7,n2:9"]
 
 
+def test_what_is_missing_at_the_end_is_told() -> None:
+    streams = _Streams((b'{"missing":"n1"}\n' + _OVER,))
+    assert list(streams.lines()) == [{"missing": "n1"}]
+
+
 def test_who_is_refused_hears_so_at_once() -> None:
     streams = _Streams((b'{"refused":"n1","message":"Too many."}\n', _OVER))
     assert list(streams.lines()) == [{"refused": "n1", "message": "Too many."}]
@@ -68,8 +73,9 @@ def test_a_store_that_broke_off_while_somebody_was_slow_to_take_lines_is_asked_a
     assert streams.places == ["", "n1:7"]
 
 
-def test_a_refusal_is_not_asked_again() -> None:
-    streams = _Streams((AccessDenied("no"),))
-    with pytest.raises(AccessDenied):
+@pytest.mark.parametrize("refusal", [AccessDenied("no"), TooManyStreams("no")], ids=["access", "streams"])
+def test_a_refusal_is_not_asked_again(refusal: MantaError) -> None:
+    streams = _Streams((refusal,))
+    with pytest.raises(type(refusal)):
         list(streams.lines())
     assert len(streams.places) == 1

@@ -83,7 +83,7 @@ class Feed:
     def news(self, after: int) -> StderrNews:
         """Pieces behind that number, as many as fit a reply."""
         found: list[StderrPiece] = []
-        last, size, missing = after or self._dropped, 0, False
+        last, size, missing = max(after, self._dropped), 0, 0 < after < self._dropped
         for number, piece in self._pieces:
             if number > after and (not found or size + len(piece.data) <= _REPLY_BYTES):
                 missing |= last < number - 1
@@ -91,7 +91,7 @@ class Feed:
                 last, size = number, size + len(piece.data)
             elif number > after:
                 break
-        return StderrNews(tuple(found), last, missing)
+        return StderrNews(tuple(found), last if found or missing else after, missing)
 
     def _add(self, piece: StderrPiece) -> None:
         self._pieces.append((self._next, piece))

@@ -16,6 +16,7 @@ from manta.core.names import check_job_id
 from storage_nodes.disk import space
 
 _FILE_BLOCK_BYTES: Final = 4096
+_NOTHING: Final = StderrTail(0, 0, b"")
 
 
 def _remove_in_thread(folder: Path) -> None:
@@ -96,17 +97,20 @@ class StderrStore:
         self._total += size
         self._remember(job_id, task_id, attempt, saying.said)
 
-    def read(self, job_id: str, task_id: int) -> StderrTail:
-        """What is kept, or what a running task said so far; none when it said nothing or the job is forgotten."""
-        live = self._live.get((job_id, task_id))
-        if live is not None:
-            attempt, saying = live
-            return StderrTail(attempt, saying.said, saying.tail())
+    def read(self, job_id: str, task_id: int, attempt: int = 0) -> StderrTail:
+        """What is kept, or what a running task said so far; none when it said nothing or the job is forgotten.
+
+        With `attempt` that one's alone: none where a further one has ended since, or the agent started anew.
+        """
+        running, saying = self._live.get((job_id, task_id), (0, None))
+        if saying is not None and attempt in (0, running):
+            return StderrTail(running, saying.said, saying.tail())
         try:
             data = self._file(job_id, task_id).read_bytes()
         except FileNotFoundError:
-            return StderrTail(0, 0, b"")
-        return StderrTail(*self._recent.get((job_id, task_id), (0, len(data))), data)
+            return _NOTHING
+        kept, said = self._recent.get((job_id, task_id), (0, len(data)))
+        return StderrTail(kept, said, data) if attempt in (0, kept) else _NOTHING
 
     def jobs(self) -> tuple[str, ...]:
         """Those of which something is kept."""

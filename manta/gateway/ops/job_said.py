@@ -32,7 +32,7 @@ from manta.gateway.ops.job_common import find_job
 
 _AGAIN_S = 1.0
 _LAST_TRIES = 5
-"""Of a job that has ended, until there is a place for it: more than limits.FEED_QUIET_S."""
+"""Of a job that has ended, until there is a place for it, or its node is back: more than limits.FEED_QUIET_S."""
 _SILENCE_S = 0.5
 _LOOK_S = 2.0
 """How often new nodes are looked for while there is always something to tell."""
@@ -90,7 +90,8 @@ async def _is_over(context: Context, job_id: str) -> bool:
 async def _listen(
     context: Context, node_id: str, view: JobView, after: int, queue: asyncio.Queue[bytes], ended: asyncio.Event
 ) -> None:
-    """A node that does not answer, or has no place for one more, is asked again, until the job has ended."""
+    """A node that does not answer, or has no place for one more, is asked again, until the job has ended; then for a
+    while if it was heard before: what it said last is missing otherwise."""
     refused, tries = False, 0
     while True:
         last = ended.is_set()
@@ -101,12 +102,14 @@ async def _listen(
                 refused = True
                 await queue.put(_line({"refused": node_id, "message": error.message}))
             tries += last
-            if last and (not refused or tries > _LAST_TRIES):
+            if last and (tries > _LAST_TRIES or not (refused or after)):
+                if after:
+                    await queue.put(_line({"missing": node_id}))
                 return
             await asyncio.sleep(_AGAIN_S)
             continue
         refused = False
-        if news.pieces:
+        if news.pieces or news.missing:
             await queue.put(_lines(node_id, news))
         elif last:
             return

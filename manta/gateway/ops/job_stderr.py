@@ -5,10 +5,12 @@
     ?wait=SECONDS&after=PLACE   what it said beyond that place, as soon as there is something
 
 A place is `attempt:bytes`. The header X-Manta-Next names the one to go on from, at whatever gateway; it is missing once
-the task says no more. A further attempt begins anew.
+the task says no more. A further attempt begins anew. NodeUnavailable while what a task said last lies on a node that is
+away: a body that follows breaks off then.
 """
 
 import asyncio
+import contextlib
 import re
 from collections.abc import AsyncGenerator, Callable
 
@@ -17,6 +19,7 @@ import msgspec
 from jobs.model.questions import StderrTail
 from jobs.model.states import JobState, TaskState
 from jobs.model.units import parse_duration
+from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.task_records import TaskRow
 from manta.core import limits
 from manta.core.errors import InvalidArgument, NodeUnavailable, NoSuchJob
@@ -101,20 +104,34 @@ async def _listen(
 
 
 async def _look(context: Context, task: TaskRow, place: Place) -> tuple[bytes, Place, bool]:
-    """What the task has said beyond that place, the place behind it, and whether it says no more."""
+    """What the task has said beyond that place, the place behind it, and whether it says no more. NodeUnavailable where
+    the rest of what it said lies on a node that is away."""
     try:
         task = await context.catalog.jobs.get_task(task.job_id, task.task_id)
         job = await context.catalog.jobs.get_job(task.job_id)
     except NoSuchJob:
         return b"", place, True
     ended = TaskState(task.state).ended or JobState(job.state).ended
+    rest, place = await _rest_of_attempt(context, task, place)
     if not task.node_id:
-        return b"", place, ended
+        return rest, place, ended
     try:
         tail = await read_stderr(context, task.node_id, task.job_id, task.task_id)
     except NodeUnavailable:
-        return b"", place, ended
-    return *place.beyond(tail), ended
+        if ended and not rest:
+            raise
+        return rest, place, False
+    said, behind = place.beyond(tail)
+    return rest + said, behind, ended
+
+
+async def _rest_of_attempt(context: Context, task: TaskRow, place: Place) -> tuple[bytes, Place]:
+    """What the attempt that was heard last said at its end, where another one follows it."""
+    for one in earlier_attempts(task) if place.attempt not in (0, task.attempt) else ():
+        if one.attempt == place.attempt:
+            with contextlib.suppress(NodeUnavailable):
+                return place.beyond(await read_stderr(context, one.node_id, task.job_id, task.task_id, one.attempt))
+    return b"", place
 
 
 def _parse_place(text: str) -> Place:
