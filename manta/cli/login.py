@@ -5,6 +5,7 @@ import os
 import selectors
 import signal
 import sys
+import termios
 import time
 from collections.abc import Callable
 from typing import Annotated, Final
@@ -13,6 +14,7 @@ import typer
 
 from jobs.model.login import LoginEnd, decode_end, encode_resize
 from manta.cli import output
+from manta.cli.closed_terminal import said_by_closed
 from manta.cli.exit_codes import FAILED, INTERRUPTED
 from manta.cli.raw_terminal import ENDING, Escape, RawTerminal, size
 from manta.core.errors import InvalidArgument, ServiceUnavailable
@@ -22,6 +24,7 @@ from manta.sdk import connect
 from manta.sdk.websocket import WebSocket
 
 _SIGNALED: Final = 128
+_HUNG_UP: Final = _SIGNALED + signal.SIGHUP
 _READ_BYTES: Final = 16 * 1024
 
 
@@ -61,7 +64,7 @@ def login(
     with connect() as store:
         socket = store.login(query)
         try:
-            end = _at_terminal(socket) if terminal else _listen(socket)
+            end = _watched(socket) if terminal else _listen(socket)
         except _Left as left:
             raise typer.Exit(left.status) from None
         finally:
@@ -86,6 +89,16 @@ def _status(end: LoginEnd) -> int:
     if end.signal is not None:
         return _SIGNALED + end.signal
     return FAILED if end.exit_status is None else end.exit_status
+
+
+def _watched(socket: WebSocket) -> LoginEnd:
+    """At a terminal, until that is closed: then it leaves as by SIGHUP, which may come later than the first EIO."""
+    try:
+        return _at_terminal(socket)
+    except (OSError, termios.error) as error:
+        if said_by_closed(error):
+            raise _Left(_HUNG_UP) from None
+        raise
 
 
 def _at_terminal(socket: WebSocket) -> LoginEnd:
@@ -164,13 +177,10 @@ def _watch(selector: selectors.BaseSelector, source: int, call: Callable[[], Non
 
 
 def _read(descriptor: int) -> bytes:
-    """What was typed. Its end is the end of the session."""
-    try:
-        data = os.read(descriptor, _READ_BYTES)
-    except OSError:
-        data = b""
+    """What was typed. A raw terminal has no other end than its closing."""
+    data = os.read(descriptor, _READ_BYTES)
     if not data:
-        raise _Left(FAILED)
+        raise _Left(_HUNG_UP)
     return data
 
 

@@ -11,6 +11,7 @@ from typing import Annotated, Any, TextIO
 import typer
 
 from manta import __version__
+from manta.cli.closed_terminal import is_closed, said_by_closed
 from manta.cli.completion import use_own_script
 from manta.cli.exit_codes import FAILED, INTERRUPTED, exit_code
 from manta.cli.plain import plain
@@ -82,10 +83,10 @@ def main() -> None:
         finally:
             sys.stdout.flush()  # what cannot be written is told here, not by the interpreter as it ends
     except MantaError as error:
-        print(f"manta: {plain(error.message)}", file=sys.stderr)
+        _tell(plain(error.message))
         sys.exit(exit_code(error))
     except BrokenPipeError:
-        _leave_stdout()
+        _leave(sys.stdout)
         sys.exit(FAILED)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)
@@ -93,10 +94,13 @@ def main() -> None:
         if isinstance(error.__cause__, KeyboardInterrupt):  # Python 3.11's word for one while a class is being made
             sys.exit(INTERRUPTED)
         if isinstance(error, OSError) and error.errno in _FULL:
-            _leave_stdout()
-            print(f"manta: {error.filename or 'stdout'} cannot be written: {error.strerror}.", file=sys.stderr)
+            _leave(sys.stdout)
+            _tell(f"{error.filename or 'stdout'} cannot be written: {error.strerror}.")
+        elif said_by_closed(error) and any(map(is_closed, range(3))):
+            _leave(sys.stdout)
+            _leave(sys.stderr)
         else:
-            print(f"manta: a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.", file=sys.stderr)
+            _tell(f"a defect of manta itself: {error!r}. Its stack is in {_keep_stack()}.")
         sys.exit(FAILED)
 
 
@@ -105,9 +109,17 @@ def _nowhere() -> TextIO:
     return os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
 
 
-def _leave_stdout() -> None:
+def _tell(text: str) -> None:
+    """On stderr, if anybody is there still: the exit code says it also to who has gone."""
+    try:
+        print(f"manta: {text}", file=sys.stderr)
+    except OSError:
+        _leave(sys.stderr)
+
+
+def _leave(stream: TextIO) -> None:
     """What is still to be written to it goes nowhere, instead of failing once more as the process ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _keep_stack() -> str:

@@ -7,6 +7,7 @@ import struct
 import sys
 import termios
 import tty
+from contextlib import suppress
 from types import FrameType, TracebackType
 from typing import Final, Self
 
@@ -35,7 +36,8 @@ class RawTerminal:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        termios.tcsetattr(self.input, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
+        with suppress(termios.error):  # one that was closed takes nothing any more
+            termios.tcsetattr(self.input, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
         signal.set_wakeup_fd(self._woken)
         for number, handler in self._handlers:
             signal.signal(number, handler)

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -129,6 +131,17 @@ def test_the_users_terminal_is_given_back_as_it_was(running: RunningStore, store
         os.kill(user.pid, signal.SIGTERM)
         assert user.status() == 128 + signal.SIGTERM
         assert user.modes() == before
+
+
+def test_closing_the_terminal_ends_the_session_in_order(running: RunningStore, store: Store, tmp_path: Path) -> None:
+    served = SimpleNamespace(environment={**running.environment, "TMPDIR": str(tmp_path)})
+    with at_prompt(served, "s3://books/cities.txt") as user:
+        user.run("nohup setsid sleep 7006 >/dev/null 2>&1 &")
+        user.type("sleep 7006\r")
+        await_condition(lambda: len(sleepers(running, 7006)) == 2, "both run")
+        assert user.hang_up() == 128 + signal.SIGHUP
+    await_condition(lambda: not sleepers(running, 7006), "every process is dead")
+    assert list(tmp_path.iterdir()) == [], "it is no defect, and leaves no trace"
 
 
 def test_a_tilde_and_a_dot_leave(running: RunningStore, user: UserTerminal) -> None:

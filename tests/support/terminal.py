@@ -16,10 +16,11 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Protocol, Self
 
-from tests.support.store import RunningStore
+from tests.support.waiting import await_condition
 
 PATIENCE_S = 60.0
 PROMPT = "manta:"
+_ENDED = os.WEXITED | os.WNOHANG | os.WNOWAIT
 _PASTE_MODE = re.compile(r"\x1b\[\?2004(h|l\r)")
 """What readline tells a terminal around each line."""
 
@@ -41,6 +42,7 @@ class UserTerminal:
             os.execve(sys.executable, command, environment)
         self.shown = b""
         self._ended = False
+        self._open = True
 
     def __enter__(self) -> Self:
         return self
@@ -52,7 +54,8 @@ class UserTerminal:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
-        os.close(self.master)
+        if self._open:
+            os.close(self.master)
 
     def type(self, text: str) -> None:
         os.write(self.master, text.encode())
@@ -84,6 +87,14 @@ class UserTerminal:
         self._ended = True
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
+    def hang_up(self) -> int:
+        """Close the terminal; the exit code of the command that had it."""
+        self._open = False
+        os.close(self.master)
+        await_condition(lambda: os.waitid(os.P_PID, self.pid, _ENDED) is not None, "the command has ended")
+        self._ended = True
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
     def modes(self) -> list[object]:
         """How the terminal is set."""
         return termios.tcgetattr(self.master)
@@ -102,7 +113,7 @@ class UserTerminal:
 
 
 @contextmanager
-def at_prompt(store: RunningStore, *arguments: str, **options: int) -> Iterator[UserTerminal]:
+def at_prompt(store: _Served, *arguments: str, **options: int) -> Iterator[UserTerminal]:
     """A user who sees the session's prompt."""
     with UserTerminal(store, "login", *arguments, **options) as user:
         user.until(PROMPT)
