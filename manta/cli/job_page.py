@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from html import escape
 from itertools import islice
 
-from manta.cli.job_tasks import end_text, moment_s
+from manta.cli.job_tasks import end_text, moment_s, ranged
 from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
 from manta.sdk.following import Line
@@ -123,7 +123,7 @@ class _Others:
 
 def _attempt_row(task: Line, attempt: Line) -> str:
     cells = [
-        f"{task['task']} {task['input'] or 'reducer'}", str(attempt["attempt"]), str(attempt["node"]),
+        f"{task['task']} {ranged(task['input'] or 'reducer', task)}", str(attempt["attempt"]), str(attempt["node"]),
         (attempt["started"] or "")[11:19], (attempt["ended"] or "")[11:19], end_text(attempt["why"], "running"),
     ]  # fmt: skip
     return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"
@@ -133,8 +133,9 @@ def _failures(errors: Iterable[Line], count: int) -> str:
     rows = []
     for entry in islice(errors, LINES_MAX):
         said = str(entry.get("stderr") or "").rstrip()
+        name = ranged(str(entry.get("input") or entry.get("task")), entry)
         rows.append(
-            f"<tr><td>{escape(str(entry.get('input') or entry.get('task')))}</td><td>{escape(str(entry['code']))}</td>"
+            f"<tr><td>{escape(name)}</td><td>{escape(str(entry['code']))}</td>"
             f"<td>{escape(str(entry['message']))}{f'<pre>{escape(said)}</pre>' if said else ''}</td>"
             f"<td>{escape(str(entry.get('node') or ''))}</td></tr>"
         )

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from manta.cli import output
 from manta.cli.job_rows import Rate, rows
+from manta.cli.job_tasks import ranged
 from manta.cli.plain import plain
 from manta.sdk.following import Line
 from manta.sdk.jobs import Job, JobStatus
@@ -23,7 +24,7 @@ def failure_lines(entry: Line) -> list[str]:
 
     The task's number is there for `manta job logs JOB TASK`.
     """
-    source = ", ".join(filter(None, (entry.get("input"), f"task {entry['task']}")))
+    source = ", ".join(filter(None, (ranged(entry.get("input") or "", entry), f"task {entry['task']}")))
     said = str(entry.get("stderr") or "").rstrip().splitlines()[-_STDERR_LINES:]
     lines = [f"{entry['code']}: {entry['message']}  ({source})", *(f"    {line}" for line in said)]
     return [plain(line) for line in lines]

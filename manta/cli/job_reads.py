@@ -11,7 +11,7 @@ from manta.cli import output
 from manta.cli.job_page import page
 from manta.cli.job_progress import failure_lines
 from manta.cli.job_rows import facts
-from manta.cli.job_tasks import prefixed, task_lines
+from manta.cli.job_tasks import prefixed, ranged, task_lines
 from manta.core.limits import JOB_PAGE_LINES
 from manta.sdk import Job, connect
 
@@ -58,7 +58,7 @@ def list_(
 
 @app.command()
 def inputs(job: JobId, json: Json = False) -> None:
-    """Print a job's inputs."""
+    """Print a job's inputs: one that was split has a line for each range."""
     with connect() as store:
         _print_objects(store.job(job).inputs(), json)
 
@@ -73,7 +73,7 @@ def outputs(job: JobId, json: Json = False) -> None:
 def _print_objects(entries: Iterable[dict[str, Any]], json: bool) -> None:
     for entry in entries:
         name = f"s3://{entry['bucket']}/{entry['key']}" if entry["bucket"] else entry["key"]
-        output.json_line(entry) if json else output.line(name)
+        output.json_line(entry) if json else output.line(ranged(name, entry))
 
 
 @app.command()

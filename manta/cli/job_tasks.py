@@ -22,9 +22,14 @@ def moment_s(text: object) -> float | None:
     return datetime.fromisoformat(text).timestamp() if isinstance(text, str) else None
 
 
+def ranged(name: str, entry: Line) -> str:
+    """`books/moby.txt  range 0-65536` where only that of the object is meant."""
+    return f"{name}  range {entry['range']}" if entry.get("range") else name
+
+
 def task_lines(task: Line) -> Iterator[str]:
     """`     7  committed  n1  1.250s  0 books/moby.txt`: for people. A line more for each of its other attempts."""
-    source = task.get("input") or "reducer"
+    source = ranged(task.get("input") or "reducer", task)
     numbered = task["attempt"] > 1 or bool(task["earlier"])
     end = end_text(task.get("why"), task["state"])
     notes = [f"attempt {task['attempt']}"] if numbered else []

@@ -9,7 +9,7 @@ from html import escape
 from typing import Final
 
 from manta.cli.job_rows import duration
-from manta.cli.job_tasks import end_text, is_lost, moment_s
+from manta.cli.job_tasks import end_text, is_lost, moment_s, ranged
 from manta.sdk.following import Line
 
 BARS_MAX: Final = 2000
@@ -130,9 +130,8 @@ def _bar(task: Line, attempt: Line, state: str, now_s: float) -> Bar:
     began_s = moment_s(attempt["started"]) or moment_s(attempt.get("leased")) or now_s
     ended_s = max(moment_s(attempt["ended"]) or now_s, began_s)
     words = f"task {task['task']}, attempt {attempt['attempt']}, {end_text(why, state)}, {_short(ended_s - began_s)}"
-    return Bar(
-        attempt["node"], began_s, ended_s, _kind(task["phase"], why, state), f"{words}: {task['input'] or 'reducer'}"
-    )
+    name = ranged(task["input"] or "reducer", task)
+    return Bar(attempt["node"], began_s, ended_s, _kind(task["phase"], why, state), f"{words}: {name}")
 
 
 def _cut(bar: Bar, began_s: float, ended_s: float) -> Bar:

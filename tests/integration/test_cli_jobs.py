@@ -55,6 +55,22 @@ def test_why_a_job_was_cancelled_is_told(running: RunningStore, store: Store) ->
     assert f'<p class="failed">{reason}</p>' in running.manta("job", "share", status.id).stdout.decode()
 
 
+def test_ranges_of_a_split_object_are_told_apart(running: RunningStore, store: Store) -> None:
+    fill_bucket(store, "cut", {"large": b"0123456\n" * 9000, "small": b"\n"})
+    failing = 'case "$MANTA_INPUT_RANGE" in 65*) exit 7;; esac'
+    done = running.manta("job", "run", "--split", "64K", "-m", failing, "s3://cut/large", "s3://cut/small")
+    (status,) = store.jobs(limit=1)
+    told = running.manta("job", "inputs", status.id).stdout.decode().splitlines()
+    assert told == ["s3://cut/large  range 0-65536", "s3://cut/large  range 65536-72000", "s3://cut/small"]
+    tasks = running.manta("job", "tasks", status.id).stdout.decode().splitlines()
+    ends = ["range 0-65536", "range 65536-72000  (failed UserTaskError)", "cut/small"]
+    assert [line.endswith(end) for line, end in zip(tasks, ends, strict=True)] == [True] * 3, tasks
+    words = "(cut/large  range 65536-72000, task 2)"
+    for said in (done.stderr, running.manta("job", "errors", status.id).stdout):
+        assert words in said.decode()
+    assert "cut/large  range 65536-72000" in running.manta("job", "share", status.id).stdout.decode()
+
+
 def test_a_job_whose_input_was_interrupted_is_named(running: RunningStore, store: Store) -> None:
     """Its id is nowhere else, and it waits for the rest of its input."""
     before = {status.id for status in store.jobs()}
