@@ -5,7 +5,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from jobs.model.resources import Capacity, Needs
+from jobs.model.resources import Capacity, Needs, Room, Used
 from manta.core.limits import TASK_MEMORY_DEFAULT_BYTES
 
 _MEMORY_SHARE: Final = 7 / 8
@@ -35,27 +35,26 @@ class Resources:
     def __init__(self, lanes: int, capacity: Capacity) -> None:
         self.lanes = lanes
         self.capacity = capacity
-        self._memory_bytes = 0
-        self._scratch_bytes = 0
-        self._cpus = 0.0
+        self.used = Used()
         self._tasks = 0
 
     def fits(self, spec: Needs) -> bool:
         """Whether a task of that phase, or a login session, may run beside those that do."""
-        return (
-            self._memory_bytes + spec.memory_bytes <= self.capacity.memory_bytes
-            and self._scratch_bytes + spec.scratch_bytes <= self.capacity.memory_bytes
-            and self._cpus + (spec.cpus or 0.0) <= self.capacity.cpus
-        )
+        return self.capacity.holds(self.used.beside(spec))
+
+    def room(self) -> Room:
+        """What is left, for what might begin."""
+        return Room(self.capacity, self.used)
 
     def take(self, spec: Needs) -> None:
         self._tasks += 1
-        self._memory_bytes += spec.memory_bytes
-        self._scratch_bytes += spec.scratch_bytes
-        self._cpus += spec.cpus or 0.0
+        self.used = self.used.beside(spec)
 
     def give_back(self, spec: Needs) -> None:
         self._tasks -= 1
-        self._memory_bytes -= spec.memory_bytes
-        self._scratch_bytes -= spec.scratch_bytes
-        self._cpus = self._cpus - (spec.cpus or 0.0) if self._tasks else 0.0
+        used = self.used
+        self.used = Used(
+            used.memory_bytes - spec.memory_bytes,
+            used.scratch_bytes - spec.scratch_bytes,
+            used.cpus - (spec.cpus or 0.0) if self._tasks else 0.0,
+        )

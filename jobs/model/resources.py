@@ -20,11 +20,35 @@ class Needs(Protocol):
     def cpus(self) -> float | None: ...
 
 
+class Used(msgspec.Struct, frozen=True):
+    """What tasks were promised together."""
+
+    memory_bytes: int = 0
+    scratch_bytes: int = 0
+    cpus: float = 0.0
+
+    def beside(self, needs: Needs) -> "Used":
+        """With one task more."""
+        return Used(
+            self.memory_bytes + needs.memory_bytes,
+            self.scratch_bytes + needs.scratch_bytes,
+            self.cpus + (needs.cpus or 0.0),
+        )
+
+
 class Capacity(msgspec.Struct, frozen=True):
     """What a node has for tasks. Scratch is memory in the end, and has the same bound of its own."""
 
     memory_bytes: int
     cpus: float
+
+    def holds(self, used: Used) -> bool:
+        """Whether there is so much."""
+        return (
+            used.memory_bytes <= self.memory_bytes
+            and used.scratch_bytes <= self.memory_bytes
+            and used.cpus <= self.cpus
+        )
 
     def shortage(self, needs: Needs) -> str | None:
         """Why such a task can never run there, in one sentence."""
@@ -36,6 +60,22 @@ class Capacity(msgspec.Struct, frozen=True):
         if (needs.cpus or 0.0) > cpus:
             return _too_little("cpus", f"{needs.cpus:g}", f"{cpus:g}")
         return None
+
+
+class Room:
+    """What a node has beside what is `used`, as more begin to run there; endless where its capacity is not known."""
+
+    def __init__(self, capacity: Capacity | None, used: Used) -> None:
+        self._capacity = capacity
+        self.used = used
+
+    def take(self, needs: Needs) -> bool:
+        """Whether there is room for such a task, which has it from now on."""
+        used = self.used.beside(needs)
+        if self._capacity is not None and not self._capacity.holds(used):
+            return False
+        self.used = used
+        return True
 
 
 def _too_little(what: str, wanted: str, there: str) -> str:

@@ -21,7 +21,7 @@ import msgpack
 import msgspec
 
 from jobs.model.program import PackedProgram
-from jobs.model.resources import Capacity
+from jobs.model.resources import Capacity, Used
 from manta.core.errors import BadRequest
 from manta.core.peers import PeerSource
 
@@ -125,7 +125,8 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     if they are among `started`, the agent stopped them itself, at its end or for want of word from any gateway.
     Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
     all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many inputs) that wait
-    here for a lane: leased, but not running; `unreported` inputs have left theirs, and their results are on the way.
+    here for a lane, or for room: leased, but not running; `unreported` inputs have left theirs, and their results are
+    on the way. `used` of the node's `capacity` is what others, that run or are about to, were promised.
     `reserve_free`: the lane in reserve would start a task of a job that has none running here.
     `ends`: the agent's last, in an epoch of its own; what it does not hand back never reached it.
     """
@@ -142,6 +143,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     returned: tuple[AttemptRef, ...] = ()
     blocked_jobs: tuple[str, ...] = ()
     capacity: Capacity | None = None
+    used: Used = Used()
     idle_lanes: int = 0
     queued: tuple[tuple[str, int, int], ...] = ()
     unreported: int = 0

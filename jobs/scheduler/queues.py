@@ -1,4 +1,4 @@
-"""What was leased to nodes and waits there for a lane: for those who watch a job. Pure.
+"""What was leased to nodes and waits there for a lane, or for room: for those who watch a job. Pure.
 
 The catalog counts a leased task as running; it is told as running only once it has a lane. Each node tells with its
 polls what waits; in between it follows from what it is given and what it reports. Kept by each gateway for itself,
@@ -8,6 +8,7 @@ since every node polls each of them. Counts are of inputs, as the catalog's are:
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
+from jobs.model.resources import Needs, Room
 from jobs.model.states import TaskState
 from manta.catalog.job_records import JobView, PhaseView
 
@@ -31,16 +32,23 @@ class Queues:
         self._unreported[node_id] = max(0, unreported)
 
     def granted(
-        self, node_id: str, tasks: Iterable[tuple[str, int, int]], lanes: int, running: Iterable[str], reserve: int
+        self,
+        node_id: str,
+        tasks: Iterable[tuple[str, int, int, Needs]],
+        lanes: int,
+        running: Iterable[str],
+        reserve: int,
+        room: Room,
     ) -> None:
-        """Tasks by (job, phase, inputs) that the node gets now. Those begin that it has idle `lanes` for, and so many
-        in `reserve`, of jobs that are not `running` there."""
+        """Tasks by (job, phase, inputs, needs) that the node gets now. Those begin that it has `room` and idle `lanes`
+        for, and so many in `reserve`, of jobs that are not `running` there."""
         queued = self._nodes.setdefault(node_id, {})
         jobs = set(running)
-        for job_id, phase, count in tasks:
-            if lanes > 0:
+        for job_id, phase, count, needs in tasks:
+            may_reserve = lanes <= 0 < reserve and job_id not in jobs and not queued.get((job_id, phase))
+            if lanes > 0 and room.take(needs):
                 lanes -= 1
-            elif reserve > 0 and job_id not in jobs and not queued.get((job_id, phase)):
+            elif may_reserve and room.take(needs):
                 reserve -= 1
                 self.reserve(node_id, job_id)
             else:

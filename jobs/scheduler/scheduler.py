@@ -8,6 +8,7 @@ has heard of by its own monotonic clock, and which attempts it handed out.
 import math
 from collections.abc import Callable, Sequence
 
+from jobs.model.resources import Room
 from jobs.model.states import NODE_LOST, NODE_STOPPED
 from jobs.model.wire import (
     AttemptRef,
@@ -248,9 +249,11 @@ class Scheduler:
             for ref in refs:
                 self._queues.reserve(request.node_id, ref.job_id)
         else:
-            tasks = [(one.task.job_id, one.task.phase, one.task.weight) for one in granted]
-            running = {one.job_id for one in request.started}
-            self._queues.granted(request.node_id, tasks, request.idle_lanes, running, int(request.reserve_free))
+            tasks = [
+                (one.task.job_id, one.task.phase, one.task.weight, one.plan.phases[one.task.phase]) for one in granted
+            ]
+            running, room = {one.job_id for one in request.started}, Room(request.capacity, request.used)
+            self._queues.granted(request.node_id, tasks, request.idle_lanes, running, int(request.reserve_free), room)
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []

@@ -1,6 +1,7 @@
 """A job's tasks that a node holds ahead of its lanes are told as ready, to whoever asks or watches the bar."""
 
 import math
+import os
 from collections import Counter
 from itertools import dropwhile
 from pathlib import Path
@@ -52,6 +53,21 @@ def test_what_waits_on_a_node_for_a_lane_is_not_told_as_running(tmp_path: Path) 
         pytest.fail(f"within {_TRIES} times {HAND_BACK_S} s nobody was told of the tasks that wait")
 
 
+def told_as_running(store: Store, task_s: float, **options: object) -> list[int]:
+    """How many were told as running, at each look from the first that found some to the job's end."""
+    told: list[int] = []
+    job = store.submit([{"type": "map", "exec": f"sleep {task_s}", **options}], inputs=["s3://books/"])
+    while (status := job.status()).ended is None:
+        told.append(status.phases[0].tasks.running)
+    assert status.errors == 0
+    return list(dropwhile(lambda count: not count, told))
+
+
+def on_their_way(at_once: int, task_s: float) -> int:
+    """How many results of tasks that have left their lanes there may be at a time."""
+    return at_once * math.ceil(REPORT_DELAY_S / task_s) + at_once
+
+
 def test_no_more_tasks_are_told_as_running_than_there_are_lanes(tmp_path: Path) -> None:
     """One that has left its lane, and whose result is on its way, still counts. Looks without a pause find some in the
     midst of a lease, which the catalog has and the scheduler has not noted: hardly one of a hundred.
@@ -63,13 +79,20 @@ def test_no_more_tasks_are_told_as_running_than_there_are_lanes(tmp_path: Path) 
             store.write(f"s3://books/{number:02d}", b"")
         quick = store.submit([{"type": "map", "exec": "true"}], inputs=["s3://books/"])
         assert quick.wait(timeout_s=60).errors == 0
-        job = store.submit([{"type": "map", "exec": f"sleep {task_s}"}], inputs=["s3://books/"])
-        told: list[int] = []
-        while (status := job.status()).ended is None:
-            told.append(status.phases[0].tasks.running)
-        assert status.errors == 0
-        assert lanes in told
-        on_their_way = lanes * math.ceil(REPORT_DELAY_S / task_s) + lanes
-        begun = list(dropwhile(lambda count: not count, told))
-        odd = [count for count in begun if not 0 < count <= lanes + on_their_way]
+        begun = told_as_running(store, task_s)
+        assert lanes in begun
+        odd = [count for count in begun if not 0 < count <= lanes + on_their_way(lanes, task_s)]
+        assert len(odd) <= len(begun) // 100, Counter(begun)
+
+
+def test_no_more_tasks_are_told_as_running_than_there_are_cpus_for(tmp_path: Path) -> None:
+    """With lanes to spare: a task that has one, and finds no room beside the one that runs, waits."""
+    task_s = 0.3
+    with running_store(tmp_path, "--lanes", "8") as running, running.client() as store:
+        store.make_bucket("books")
+        for number in range(_TASKS // 2):
+            store.write(f"s3://books/{number:02d}", b"")
+        begun = told_as_running(store, task_s, cpus=os.cpu_count() or 1)
+        assert 1 in begun
+        odd = [count for count in begun if count > 1 + on_their_way(1, task_s)]
         assert len(odd) <= len(begun) // 100, Counter(begun)

@@ -12,7 +12,7 @@ from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.lanes.row import Row
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group, IdleZone
-from jobs.model.resources import Capacity
+from jobs.model.resources import Capacity, Used
 from jobs.model.wire import BatchInput, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
 from jobs.sandbox.api import Zone
 from manta.core.limits import HAND_BACK_S, MIB, STARVED_S, ZONE_SLOW_S
@@ -58,6 +58,11 @@ class _Bench:
         group.busy += 1
         self.resources.take(group.spec)
         return group.spec.job_id
+
+    def queued(
+        self, free_lanes: int, now_s: float = 0.0, *, reserve_free: bool = False
+    ) -> tuple[tuple[str, int, int], ...]:
+        return self.row.queued(now_s, free_lanes, self.resources.room(), reserve_free=reserve_free)
 
     def end(self, group: Group, now_s: float = 0.0) -> None:
         group.busy -= 1
@@ -158,7 +163,7 @@ def test_a_free_lane_counts_as_taken_by_who_is_first(free: int, queued: tuple[tu
     bench = _Bench()
     bench.queue(_phase("a"), 2)
     bench.queue(_phase("b", 1), 3)
-    assert bench.row.queued(free, reserve_free=False) == queued
+    assert bench.queued(free) == queued
 
 
 def test_the_lane_in_reserve_counts_as_taken_by_a_job_that_has_none_running() -> None:
@@ -167,8 +172,49 @@ def test_the_lane_in_reserve_counts_as_taken_by_a_job_that_has_none_running() ->
     bench.start()
     bench.queue(_phase("b"), 3)
     bench.queue(_phase("c"), 1)
-    assert bench.row.queued(0, reserve_free=True) == (("a", 0, 2), ("b", 0, 2), ("c", 0, 1))
-    assert bench.row.queued(3, reserve_free=True) == (("b", 0, 2),), "c has the one in reserve"
+    assert bench.queued(0, reserve_free=True) == (("a", 0, 2), ("b", 0, 2), ("c", 0, 1))
+    assert bench.queued(3, reserve_free=True) == (("b", 0, 2),), "c has the one in reserve"
+
+
+def test_what_a_lane_is_free_for_and_no_room_waits() -> None:
+    bench = _Bench(memory=700)
+    bench.queue(_phase("a", memory=500), 3, zones=1)
+    bench.queue(_phase("b"), 5)
+    assert bench.queued(6) == (("a", 0, 2), ("b", 0, 2)), "what would begin before it takes its room"
+    assert bench.start() == "a"
+    assert bench.queued(1) == (("b", 0, 4), ("a", 0, 2)), "beside what runs"
+    assert bench.queued(0, reserve_free=True) == (("b", 0, 4), ("a", 0, 2)), "the lane in reserve has room for b"
+    bench.queue(_phase("c", memory=500), 1)
+    assert bench.queued(0, reserve_free=True)[-1] == ("c", 0, 1), "and none for c"
+
+
+def test_cpus_are_room_too() -> None:
+    bench = _Bench()
+    bench.queue(structs.replace(_phase("a"), cpus=3.0), 4)
+    assert bench.queued(4) == (("a", 0, 2),)
+
+
+def test_what_stands_behind_a_starved_phase_waits() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("small", memory=200), 4, zones=3)
+    assert bench.start() == "small"
+    bench.queue(_phase("large", memory=500), zones=1)
+    bench.queue(_phase("later"), 1, zones=1)
+    assert bench.start() == "small"
+    large, small = (bench.row.of_job(job)[0] for job in ("large", "small"))
+    bench.row.in_turn(0.0)
+    assert large.starved_since_s == 0.0
+    bench.end(small)
+    assert bench.queued(3, 2 * STARVED_S) == (("large", 0, 1), ("small", 0, 2), ("later", 0, 1)), "it is kept for it"
+    assert bench.queued(3) == (("large", 0, 1), ("later", 0, 1)), "nobody starves so soon"
+
+
+def test_what_begins_takes_of_the_room_that_is_told() -> None:
+    bench = _Bench(memory=700)
+    bench.queue(_phase("a", memory=500), 3)
+    room = bench.resources.room()
+    bench.row.queued(0.0, 2, room, reserve_free=False)
+    assert room.used == Used(500 * MIB, MIB)
 
 
 def test_every_input_of_a_batch_waits() -> None:
@@ -177,7 +223,7 @@ def test_every_input_of_a_batch_waits() -> None:
     for attempt in group.waiting:
         inputs = [BatchInput(number, InputRef("b", "k", 1, None), attempt.lease.slot) for number in range(7)]
         attempt.lease = structs.replace(attempt.lease, batch=tuple(inputs))
-    assert bench.row.queued(1, reserve_free=False) == (("a", 0, 7),)
+    assert bench.queued(1) == (("a", 0, 7),)
 
 
 def test_a_phase_is_forgotten_once_it_has_neither_tasks_nor_zones() -> None:

@@ -7,10 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.model.document import parse_document
+from jobs.model.resources import Capacity, Room, Used
 from jobs.model.wire import TaskKind
 from jobs.scheduler.queues import Queues
 from manta.catalog.job_records import JobView, PhaseView
+from manta.core.limits import GIB, MIB
 
+_NEEDS = Used(5 * GIB, MIB)
 _PLAN = parse_document(b'{"phases": [{"type": "map", "exec": "wc"}], "inputs": []}').plan
 
 
@@ -43,12 +46,37 @@ def _told(queues: Queues, running: int) -> int:
 def test_of_the_tasks_that_a_node_gets_those_beyond_its_idle_lanes_wait() -> None:
     queues = Queues()
     queues.note("n", [], 0)
-    queues.granted("n", [("j", 0, 1)] * 5, 2, [], 1)
+    queues.granted("n", [("j", 0, 1, _NEEDS)] * 5, 2, [], 1, Room(None, Used()))
     assert _told(queues, 5) == 2
-    queues.granted("n", [("j", 0, 10)], 0, ["j"], 1)
+    queues.granted("n", [("j", 0, 10, _NEEDS)], 0, ["j"], 1, Room(None, Used()))
     assert _told(queues, 15) == 2, "of a batch every input waits"
     queues.note("n", [("j", 0, 1)], 0)
     assert _told(queues, 3) == 2, "the node's own word is what counts"
+
+
+def test_of_those_that_have_a_lane_the_ones_without_room_wait() -> None:
+    queues = Queues()
+    capacity, none = Capacity(7 * GIB, 4.0), Used()
+    queues.granted("n", [("j", 0, 1, _NEEDS)] * 3, 2, [], 1, Room(capacity, none))
+    assert _told(queues, 3) == 1
+    queues.note("n", [("j", 0, 2)], 0)
+    queues.granted("n", [("j", 0, 1, _NEEDS)], 1, ["j"], 1, Room(capacity, none.beside(_NEEDS)))
+    assert _told(queues, 4) == 1, "beside what runs there"
+    two_cpus = Used(MIB, MIB, 2.0)
+    queues.granted("m", [("j", 0, 1, two_cpus)] * 5, 5, [], 0, Room(capacity, none))
+    assert _told(queues, 9) == 3, "cpus are room too"
+    queues.note("m", [], 0)
+    queues.granted("m", [("j", 0, 1, _NEEDS), ("j", 1, 1, two_cpus)], 0, [], 1, Room(capacity, none.beside(_NEEDS)))
+    assert _told(queues, 5) == 1, "the lane in reserve needs room as any other"
+
+
+def test_a_lane_that_finds_no_room_for_one_is_the_next_ones() -> None:
+    queues = Queues()
+    room = Room(Capacity(7 * GIB, 4.0), Used())
+    small = Used(GIB, MIB)
+    queues.granted("n", [("other", 0, 1, _NEEDS)] * 2 + [("j", 0, 1, small)] * 3, 3, [], 1, room)
+    assert _told(queues, 3) == 2
+    assert room.used == Used(7 * GIB, 3 * MIB, 0.0)
 
 
 def test_a_lane_that_comes_free_is_taken_by_what_waits_there() -> None:
@@ -72,21 +100,28 @@ def test_a_task_that_had_left_its_lane_before_the_nodes_word_frees_none() -> Non
     assert _told(queues, 6) == 3, "one of the three left its lane since"
     queues.note("n", [], 5)
     queues.forget("n")
-    queues.granted("n", [("j", 0, 1)] * 2, 0, [], 0)
+    queues.granted("n", [("j", 0, 1, _NEEDS)] * 2, 0, [], 0, Room(None, Used()))
     queues.ended("n", "j", 0, 1)
     assert _told(queues, 6) == 5
 
 
 def test_one_task_of_a_job_that_has_none_running_gets_the_lane_in_reserve() -> None:
     queues = Queues()
-    queues.granted("n", [("other", 0, 1), ("j", 0, 1), ("j", 0, 1), ("third", 0, 1)], 1, [], 1)
+    queues.granted(
+        "n",
+        [("other", 0, 1, _NEEDS), ("j", 0, 1, _NEEDS), ("j", 0, 1, _NEEDS), ("third", 0, 1, _NEEDS)],
+        1,
+        [],
+        1,
+        Room(None, Used()),
+    )
     assert _told(queues, 2) == 1
     assert _told(queues, 3) == 2
     queues.note("n", [], 0)
-    queues.granted("n", [("j", 0, 1)] * 2, 0, ["j"], 1)
+    queues.granted("n", [("j", 0, 1, _NEEDS)] * 2, 0, ["j"], 1, Room(None, Used()))
     assert _told(queues, 3) == 1, "it has one running"
     queues.note("n", [("j", 0, 2)], 0)
-    queues.granted("n", [("j", 0, 1)], 0, [], 1)
+    queues.granted("n", [("j", 0, 1, _NEEDS)], 0, [], 1, Room(None, Used()))
     assert _told(queues, 3) == 0, "what waits there already has it before"
 
 
@@ -98,8 +133,8 @@ def test_no_other_job_takes_the_lane_in_reserve_when_it_comes_free(*, polled: bo
         if polled:
             queues.reserve("n", f"small{number}")
         else:
-            queues.granted("n", [(f"small{number}", 0, 1)], 0, ["j"], 1)
-        queues.granted("n", [(f"small{number}", 0, 1)], 0, ["j", f"small{number}"], 0)
+            queues.granted("n", [(f"small{number}", 0, 1, _NEEDS)], 0, ["j"], 1, Room(None, Used()))
+        queues.granted("n", [(f"small{number}", 0, 1, _NEEDS)], 0, ["j", f"small{number}"], 0, Room(None, Used()))
         for _ in range(2):
             queues.ended("n", f"small{number}", 0, 1)
     assert _told(queues, 22) == 2
@@ -125,7 +160,7 @@ def test_one_job_alone_is_never_told_as_running_on_more_lanes_than_there_are(
     for event, count in events:
         if event == "grant":
             queues.note("n", [("j", 0, waiting)], over)
-            queues.granted("n", [("j", 0, 1)] * count, lanes - running, ["j"] * running, 1)
+            queues.granted("n", [("j", 0, 1, _NEEDS)] * count, lanes - running, ["j"] * running, 1, Room(None, Used()))
             waiting += count
         elif event == "end" and running:
             running, over = running - 1, over + 1

@@ -12,7 +12,7 @@ from jobs.agent.outcome import infrastructure_failure, unfit_failure
 from jobs.agent.resources import Resources
 from jobs.agent.zones.builder import ZoneBuilder
 from jobs.agent.zones.groups import Group
-from jobs.model.resources import Capacity
+from jobs.model.resources import Capacity, Used
 from jobs.model.wire import AttemptRef, Failure
 from jobs.sandbox.api import Sandbox
 from manta.core.clock import Clock
@@ -108,9 +108,11 @@ class Lanes:
     def blocked_jobs(self) -> tuple[str, ...]:
         return self._row.blocked_jobs(self._clock.monotonic_s(), self._running.free_lanes)
 
-    def queued(self) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many inputs) that wait for a lane."""
-        return self._row.queued(self._running.free_lanes, reserve_free=self.reserve_free)
+    def queued(self) -> tuple[tuple[tuple[str, int, int], ...], Used]:
+        """(job, phase, how many inputs) that wait for a lane or for room, and what the others use or are about to."""
+        now_s, room = self._clock.monotonic_s(), self._resources.room()
+        queued = self._row.queued(now_s, self._running.free_lanes, room, reserve_free=self.reserve_free)
+        return queued, room.used
 
     def finishing(self) -> int:
         """Inputs whose tasks have left their lanes, and whose results are not handed over yet."""

@@ -6,6 +6,7 @@ from itertools import islice
 from jobs.agent.attempt import Attempt
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group
+from jobs.model.resources import Room
 from manta.core.limits import HAND_BACK_S
 
 
@@ -134,16 +135,23 @@ class Row:
         lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
         return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
 
-    def queued(self, free_lanes: int, *, reserve_free: bool) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many inputs) that wait for a lane. Tasks that a free lane is there for count as running, and
-        so does one that the lane in reserve is for."""
+    def queued(
+        self, now_s: float, free_lanes: int, room: Room, *, reserve_free: bool
+    ) -> tuple[tuple[str, int, int], ...]:
+        """(job, phase, how many inputs) that wait for a lane, or for room. Tasks that a free lane and `room` are there
+        for count as running, and take of it; so does one that the lane in reserve is for."""
         found: list[tuple[str, int, int]] = []
         running = self._running_jobs()
         for (job_id, phase), group in self._groups.items():
-            starting = min(free_lanes, len(group.waiting))
+            starting = 0
+            while starting < min(free_lanes, len(group.waiting)) and room.take(group.spec):
+                starting += 1
             free_lanes -= starting
-            if reserve_free and not starting and group.waiting and job_id not in running:
-                starting, reserve_free = 1, False
+            if group.waiting and not starting and free_lanes > 0 and group.is_starved(now_s):
+                free_lanes, reserve_free = 0, False
+            elif reserve_free and not (starting or free_lanes) and group.waiting and job_id not in running:
+                starting = int(room.take(group.spec))
+                reserve_free = not starting
             if starting:
                 running.add(job_id)
             if len(group.waiting) > starting:

@@ -183,6 +183,7 @@ class Link:
         is_idle = not held and not self._lanes.attempts()
         wait_s = LEASE_POLL_S if is_idle else 2 * HEARTBEAT_S
         returned = tuple(self._returned)[:HELD_MAX]
+        queued, used = self._lanes.queued()
         return LeaseRequest(
             self._node_id,
             self._epoch,
@@ -194,10 +195,11 @@ class Link:
             returned=returned,
             blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
-            queued=self._lanes.queued(),
+            queued=queued,
             reserve_free=self._lanes.reserve_free,
             unreported=self._lanes.finishing() + self._reports.weight,
             capacity=self._lanes.capacity,
+            used=used,
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:
