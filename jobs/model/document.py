@@ -7,18 +7,12 @@ import msgspec
 from jobs.model.furniture import ObjectName, parse_assets, parse_image
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.program import PROGRAM_COMMAND, PackedProgram, parse_program
-from jobs.model.properties import check_known
+from jobs.model.properties import JOB, PHASE, check_known
 from jobs.model.units import parse_disk, parse_duration, parse_memory, parse_size
 from jobs.model.wire import PhaseSpec, TaskKind
 from manta.core import limits, names
 from manta.core.errors import BadRequest, InvalidArgument, MantaError
 from manta.core.json_once import NameTwiceError, decode_once
-
-_JOB = ("name", "phases", "inputs", "end", "output", "max_errors")
-_PHASE = (
-    *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
-    *("split", "batch", "cpus", "program"),
-)
 
 
 class Phase(msgspec.Struct, frozen=True):
@@ -115,7 +109,7 @@ def read_document(value: object) -> JobDocument:
     """The document as JSON values."""
     if not isinstance(value, Mapping):
         raise BadRequest("The job document is a JSON object with `phases`.")
-    check_known(value, _JOB, (), "a job")
+    check_known(value, JOB, (), "a job")
     plan = JobPlan(
         name=_text(value, "name", 256) or "",
         phases=_phases(value.get("phases")),
@@ -159,7 +153,7 @@ def _phase(value: object, number: int) -> Phase:
     where = f"phase {number}"
     if not isinstance(value, Mapping):
         raise InvalidArgument(f"{where.capitalize()} is a JSON object with `type` and `exec`.")
-    check_known(value, _PHASE, (), where)
+    check_known(value, PHASE, (), where)
     kind = _kind(value.get("type"), where)
     if kind is TaskKind.MAP and value.get("count") is not None:
         raise InvalidArgument(f"`count` of {where} is for reduce phases: a map phase has one task per input.")
@@ -220,7 +214,8 @@ def _split(value: Mapping[str, object], kind: TaskKind, where: str) -> int | Non
         raise InvalidArgument(f"`split` of {where} is for map phases: a reducer reads all that it is given.")
     size = parse_size(given, "split")
     if not limits.SPLIT_MIN_BYTES <= size <= limits.OBJECT_MAX_BYTES:
-        raise InvalidArgument(f"`split` lies between {limits.SPLIT_MIN_BYTES >> 10}K and the size of any object.")
+        least, most = f"{limits.SPLIT_MIN_BYTES >> 10}K", f"{limits.OBJECT_MAX_BYTES >> 40}T"
+        raise InvalidArgument(f"`split` is a size from {least} to {most}, not {given!r}.")
     return size
 
 

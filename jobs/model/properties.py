@@ -2,8 +2,15 @@
 
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 from manta.core.errors import InvalidArgument, NotImplementedHere
+
+JOB: Final = ("name", "phases", "inputs", "end", "output", "max_errors")
+PHASE: Final = (
+    *("type", "exec", "init", "assets", "image", "memory", "disk", "timeout", "count", "env", "retries"),
+    *("split", "batch", "cpus", "program"),
+)
 
 
 def check_known(given: Iterable[object], known: Sequence[str], later: Sequence[str], where: str) -> None:

@@ -54,11 +54,11 @@ class Capacity(msgspec.Struct, frozen=True):
         """Why such a task can never run there, in one sentence."""
         memory, cpus = self.memory_bytes, self.cpus
         if needs.memory_bytes > memory:
-            return _too_little("memory", f"{needs.memory_bytes // MIB} MiB", f"{memory // MIB} MiB")
+            return _too_little(f"{needs.memory_bytes // MIB} MiB of memory", f"{memory // MIB} MiB")
         if needs.scratch_bytes > memory:
-            return _too_little("scratch (`disk`)", f"{needs.scratch_bytes // MIB} MiB", f"{memory // MIB} MiB")
+            return _too_little(f"{needs.scratch_bytes // MIB} MiB of scratch (`disk`)", f"{memory // MIB} MiB")
         if (needs.cpus or 0.0) > cpus:
-            return _too_little("cpus", f"{needs.cpus:g}", f"{cpus:g}")
+            return _too_little(f"{needs.cpus:g} cpus", f"{cpus:g}")
         return None
 
 
@@ -78,5 +78,5 @@ class Room:
         return True
 
 
-def _too_little(what: str, wanted: str, there: str) -> str:
-    return f"A task of the phase asks for {wanted} of {what}, and the node has {there}: ask for less."
+def _too_little(wanted: str, there: str) -> str:
+    return f"A task of the phase asks for {wanted}, and the node has {there}: ask for less."

@@ -11,7 +11,7 @@ from manta.cli import output
 from manta.cli.exit_codes import CANCELLED, FAILED, INTERRUPTED, TASK_ERRORS, WAIT_TIMED_OUT
 from manta.cli.held_interrupts import held_interrupts
 from manta.cli.interruptible import open_stdin
-from manta.cli.job_arguments import USAGE, JobArguments, parse
+from manta.cli.job_arguments import JobArguments, parse, require_inputs
 from manta.cli.job_progress import follow
 from manta.cli.job_reads import JobId
 from manta.cli.job_reads import app as reads
@@ -92,8 +92,7 @@ def run(context: typer.Context) -> None:
     'modified<2026-02-01' or metadata.NAME=TEXT.
     """
     arguments = parse(context.args, _read)
-    if not arguments.inputs:
-        raise InvalidArgument(f"A job needs at least one INPUT. Usage: {USAGE}")
+    require_inputs(arguments)
     with connect() as store:
         with held_interrupts() as release:
             job = _submit(store, arguments, release, end=True)

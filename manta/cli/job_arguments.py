@@ -2,13 +2,14 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
 from jobs.model.inputs import as_object
+from jobs.model.properties import JOB, PHASE, check_known
 from manta.core.errors import InvalidArgument
 from manta.core.json_once import NameTwiceError, decode_once
 
@@ -76,6 +77,17 @@ def parse(arguments: Sequence[str], read: Callable[[str], bytes]) -> JobArgument
         else:
             result.inputs.append(word)
     return _whole(result, pending)
+
+
+def require_inputs(arguments: JobArguments) -> None:
+    """InvalidArgument for a job without any, or of a misspelt property, which may be why there are none."""
+    if arguments.inputs:
+        return
+    check_known(arguments.properties, JOB, (), "a job")
+    for number, phase in enumerate(arguments.phases):
+        if isinstance(phase, Mapping):  # what a file brought may be anything, and is refused by the store
+            check_known(phase, PHASE, (), f"phase {number}")
+    raise InvalidArgument(f"A job needs at least one INPUT. Usage: {USAGE}")
 
 
 def _whole(result: JobArguments, pending: dict[str, object]) -> JobArguments:

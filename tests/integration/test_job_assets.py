@@ -97,4 +97,4 @@ def test_limits_that_no_node_can_satisfy_fail_each_task_with_the_figures(store: 
     (listed,) = store.jobs(limit=1)
     errors = list(store.job(listed.id).errors())
     assert [error["code"] for error in errors] == ["TaskInitError"] * 10
-    assert all("256 of cpus, and the node has" in error["message"] for error in errors)
+    assert all("256 cpus, and the node has" in error["message"] for error in errors)

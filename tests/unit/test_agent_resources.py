@@ -40,7 +40,7 @@ def test_what_can_never_run_is_told_with_the_figures() -> None:
     assert CAPACITY.shortage(_phase(1000, 1000, 2.0)) is None
     assert "1001 MiB of memory, and the node has 1000 MiB" in (CAPACITY.shortage(_phase(1001)) or "")
     assert "1001 MiB of scratch" in (CAPACITY.shortage(_phase(1, 1001)) or "")
-    assert "2.5 of cpus, and the node has 2" in (CAPACITY.shortage(_phase(1, 1, 2.5)) or "")
+    assert "asks for 2.5 cpus, and the node has 2" in (CAPACITY.shortage(_phase(1, 1, 2.5)) or "")
 
 
 def test_a_machine_is_shared_by_its_nodes_and_each_can_run_something() -> None:

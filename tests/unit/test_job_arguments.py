@@ -1,12 +1,13 @@
 """The arguments of `manta job run`: options belong to the phase that follows, mistakes are named."""
 
+import re
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from manta.cli.job_arguments import JobArguments
+from manta.cli.job_arguments import JobArguments, require_inputs
 from manta.cli.job_arguments import parse as parse_arguments
 from manta.core.errors import InvalidArgument
 
@@ -148,3 +149,23 @@ def test_where_holds_for_every_input() -> None:
             parse(["-m", "wc", "s3://bks/", "--where", wrong])
     with pytest.raises(InvalidArgument, match="stdin"):
         parse(["-m", "wc", "-", "--where", "size>1"])
+
+
+@pytest.mark.parametrize(
+    ("properties", "phase", "told"),
+    [
+        ({"input": ["s3://b/"]}, {}, "did you mean `inputs`?"),
+        ({}, {"comand": "wc"}, "`comand` is no property of phase 0"),
+        ({"name": "count"}, {}, "at least one INPUT"),
+    ],
+)
+def test_a_misspelt_property_is_told_before_that_inputs_are_missing(
+    properties: dict[str, object], phase: dict[str, object], told: str
+) -> None:
+    phases: list[dict[str, object]] = [{"type": "map", "exec": "wc", **phase}]
+    with pytest.raises(InvalidArgument, match=re.escape(told)):
+        require_inputs(JobArguments(phases, properties=properties))
+
+
+def test_a_job_with_inputs_is_left_to_the_store() -> None:
+    require_inputs(JobArguments(inputs=["s3://b/"], properties={"newer": 1}))
