@@ -33,6 +33,17 @@ async def test_outputs_of_a_job_are_inputs_of_another(rig: InputRig) -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("written", ["", "map-0/00000001"])
+async def test_what_lies_under_an_output_is_not_in_the_jobs_own_bucket(rig: InputRig, written: str) -> None:
+    await rig.put("a")
+    other = await rig.begin("s3://books/a", phases=[MAP], output="s3://books/out/")
+    await rig.report(*(_wrote(grant) for grant in await rig.lease()))
+    job = await rig.begin(f"s3://{job_bucket(other)}/{written}", phases=[MAP])
+    (error,) = await rig.jobs.errors(job, 0, 10)
+    assert error.fields["code"] == "ResourceNotFound"
+    assert "what a job with `output` puts out lies under that" in str(error.fields["message"])
+
+
 @pytest.mark.invariant("J3")
 @pytest.mark.parametrize("written", ["", "map-*/*"])
 async def test_a_job_that_is_being_removed_has_no_outputs_any_more(rig: InputRig, written: str) -> None:
@@ -43,7 +54,7 @@ async def test_a_job_that_is_being_removed_has_no_outputs_any_more(rig: InputRig
     meanwhile = await rig.begin(f"s3://{bucket}/{written}", phases=[MAP])
     await rig.tend(removed)
     afterwards = await rig.begin(f"s3://{bucket}/{written}", phases=[MAP])
-    said = {meanwhile: f"The job {removed} is being removed, and its outputs", afterwards: "does not exist"}
+    said = {meanwhile: f"The job {removed} is being removed, and its outputs", afterwards: "or is gone"}
     for job, words in said.items():
         (error,) = await rig.jobs.errors(job, 0, 10)
         assert (error.fields["code"], error.fields["input"]) == ("ResourceNotFound", f"{bucket}/{written}")

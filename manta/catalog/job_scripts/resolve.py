@@ -148,7 +148,10 @@ def _is_chosen(where: Where | None, found: FoundObject, *, may_read: bool) -> bo
 
 
 def _no_bucket(bucket: str) -> Failure:
-    return Failure("ResourceNotFound", f"The bucket {bucket!r} does not exist.")
+    said = f"The bucket {bucket!r} does not exist"
+    if bucket.startswith(JOB_BUCKET_PREFIX):
+        said += ": its job has put nothing out yet, or is gone; what a job with `output` puts out lies under that"
+    return Failure("ResourceNotFound", f"{said}.")
 
 
 def _going(bucket: str) -> Failure:
