@@ -158,12 +158,13 @@ def _phase(value: object, number: int) -> Phase:
     if kind is TaskKind.MAP and value.get("count") is not None:
         raise InvalidArgument(f"`count` of {where} is for reduce phases: a map phase has one task per input.")
     program = parse_program(value.get("program"), where)
+    memory_bytes = _memory(value)
     return Phase(
         kind=kind,
         exec=_exec(value, where) if program is None else _no_exec(value, where),
         init=_text(value, "init", limits.EXEC_MAX_BYTES) or None,
-        memory_bytes=_memory(value),
-        scratch_bytes=_scratch(value),
+        memory_bytes=memory_bytes,
+        scratch_bytes=parse_disk(value.get("disk"), memory_bytes),
         timeout_s=_timeout(value),
         count=_whole(value, "count", 1, limits.REDUCERS_MAX) or 1,
         env=_env(value.get("env"), where),
@@ -199,11 +200,6 @@ def _no_exec(value: Mapping[str, object], where: str) -> str:
 def _memory(value: Mapping[str, object]) -> int:
     given = value.get("memory")
     return limits.TASK_MEMORY_DEFAULT_BYTES if given is None else parse_memory(given)
-
-
-def _scratch(value: Mapping[str, object]) -> int:
-    given = value.get("disk")
-    return limits.TASK_SCRATCH_DEFAULT_BYTES if given is None else parse_disk(given)
 
 
 def _split(value: Mapping[str, object], kind: TaskKind, where: str) -> int | None:

@@ -46,11 +46,12 @@ def parse_login(query: Mapping[str, str]) -> LoginRequest:
     command = query.get("command", "")
     if len(command.encode("utf-8", "replace")) > limits.EXEC_MAX_BYTES:
         raise InvalidArgument(f"`command` has at most {limits.EXEC_MAX_BYTES} bytes.")
+    memory_bytes = parse_memory(query.get("memory", limits.TASK_MEMORY_DEFAULT_BYTES))
     return LoginRequest(
         kind,
         _objects(query, kind),
-        parse_memory(query.get("memory", limits.TASK_MEMORY_DEFAULT_BYTES)),
-        parse_disk(query.get("disk", limits.TASK_SCRATCH_DEFAULT_BYTES)),
+        memory_bytes,
+        parse_disk(query.get("disk"), memory_bytes),
         _timeout(query),
         _size(query, "rows", 24),
         _size(query, "columns", 80),

@@ -44,9 +44,26 @@ def parse_memory(value: object) -> int:
     return size
 
 
-def parse_disk(value: object) -> int:
-    """Bytes of a task's, or a session's, scratch folder: its `disk`."""
+def parse_disk(value: object, memory_bytes: int) -> int:
+    """Bytes of a task's, or a session's, scratch folder: its `disk`, None where it is not asked for."""
+    most = scratch_most(memory_bytes)
+    if value is None:
+        return min(limits.TASK_SCRATCH_DEFAULT_BYTES, most)
     size = parse_size(value, "disk")
     if not 1 <= size <= limits.TASK_SCRATCH_MAX_BYTES:
         raise InvalidArgument(f"`disk` lies between 1 and {limits.TASK_SCRATCH_MAX_BYTES >> 30}G.")
+    if size > most:
+        raise InvalidArgument(
+            f"`disk` is {_mib(size)}, but scratch has at most three quarters of `memory`, which are {_mib(most)} of "
+            f"{_mib(memory_bytes)}: ask for more `memory`, or less `disk`."
+        )
     return size
+
+
+def scratch_most(memory_bytes: int) -> int:
+    """Bytes of scratch that a task of that memory has at most."""
+    return int(memory_bytes * limits.TASK_SCRATCH_OF_MEMORY)
+
+
+def _mib(size_bytes: int) -> str:
+    return f"{size_bytes / limits.MIB:.15g}M"

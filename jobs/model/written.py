@@ -7,6 +7,7 @@ from typing import Final
 from jobs.model.document import JobPlan, Phase
 from jobs.model.inputs import InputSpec, parse_input
 from jobs.model.program import PackedProgram
+from jobs.model.units import scratch_most
 from jobs.model.where import NUMBER_MAX, Where
 from jobs.model.wire import TaskKind
 from manta.core.names import split_uri
@@ -60,7 +61,7 @@ def _phase(phase: Phase) -> dict[str, object]:
             "assets": [_uri(*asset) for asset in phase.assets] or None,
             "image": None if phase.image is None else _uri(*phase.image),
             "memory": _size(phase.memory_bytes),
-            "disk": _size(phase.scratch_bytes),
+            "disk": _size(min(phase.scratch_bytes, scratch_most(phase.memory_bytes))),
             "cpus": phase.cpus,
             "timeout": _duration(phase.timeout_s),
             "count": None if is_map else phase.count,

@@ -7,7 +7,7 @@ from jobs.sandbox.api import ZoneSpec
 from jobs.sandbox.cgroups.discovery import CPU, CPU_TIME, MEMORY, PIDS, Survey
 from jobs.sandbox.cgroups.tree import GroupLimits
 from jobs.sandbox.first_process.protocol import Limits
-from manta.core.limits import GIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX
+from manta.core.limits import GIB, TASK_OPEN_FILES_MAX, TASK_PIDS_MAX, TASK_SCRATCH_OF_MEMORY
 
 _PAGE_BYTES: Final = 4096
 _SCRATCH_BYTES_PER_INODE: Final = 4096
@@ -45,7 +45,7 @@ def scratch_bytes_of(spec: ZoneSpec, holds: Set[str]) -> int:
     """Scratch pages count as the task's memory: at most three quarters of it, so that a full scratch is no OOM."""
     if MEMORY not in holds:
         return spec.scratch_bytes
-    return min(spec.scratch_bytes, spec.memory_bytes * 3 // 4 // _PAGE_BYTES * _PAGE_BYTES)
+    return min(spec.scratch_bytes, int(spec.memory_bytes * TASK_SCRATCH_OF_MEMORY) // _PAGE_BYTES * _PAGE_BYTES)
 
 
 def group_limits_of(spec: ZoneSpec, holds: Set[str]) -> GroupLimits:

@@ -221,6 +221,8 @@ TASK_MEMORY_MIN_BYTES: Final = 4 * MIB
 TASK_MEMORY_MAX_BYTES: Final = 64 * GIB
 TASK_SCRATCH_DEFAULT_BYTES: Final = 128 * MIB
 TASK_SCRATCH_MAX_BYTES: Final = 64 * GIB
+TASK_SCRATCH_OF_MEMORY: Final = 3 / 4
+"""Of a task's memory its scratch has so much at most: it is memory too, and a full scratch is to be no OOM."""
 TASK_CPUS_MIN: Final = 0.01
 TASK_CPUS_MAX: Final = 256.0
 TASK_TIMEOUT_DEFAULT_S: Final = 600.0

@@ -26,7 +26,7 @@ PHASE = st.fixed_dictionaries(
     optional={
         "init": TEXT,
         "memory": st.sampled_from(["256M", "1G", 8 << 20]),
-        "disk": st.sampled_from(["1M", "2G"]),
+        "disk": st.sampled_from(["1M", "6M"]),
         "timeout": st.sampled_from(["10m", "90s", 5, 0.5, "7d"]),
         "env": st.dictionaries(st.sampled_from(["A", "B_C"]), TEXT),
         "retries": st.integers(0, 100),
@@ -130,6 +130,29 @@ def test_any_bytes_are_parsed_or_refused(body: bytes) -> None:
 def test_what_is_wrong_with_a_phase_is_named(phase: dict[str, object], told: str) -> None:
     with pytest.raises(InvalidArgument, match=re.escape(told)):
         read_document({"phases": [{"type": "map", "exec": "wc", **phase}]})
+
+
+def _scratch(**said: object) -> int:
+    return read_document({"phases": [{"type": "map", "exec": "wc", **said}]}).plan.phases[0].scratch_bytes
+
+
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"disk": "512M"}, "512M, .* 192M of 256M: "),
+        ({"disk": "6145K", "memory": "8M"}, "6.0009765625M, .* 6M of 8M: "),
+    ],
+    ids=["default memory", "one that is asked for"],
+)
+def test_more_scratch_than_the_memory_has_room_for_is_refused(said: dict[str, object], told: str) -> None:
+    with pytest.raises(InvalidArgument, match=f"`disk` is {told}ask for more `memory`"):
+        _scratch(**said)
+
+
+def test_scratch_has_three_quarters_of_the_memory_at_most() -> None:
+    mib = limits.MIB
+    assert (_scratch(disk="192M"), _scratch(disk="512M", memory="1G")) == (192 * mib, 512 * mib)
+    assert (_scratch(), _scratch(memory="1G"), _scratch(memory="8M")) == (128 * mib, 128 * mib, 6 * mib)
 
 
 def test_split_is_for_map_phases_and_bounded() -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from jobs.model.document import read_document
 from jobs.model.inputs import InputSpec, parse_input
@@ -18,10 +19,10 @@ EVERYTHING: dict[str, Any] = {
     "phases": [
         {
             "type": "map", "exec": "wc -l", "init": "true", "assets": ["s3://tools/bin/wc"], "image": "s3://images/a.tar",
-            "memory": "96M", "disk": "2G", "cpus": 0.5, "timeout": "90s", "env": {"A": "b <c>"}, "split": "64M",
+            "memory": "96M", "disk": "72M", "cpus": 0.5, "timeout": "90s", "env": {"A": "b <c>"}, "split": "64M",
             "batch": 7, "retries": 3,
         },
-        {"type": "reduce", "exec": "cat", "memory": "256M", "disk": "1G", "timeout": "10m", "count": 4},
+        {"type": "reduce", "exec": "cat", "memory": "256M", "disk": "192M", "timeout": "10m", "count": 4},
     ],
     "inputs": [
         "s3://books/moby.txt",
@@ -65,6 +66,12 @@ def test_the_limits_that_hold_are_told_where_nothing_was_said() -> None:
     shown = _written({"phases": [{"type": "map", "exec": "wc"}]})
     limits = {"memory": "256M", "disk": "128M", "timeout": "10m"}
     assert shown == {"name": "", "phases": [{"type": "map", "exec": "wc"} | limits], "inputs": [], "end": False}
+
+
+def test_the_scratch_that_holds_is_told_of_a_job_that_was_taken_with_more() -> None:
+    plan = read_document({"phases": [{"type": "map", "exec": "wc", "memory": "8M"}]}).plan
+    older = structs.replace(plan, phases=(structs.replace(plan.phases[0], scratch_bytes=1 << 30),))
+    assert written_plan(older) == written_plan(plan)
 
 
 def test_a_function_is_told_by_its_name_and_size() -> None:

@@ -66,6 +66,7 @@ def test_a_reduce_session() -> None:
         ({"object": "s3://books/a", "memory": "1K"}, "memory"),
         ({"object": "s3://books/a", "memory": "65G"}, "memory"),
         ({"object": "s3://books/a", "disk": "0"}, "disk"),
+        ({"object": "s3://books/a", "disk": "193M"}, "192M of 256M"),
         ({"object": "s3://books/a", "timeout": "13h"}, "12h"),
         ({"object": "s3://books/a", "timeout": "0"}, "timeout"),
         ({"object": "s3://books/a", "rows": "-1"}, "rows"),
