@@ -153,9 +153,10 @@ async def test_tasks_are_given_back_and_storage_goes_on(node: NodeProcess, then:
         await node.client.put(blob_id, b"kept")
         reader = await node.client.open_get(blob_id, 0, 4)
         assert [await reader.read(), await reader.read()] == [b"kept", b""]
-        status = (await node.client.status()).agent
+        async with asyncio.timeout(30):
+            while (status := (await node.client.status()).agent)["refusing"] != "The node is being stopped.":
+                await asyncio.sleep(0.01)
         assert (status["running"], status["waiting"], status["zones"]) == (0, 0, 0)
-        assert status["refusing"] == "The node is being stopped."
         node.process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(30):
         assert await node.process.wait() == 0
