@@ -5,13 +5,14 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 
-from manta.core.errors import ServiceUnavailable
+from manta.core.errors import ServiceUnavailable, TooManyStreams
 from manta.core.limits import JOB_PAGE_LINES, JOB_PAGE_LINES_MAX
 from manta.sdk.following import Following, Line
 from manta.sdk.transport import AWAY_S, PATIENCE_S, Transport, once
 
 _POLL_S = 10
 _ADD_LINES = 5000
+_CROWDED_S = 1.0
 _NEXT_HEADER = "X-Manta-Next"
 
 
@@ -188,7 +189,14 @@ class Job:
         path = f"/jobs/{self.id}/tasks/{task}/stderr"
         place: str | None = ""
         while place is not None:
-            said, told = self._transport.ask("GET", path, query={"wait": _POLL_S, "after": place}, patience_s=AWAY_S)
+            try:
+                query = {"wait": str(_POLL_S), "after": place}
+                said, told = self._transport.ask("GET", path, query=query, patience_s=AWAY_S)
+            except TooManyStreams:
+                if not place:
+                    raise
+                time.sleep(_CROWDED_S)  # another took the place between two calls
+                continue
             place = told.get(_NEXT_HEADER)
             if said:
                 yield said

@@ -174,11 +174,11 @@ def test_an_attempt_is_read_until_a_further_one_has_ended(tmp_path: Path) -> Non
 
 
 async def test_a_node_that_starts_anew_tells_that_lines_are_missing(tmp_path: Path) -> None:
-    """To who heard it before, once; not to who did not."""
+    """To who asked it before, once; not to who did not."""
     clock = _Clock()
     store, job = _store(tmp_path, clock), _job(clock)
     quiet = await store.feeds.news(job, OWNER, 0, wait=False)
-    assert (quiet.last, quiet.missing) == (0, False)
+    assert (quiet.pieces, quiet.missing) == ((), False)
     store.keep(job, 1, 1, b"said")
     heard = await store.feeds.news(job, OWNER, 0, wait=False)
     clock.now_s += 5
@@ -188,6 +188,17 @@ async def test_a_node_that_starts_anew_tells_that_lines_are_missing(tmp_path: Pa
     second = await again.feeds.news(job, OWNER, first.last, wait=False)
     assert (second.pieces, second.missing) == ((), False)
     assert not (await again.feeds.news(job, OWNER, 0, wait=False)).missing
+
+
+async def test_a_first_burst_that_is_more_than_a_feed_holds_is_told(tmp_path: Path) -> None:
+    """By who follows since before anything was said."""
+    clock = _Clock()
+    store, job = _store(tmp_path, clock, 100 * MIB), _job(clock)
+    quiet = await store.feeds.news(job, OWNER, 0, wait=False)
+    for task in range(2 * FEED_BYTES // STDERR_KEEP_BYTES):
+        store.keep(job, task, 1, b"x" * STDERR_KEEP_BYTES)
+    burst = await store.feeds.news(job, OWNER, quiet.last, wait=False)
+    assert burst.missing
 
 
 def test_what_nobody_keeps_is_forgotten_without_a_word(tmp_path: Path) -> None:

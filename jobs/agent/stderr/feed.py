@@ -91,7 +91,7 @@ class Feed:
                 last, size = number, size + len(piece.data)
             elif number > after:
                 break
-        return StderrNews(tuple(found), last if found or missing else after, missing)
+        return StderrNews(tuple(found), last, missing)
 
     def _add(self, piece: StderrPiece) -> None:
         self._pieces.append((self._next, piece))

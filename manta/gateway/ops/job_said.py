@@ -2,7 +2,7 @@
 
     {"task": 7, "text": "…", "ended": false}     a piece, not always a whole line; `ended`: the attempt says no more
     {"reached": "node-1", "number": 17}          what came so far of that node
-    {"missing": "node-1"}                        some pieces of that node are gone: they came too fast, or it restarted
+    {"missing": "node-1"}                        pieces of that node may be gone: too fast, or it restarted or is away
     {"refused": "node-1", "message": "…"}        too many jobs are followed on that node now; it is asked again
     {"over": true}                               nobody says anything any more: the last line
 
@@ -92,7 +92,7 @@ async def _listen(
 ) -> None:
     """A node that does not answer, or has no place for one more, is asked again, until the job has ended; then for a
     while if it was heard before: what it said last is missing otherwise."""
-    refused, tries = False, 0
+    refused, tries, heard = False, 0, after > 0
     while True:
         last = ended.is_set()
         try:
@@ -102,14 +102,15 @@ async def _listen(
                 refused = True
                 await queue.put(_line({"refused": node_id, "message": error.message}))
             tries += last
-            if last and (tries > _LAST_TRIES or not (refused or after)):
-                if after:
+            if last and (tries > _LAST_TRIES or not (refused or heard)):
+                if heard:
                     await queue.put(_line({"missing": node_id}))
                 return
             await asyncio.sleep(_AGAIN_S)
             continue
         refused = False
-        if news.pieces or news.missing:
+        heard = heard or bool(news.pieces)
+        if news.pieces or (news.missing and heard):
             await queue.put(_lines(node_id, news))
         elif last:
             return

@@ -126,8 +126,8 @@ async def _look(context: Context, task: TaskRow, place: Place) -> tuple[bytes, P
 
 
 async def _rest_of_attempt(context: Context, task: TaskRow, place: Place) -> tuple[bytes, Place]:
-    """What the attempt that was heard last said at its end, where another one follows it."""
-    for one in earlier_attempts(task) if place.attempt not in (0, task.attempt) else ():
+    """What the attempt that was heard last said at its end, where it is not the one in the row any more."""
+    for one in earlier_attempts(task):
         if one.attempt == place.attempt:
             with contextlib.suppress(NodeUnavailable):
                 return place.beyond(await read_stderr(context, one.node_id, task.job_id, task.task_id, one.attempt))
