@@ -31,6 +31,7 @@ def test_nothing_acknowledged_is_lost_with_the_power(tmp_path: Path, options: tu
                 ledger = _go_on(store, ledger)
                 with ledger:
                     ledger.await_progress(150)
+                    ledger.doubt()
                     disk.cut_power()
                     _kill_everything(store)
                 assert ledger.wrong == []

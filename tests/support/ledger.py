@@ -72,6 +72,7 @@ class Ledger:
         self._writers = writers
         self._keys = keys
         self._stop = threading.Event()
+        self._doubted = threading.Event()
         self._threads: list[threading.Thread] = []
         self._progress = threading.Condition()
 
@@ -85,6 +86,10 @@ class Ledger:
         self._stop.set()
         for thread in self._threads:
             thread.join(120)
+
+    def doubt(self) -> None:
+        """What is answered from here on may be lost: it counts as a write whose fate is unknown."""
+        self._doubted.set()
 
     def await_progress(self, writes: int, timeout_s: float = 120.0) -> None:
         """Return once that many more writes were acknowledged."""
@@ -126,6 +131,8 @@ class Ledger:
             return
         if answer[0] not in (200, 204):
             self.wrong.append(f"{method} {key}: {answer[0]} {answer[1][:200]!r}")
+            return
+        if self._doubted.is_set():
             return
         entry.acknowledged = value
         entry.uncertain.clear()
