@@ -5,6 +5,7 @@ import signal
 from typing import Final
 
 from jobs.agent.output_limit import Exceeded
+from jobs.model.units import scratch_most
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Overrun, TaskEnd
 from manta.core.errors import InternalError
@@ -76,7 +77,8 @@ def _overrun_message(overrun: Overrun, spec: PhaseSpec) -> str:
             return f"The task needed more than its memory limit of {memory} and was ended: raise `memory`."
         case Overrun.PIDS:
             return f"The task started more than {TASK_PIDS_MAX} processes and failed: start fewer at a time."
-        case Overrun.SCRATCH if spec.scratch_bytes * 4 > spec.memory_bytes * 3:
+        case Overrun.SCRATCH if spec.scratch_bytes > scratch_most(spec.memory_bytes):
+            # A job that is older than the bound on what a document may ask for.
             return (
                 f"The task filled its scratch, at most its `disk` of {scratch} and three quarters of its `memory` of "
                 f"{memory}, and failed: raise both."

@@ -22,7 +22,7 @@ class AgentRoutes:
     async def __call__(self, request: web.BaseRequest) -> web.StreamResponse:
         agent, path = self.agent, request.raw_path
         if agent is None:
-            raise NodeUnavailable("The node's agent is not there yet.")
+            raise NodeUnavailable("The node has no agent now.")
         if request.method == "GET":
             if path == LOGIN_PATH:
                 return await agent.sessions.serve(request)

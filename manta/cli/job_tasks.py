@@ -72,7 +72,7 @@ def prefixed(pieces: Iterable[Line]) -> Iterator[str]:
     begun: dict[int, str] = {}
     for piece in pieces:
         if "missing" in piece:
-            yield f"(lines of {piece['missing']} may be missing: they came too fast, or it was restarted)"
+            yield f"(lines of {piece['missing']} may be missing: they came too fast, or it was restarted or is away)"
             continue
         if "refused" in piece:
             yield f"(what tasks say on {piece['refused']} is not shown: {piece['message']})"

@@ -271,7 +271,7 @@ EVENT_STREAMS_MAX: Final = 256
 EVENT_STREAMS_ACCOUNT_MAX: Final = 64
 """Of these, streams of one account: it must not use up what all have."""
 EVENT_STREAM_S: Final = 3600.0
-"""The longest stream of events: a client that wants more goes on with Last-Event-ID."""
+"""The longest stream of events, or of stderr: a client that wants more goes on from where it was."""
 EVENT_SILENCE_S: Final = 15.0
 """A stream of events says at least this often that it lives."""
 FEEDS_MAX: Final = 16

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -125,7 +126,8 @@ def test_lines_of_tasks_stand_behind_their_numbers() -> None:
         {"task": 3, "text": "end", "ended": False},
     ]
     assert list(prefixed(pieces)) == [
-        "2: x", "1: ab", "1: \\x1b[2J", "(lines of n1 may be missing: they came too fast, or it was restarted)",
+        "2: x", "1: ab", "1: \\x1b[2J",
+        "(lines of n1 may be missing: they came too fast, or it was restarted or is away)",
         "(what tasks say on n2 is not shown: Too many.)", "2: y",
         f"3: {'z' * 5000}", "3: end",
     ]  # fmt: skip
@@ -136,6 +138,15 @@ def test_a_task_that_does_not_exist_is_named(store: Store) -> None:
     job.wait(timeout_s=60)
     with pytest.raises(NoSuchJob, match="no task 99"):
         list(job.follow_stderr(99))
+
+
+@contextmanager
+def _followed(running: RunningStore, job: Job, *task: str) -> Iterator[tuple[subprocess.Popen[bytes], bytes]]:
+    """`manta job logs -f`, and the first line that it showed."""
+    words = [sys.executable, "-m", "manta.cli.main", "job", "logs", "-f", job.id, *task]
+    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, env=running.environment) as following:
+        assert following.stdout is not None
+        yield following, following.stdout.readline()
 
 
 @pytest.mark.parametrize("task", [(), ("1",)], ids=["all", "one"])
@@ -149,10 +160,7 @@ def test_logs_are_followed_across_a_gateway_that_goes(
     for status in job.watch(interval_s=0.2):
         if status.phases[0].tasks.running:
             break
-    words = [sys.executable, "-m", "manta.cli.main", "job", "logs", "-f", job.id, *task]
-    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, env=running.environment) as following:
-        assert following.stdout is not None
-        begun = following.stdout.readline()
+    with _followed(running, job, *task) as (following, begun):
         gateway = running.children()["gateway"]
         if replaced:
             running.process.send_signal(signal.SIGHUP)
@@ -192,10 +200,7 @@ def test_a_node_that_is_killed_as_its_task_ends_costs_no_line_unsaid(
     for status in job.watch(interval_s=0.2):
         if status.phases[0].tasks.total:
             break
-    words = [sys.executable, "-m", "manta.cli.main", "job", "logs", "-f", job.id, *task]
-    with subprocess.Popen(words, bufsize=0, stdout=subprocess.PIPE, env=running.environment) as following:
-        assert following.stdout is not None
-        begun = following.stdout.readline()
+    with _followed(running, job, *task) as (following, begun):
         job.wait(timeout_s=60)
         running.kill("node-1")
         rest, _ = following.communicate(timeout=90)
