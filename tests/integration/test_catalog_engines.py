@@ -10,7 +10,7 @@ import pytest
 
 from manta.catalog.open import open_catalog
 from manta.catalog.ops import Op, Script
-from manta.catalog.postgres.engine import PostgresEngine, check_durable
+from manta.catalog.postgres.engine import Connection, PostgresEngine, _transaction, check_durable
 from manta.catalog.sqlite.engine import SqliteEngine
 from manta.catalog.statements import load, migrations
 from manta.core.clock import SystemClock
@@ -184,6 +184,40 @@ async def test_a_caller_that_gives_up_at_any_moment_leaves_no_transaction_open(p
             given_up.cancel()
             await asyncio.gather(given_up, return_exceptions=True)
             assert await engine.change(script) == 0
+    finally:
+        await engine.close()
+    assert complaints == []
+
+
+class _HeldCommit:
+    """A connection whose server has not begun to commit when it is told to stop."""
+
+    def __init__(self, connection: Connection, asked: asyncio.Event) -> None:
+        self._connection = connection
+        self._asked = asked
+
+    async def execute(self, statement: str) -> str:
+        if statement == "COMMIT":
+            asyncio.get_running_loop().call_soon(self._asked.set)
+            statement = "SELECT pg_sleep(60)"
+        return str(await self._connection.execute(statement))
+
+
+async def test_a_caller_that_gives_up_before_the_server_commits_leaves_no_transaction_open(postgres_url: str) -> None:
+    complaints: list[str] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(str(context["message"])))
+    engine, asked = await PostgresEngine.open(postgres_url, 0), asyncio.Event()
+
+    def script() -> Script[None]:
+        yield from ()
+
+    try:
+        given_up = asyncio.create_task(engine._retrying(lambda c: _transaction(_HeldCommit(c, asked), script())))
+        await asked.wait()
+        given_up.cancel()
+        await asyncio.gather(given_up, return_exceptions=True)
+        assert given_up.cancelled()
+        await engine.change(script)
     finally:
         await engine.close()
     assert complaints == []

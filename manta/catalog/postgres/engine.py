@@ -148,15 +148,19 @@ async def _transaction(connection: Connection, script: Script[T]) -> T:
     try:
         await connection.execute("BEGIN")
         result = await run(connection, script)
-    except BaseException:
+        await _commit(connection)
+    except BaseException:  # a caller that gives up may do so before the server has begun to commit
         with suppress(*_UNREACHABLE):
             await connection.execute("ROLLBACK")
         raise
+    return result
+
+
+async def _commit(connection: Connection) -> None:
     try:
         await connection.execute("COMMIT")
     except _UNREACHABLE as error:
         raise OutcomeUnknown("The catalog's connection broke while it committed; please try again.") from error
-    return result
 
 
 async def run(connection: Connection, script: Script[T]) -> T:
