@@ -83,7 +83,9 @@ class Agent:
         runner = Runner(node_id, store, inputs, self._outputs, caller, self.stderr, clock, self.peers)
         resources = Resources(lanes, capacity or machine_capacity())
         epoch = secrets.token_hex(8)
-        self._reports = Reports(node_id, epoch, caller, self._are_awaited, self._discard, self._on_change)
+        self._reports = Reports(
+            node_id, epoch, caller, self._are_awaited, lambda: self._link.standing(), self._discard, self._on_change
+        )
         self._lanes = Lanes(
             resources, sandbox, furnisher, BatchRunner(runner, self._outputs, self.peers), clock, self.counters,
             self._reports, self._on_change,

@@ -114,6 +114,32 @@ class AttemptRef(msgspec.Struct, frozen=True):
     attempt: int
 
 
+class Standing(msgspec.Struct, frozen=True):
+    """How things stand in a node's lanes, told with its polls and its reports.
+
+    `queued` are (job id, phase, how many inputs) that wait for a lane, or for room: leased, but not running. What has
+    both, and is about to begin, counts as if it had: beside it `used` of the node's capacity is promised, so many
+    lanes are free for any task, the one in `reserve` for a job that is not among `jobs`.
+    Nothing more is wanted of `blocked_jobs`, whose zones take long to build, or for whose tasks there is no room.
+    `heard` are the first tasks of the last answers with any: of each gateway, to ordinary polls and to the others.
+    The higher `number` is newer.
+    """
+
+    queued: tuple[tuple[str, int, int], ...] = ()
+    used: Used = Used()
+    free_lanes: int = 0
+    reserve: bool = False
+    jobs: tuple[str, ...] = ()
+    blocked_jobs: tuple[str, ...] = ()
+    heard: tuple[AttemptRef, ...] = ()
+    number: int = 0
+
+    @property
+    def longest(self) -> int:
+        """Of its lists: how many it names."""
+        return max(len(self.queued), len(self.jobs), len(self.blocked_jobs), len(self.heard))
+
+
 class LeaseRequest(msgspec.Struct, frozen=True):
     """`held` names every attempt the node still works on or has not reported; what it does not name is offered again.
 
@@ -123,11 +149,7 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     and names no more than what `arrived` with the last such poll that was answered: other answers got lost.
     `started` are those of `held` whose task runs now; `returned` are others, handed back: they never ran here, or,
     if they are among `started`, the agent stopped them itself, at its end or for want of word from any gateway.
-    Nothing more is wanted of `blocked_jobs`, whose zones take long to build. `idle_lanes` have nothing to do at
-    all: they may try again what runs too long elsewhere. `queued` are (job id, phase, how many inputs) that wait
-    here for a lane, or for room: leased, but not running; `unreported` inputs have left theirs, and their results are
-    on the way. `used` of the node's `capacity` is what others, that run or are about to, were promised.
-    `reserve_free`: the lane in reserve would start a task of a job that has none running here.
+    `idle_lanes` have nothing to do at all: they may try again what runs too long elsewhere.
     `ends`: the agent's last, in an epoch of its own; what it does not hand back never reached it.
     """
 
@@ -141,13 +163,9 @@ class LeaseRequest(msgspec.Struct, frozen=True):
     arrived: tuple[AttemptRef, ...] = ()
     started: tuple[AttemptRef, ...] = ()
     returned: tuple[AttemptRef, ...] = ()
-    blocked_jobs: tuple[str, ...] = ()
     capacity: Capacity | None = None
-    used: Used = Used()
     idle_lanes: int = 0
-    queued: tuple[tuple[str, int, int], ...] = ()
-    unreported: int = 0
-    reserve_free: bool = False
+    standing: Standing = Standing()
     ends: bool = False
     version: int = VERSION
 
@@ -240,12 +258,13 @@ class StoppedAttempt(msgspec.Struct, frozen=True):
 
 
 class ReportRequest(msgspec.Struct, frozen=True):
-    """`stopped` are told until a gateway has heard of them: it counts each once."""
+    """`stopped` are told until a gateway has heard of them: it counts each once. `standing` is without `results`."""
 
     node_id: str
     epoch: str
     results: tuple[TaskResult, ...]
     stopped: tuple[StoppedAttempt, ...] = ()
+    standing: Standing | None = None
     version: int = VERSION
 
 

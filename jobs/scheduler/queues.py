@@ -1,92 +1,117 @@
 """What was leased to nodes and waits there for a lane, or for room: for those who watch a job. Pure.
 
-The catalog counts a leased task as running; it is told as running only once it has a lane. Each node tells with its
-polls what waits; in between it follows from what it is given and what it reports. Kept by each gateway for itself,
-since every node polls each of them. Counts are of inputs, as the catalog's are: a batch has several.
+The catalog counts a leased task as running; it is told as running only once it has a lane. Each node says how things
+stand with its polls and its reports; only of what is on its way to it this process has to reckon what will begin. Kept
+by each gateway for itself, since every node polls each of them. Counts are of inputs, as the catalog's are: a batch
+has several.
 """
 
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from itertools import chain
 
-from jobs.model.resources import Needs, Room
+from jobs.model.resources import Capacity, Needs, Room
 from jobs.model.states import TaskState
+from jobs.model.wire import AttemptRef, Standing
 from manta.catalog.job_records import JobView, PhaseView
 
 
-class Queues:
-    """By node: (job, phase) and how many inputs of it wait there."""
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A task that a node gets, of so many inputs."""
 
-    def __init__(self) -> None:
-        self._nodes: dict[str, dict[tuple[str, int], int]] = {}
-        self._unreported: dict[str, int] = {}
-        """By node: inputs whose tasks had left their lanes before its last word, and are still to be reported."""
-        self._reserved: dict[str, set[str]] = {}
-        """By node: jobs that got the lane in reserve. None of another job takes it when theirs end."""
+    ref: AttemptRef
+    phase: int
+    weight: int
+    needs: Needs
 
-    def note(
-        self, node_id: str, queued: Sequence[tuple[str, int, int]], unreported: int, held: Collection[str] = ()
-    ) -> None:
-        """The node's own word; `held` are the jobs that it has tasks of."""
-        self._reserved[node_id] = self._reserved.get(node_id, set()).intersection(held)
-        self._nodes[node_id] = {(job_id, phase): max(0, count) for job_id, phase, count in queued}
-        self._unreported[node_id] = max(0, unreported)
 
-    def granted(
-        self,
-        node_id: str,
-        tasks: Iterable[tuple[str, int, int, Needs]],
-        lanes: int,
-        running: Iterable[str],
-        reserve: int,
-        room: Room,
-    ) -> None:
-        """Tasks by (job, phase, inputs, needs) that the node gets now. Those begin that it has `room` and idle `lanes`
-        for, and so many in `reserve`, of jobs that are not `running` there."""
-        queued = self._nodes.setdefault(node_id, {})
-        jobs = set(running)
-        for job_id, phase, count, needs in tasks:
-            may_reserve = lanes <= 0 < reserve and job_id not in jobs and not queued.get((job_id, phase))
-            if lanes > 0 and room.take(needs):
+@dataclass(slots=True)
+class _Node:
+    epoch: str
+    standing: Standing = field(default_factory=Standing)
+    capacity: Capacity | None = None
+    underway: dict[bool, Sequence[Given]] = field(default_factory=dict)
+    """What our last answer gave, to an ordinary poll and to one for the lane in reserve, until the node heard it."""
+    waiting: dict[tuple[str, int], int] = field(default_factory=dict)
+    """How many inputs of each (job, phase) wait there."""
+
+    def hear(self, standing: Standing) -> None:
+        """The node's word, unless a newer one came before."""
+        if standing.number >= self.standing.number:
+            self.standing = standing
+            self.underway = {at: tasks for at, tasks in self.underway.items() if tasks[0].ref not in standing.heard}
+        self.reckon()
+
+    def reckon(self) -> None:
+        """Of what is underway those begin that the node has room and free lanes for, and one of a job that has none
+        running there in the lane in reserve."""
+        standing = self.standing
+        self.waiting = {(job_id, phase): max(0, count) for job_id, phase, count in standing.queued}
+        lanes, reserve, jobs = standing.free_lanes, standing.reserve, set(standing.jobs)
+        room = Room(self.capacity, standing.used)
+        for one in chain(*self.underway.values()):
+            job_id, key = one.ref.job_id, (one.ref.job_id, one.phase)
+            may_reserve = lanes <= 0 and reserve and job_id not in jobs and not self.waiting.get(key)
+            if lanes > 0 and room.take(one.needs):
                 lanes -= 1
-            elif may_reserve and room.take(needs):
-                reserve -= 1
-                self.reserve(node_id, job_id)
+            elif may_reserve and room.take(one.needs):
+                reserve = False
             else:
-                queued[job_id, phase] = queued.get((job_id, phase), 0) + count
+                self.waiting[key] = self.waiting.get(key, 0) + one.weight
             jobs.add(job_id)
 
-    def reserve(self, node_id: str, job_id: str) -> None:
-        """A task of the job gets the lane in reserve."""
-        self._reserved.setdefault(node_id, set()).add(job_id)
 
-    def ended(self, node_id: str, job_id: str, phase: int, count: int) -> None:
-        """A task of so many inputs is reported. If it has left its lane since the node's word, what waits has that now:
-        most likely a task like it, of its own phase."""
-        known = min(count, self._unreported.get(node_id, 0))
-        if known:
-            self._unreported[node_id] -= known
-            count -= known
-        if not count:
-            return
-        queued = self._nodes.get(node_id, {})
-        others = () if job_id in self._reserved.get(node_id, ()) else tuple(queued)
-        for at in ((job_id, phase), *others):
-            taken = min(count, queued.get(at, 0))
-            if taken:
-                queued[at] -= taken
-                count -= taken
+class Queues:
+    """By node, as its last word and our last answer have it."""
+
+    def __init__(self) -> None:
+        self._nodes: dict[str, _Node] = {}
+
+    def polled(
+        self, node_id: str, epoch: str, standing: Standing, capacity: Capacity | None, *, reserve: bool = False
+    ) -> None:
+        """The node asks for tasks: it has heard our last answer to such a poll, or never will."""
+        node = self._nodes.get(node_id)
+        if node is None or node.epoch != epoch:
+            if reserve:  # an agent begins with an ordinary one
+                return
+            node = self._nodes[node_id] = _Node(epoch)
+        node.capacity = capacity
+        node.underway.pop(reserve, None)
+        node.hear(standing)
+
+    def reported(self, node_id: str, epoch: str, standing: Standing) -> bool:
+        """A report is in. Whether the node wants tasks of a job now of which it wanted none."""
+        node = self._nodes.get(node_id)
+        if node is None or node.epoch != epoch:
+            return False
+        before = node.standing.blocked_jobs
+        node.hear(standing)
+        return not set(before).issubset(node.standing.blocked_jobs)
+
+    def granted(self, node_id: str, tasks: Sequence[Given], *, reserve: bool = False) -> None:
+        """The answer to the node's present poll gives it these."""
+        node = self._nodes.get(node_id)
+        if node is not None and tasks:
+            node.underway[reserve] = tasks
+            node.reckon()
+
+    def blocked_jobs(self, node_id: str) -> tuple[str, ...]:
+        """Those of which the node wants no more tasks."""
+        node = self._nodes.get(node_id)
+        return node.standing.blocked_jobs if node is not None else ()
 
     def forget(self, node_id: str) -> None:
         self._nodes.pop(node_id, None)
-        self._unreported.pop(node_id, None)
-        self._reserved.pop(node_id, None)
 
     def as_started(self, view: JobView) -> JobView:
+        """The job with what waits on nodes as ready instead of running."""
         phases = tuple(self._phase(view.job_id, number, phase) for number, phase in enumerate(view.phases))
         return view if phases == view.phases else replace(view, phases=phases)
 
     def _phase(self, job_id: str, number: int, phase: PhaseView) -> PhaseView:
-        waiting = sum(queued.get((job_id, number), 0) for queued in self._nodes.values())
+        waiting = sum(node.waiting.get((job_id, number), 0) for node in self._nodes.values())
         running, ready = TaskState.RUNNING.name.lower(), TaskState.READY.name.lower()
         moved = min(waiting, phase.tasks[running])
         if not moved:

@@ -8,7 +8,6 @@ has heard of by its own monotonic clock, and which attempts it handed out.
 import math
 from collections.abc import Callable, Sequence
 
-from jobs.model.resources import Room
 from jobs.model.states import NODE_LOST, NODE_STOPPED
 from jobs.model.wire import (
     AttemptRef,
@@ -27,7 +26,7 @@ from jobs.scheduler.housekeeping import Housekeeper
 from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
 from jobs.scheduler.places import Placement, Places
-from jobs.scheduler.queues import Queues
+from jobs.scheduler.queues import Given, Queues
 from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
 from manta.catalog.job_records import ANY_NODE, Granted, JobView, NewJob, Stirred
@@ -158,10 +157,8 @@ class Scheduler:
             request.started,
             request.returned,
             request.known_phases,
-            request.blocked_jobs,
-            request.queued,
         )
-        if any(len(names) > limits.HELD_MAX for names in named):
+        if max(request.standing.longest, *map(len, named)) > limits.HELD_MAX:
             raise BadRequest(f"A poll names at most {limits.HELD_MAX} attempts and phases.")
         if math.isnan(request.wait_s):
             raise BadRequest("A poll waits for a number of seconds.")
@@ -172,13 +169,11 @@ class Scheduler:
             await self._release(node_id, [one for one in request.returned if one in began], NODE_STOPPED)
         if request.ends:  # an answer to it was on its way: its new epoch alone would count that as lost
             await self._release(node_id, await self.jobs.running(node_id))
-        if request.reserve:
-            await self._release(node_id, self._deliveries.begin_reserve(node_id, request.epoch, request.arrived))
-        else:
+        if not request.reserve:
             await self._renew(node_id, request.epoch, begins=True)
-            jobs = {one.job_id for one in request.held}
-            self._queues.note(node_id, request.queued, request.unreported, jobs)  # the sweep forgets only renewed nodes
-            await self._take_back(request)
+        # behind the renewal: the sweep forgets only renewed nodes
+        self._queues.polled(node_id, request.epoch, request.standing, request.capacity, reserve=request.reserve)
+        await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes
         event = waiting.enter(node_id)
@@ -210,7 +205,7 @@ class Scheduler:
                     request.epoch,
                     slots,
                     idle_jobs_only=request.reserve,
-                    without=request.blocked_jobs,
+                    without=() if request.reserve else self._queues.blocked_jobs(request.node_id),
                     leaves=self._capacities.left_by(request.node_id, self._liveness.alive(now_s)),
                 )
         if not granted and request.idle_lanes > 0 and not self._draining:
@@ -245,15 +240,11 @@ class Scheduler:
         """Whatever goes wrong from here on: what the node does not name in its next such poll is offered again then."""
         refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
         self._deliveries.granted(request.node_id, refs, reserve=request.reserve)
-        if request.reserve:
-            for ref in refs:
-                self._queues.reserve(request.node_id, ref.job_id)
-        else:
-            tasks = [
-                (one.task.job_id, one.task.phase, one.task.weight, one.plan.phases[one.task.phase]) for one in granted
-            ]
-            running, room = {one.job_id for one in request.started}, Room(request.capacity, request.used)
-            self._queues.granted(request.node_id, tasks, request.idle_lanes, running, int(request.reserve_free), room)
+        given = [
+            Given(ref, one.task.phase, one.task.weight, one.plan.phases[one.task.phase])
+            for ref, one in zip(refs, granted, strict=True)
+        ]
+        self._queues.granted(request.node_id, given, reserve=request.reserve)
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []
@@ -273,23 +264,23 @@ class Scheduler:
         weight = sum(result.weight for result in request.results)
         if max(weight, len(request.stopped)) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
+        if request.standing is not None and request.standing.longest > limits.HELD_MAX:
+            raise BadRequest(f"A report names at most {limits.HELD_MAX} phases.")
         if request.stopped:
             await self.jobs.charge_stopped(request.node_id, request.stopped)
         stirred = await self.jobs.report(request.node_id, request.results) if request.results else Stirred()
         for result in request.results:
             self._ended(request.node_id, result)
+        if request.standing is not None and self._queues.reported(request.node_id, request.epoch, request.standing):
+            self._nodes.wake([request.node_id])
         self.stir(stirred)
         self._reserves.wake([request.node_id])
         return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
 
     def _ended(self, node_id: str, result: TaskResult) -> None:
         one = self._attempts.find(node_id, result.attempt)
-        if one is None:
-            return
-        if result.failure is None:
+        if one is not None and result.failure is None:
             self._stragglers.ended(one, result.usage.task_seconds)
-        if one.phase is not None:
-            self._queues.ended(node_id, result.attempt.job_id, one.phase, result.weight)
 
     async def sweep(self) -> None:
         """One round of what is done each second."""
@@ -342,6 +333,10 @@ class Scheduler:
 
     async def _take_back(self, request: LeaseRequest) -> None:
         """Offer again what the node was given and does not name."""
+        if request.reserve:
+            missing = self._deliveries.begin_reserve(request.node_id, request.epoch, request.arrived)
+            await self._release(request.node_id, missing)
+            return
         now_s = self._clock.monotonic_s()
         self._attempts.named(request.node_id, request.held, request.started, now_s)
         running = await self.jobs.running(request.node_id)

@@ -60,7 +60,7 @@ async def test_a_job_that_finds_no_room_is_named_and_others_run_beside_it(rig: R
     )
     (result,) = await rig.gateway.wait_results(1)
     assert result.attempt.job_id == JOBS[1]
-    await rig.gateway.wait(lambda: JOBS[0] in rig.gateway.leases[-1].blocked_jobs)
+    await rig.gateway.wait(lambda: JOBS[0] in rig.gateway.leases[-1].standing.blocked_jobs)
     (tmp_path / "first").touch()
     await rig.gateway.wait_results(3)
 

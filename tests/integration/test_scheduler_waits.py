@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
+from msgspec.structs import replace
 
-from jobs.model.wire import ReportRequest
+from jobs.model.wire import LeaseRequest, ReportRequest, Standing
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_records import JobView
 from manta.catalog.memory import MemoryCatalog
@@ -58,3 +59,18 @@ async def test_who_waits_for_the_end_hears_of_nothing_else() -> None:
         while (await scheduler.jobs.get_job(seen.job_id)).ended_ms is None:
             await scheduler.jobs.tend(seen.job_id)
         assert (await waiting).state == "cancelled"
+
+
+async def test_a_node_that_waits_for_room_gets_a_task_with_the_report_that_makes_some() -> None:
+    scheduler, seen, report = await leased_job()
+    held = tuple(result.attempt for result in report.results)
+    full = Standing(blocked_jobs=(seen.job_id,), number=1)
+    poll = LeaseRequest("n1", "e", 1, LONG_S, held, started=held, standing=full)
+    waiting = asyncio.create_task(scheduler.lease(poll))
+    while not scheduler.waiting_nodes:
+        await asyncio.sleep(0)
+    await scheduler.sweep()
+    assert not waiting.done()
+    await scheduler.report(replace(report, standing=Standing(free_lanes=1, number=2)))
+    async with asyncio.timeout(LONG_S / 20):
+        assert [task.job_id for task in (await waiting).tasks] == [seen.job_id]

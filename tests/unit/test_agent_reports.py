@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from jobs.agent.uplink.reports import Reports
-from jobs.model.wire import AttemptRef, ReportRequest, StoppedAttempt, TaskResult
+from jobs.model.wire import AttemptRef, ReportRequest, Standing, StoppedAttempt, TaskResult
 from manta.core.errors import BadRequest, Conflict, MantaError, ServiceUnavailable
 from manta.core.limits import HELD_MAX, REPORT_AT_ONCE_S, REPORT_OUTPUTS_MAX
 from manta.core.names import new_id
@@ -43,7 +43,7 @@ class Gateway:
 async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError) -> None:
     discarded: list[TaskResult] = []
     gateway = Gateway(error)
-    reports = Reports("n1", "e", gateway, lambda _: True, discarded.append, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, Standing, discarded.append, lambda: None)
     for attempt in (GOOD, POISONED):
         reports.add(success(attempt, [output(new_id(7), ("n1",))]))
     for _ in range(5):
@@ -62,7 +62,7 @@ async def test_a_refused_result_fails_its_attempt_and_no_other(error: MantaError
 async def test_a_result_at_which_gateways_fail_keeps_no_other_from_being_taken() -> None:
     """It stays: the fault is theirs, and may pass. After that as many go together as before."""
     gateway = Gateway(ServiceUnavailable("It fails."))
-    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, Standing, lambda _: None, lambda: None)
     others = [AttemptRef("0" * 20, number, 1) for number in range(10, 40)]
     for attempt in (*others[:15], POISONED, *others[15:]):
         reports.add(success(attempt, [output(new_id(7), ("n1",))]))
@@ -77,7 +77,7 @@ async def test_a_result_at_which_gateways_fail_keeps_no_other_from_being_taken()
 
 async def test_a_report_counts_outputs() -> None:
     gateway = Gateway(BadRequest("Odd."))
-    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, Standing, lambda _: None, lambda: None)
     one = output(None, (), 0)
     for number, count in enumerate((1, REPORT_OUTPUTS_MAX, REPORT_OUTPUTS_MAX - 1, 1, 1), 10):
         reports.add(success(AttemptRef("0" * 20, number, 1), [one] * count))
@@ -91,7 +91,7 @@ async def test_a_report_counts_outputs() -> None:
 
 async def test_a_result_that_was_lost_meanwhile_is_not_reported_as_failed() -> None:
     gateway = Gateway(BadRequest("Odd."))
-    reports = Reports("n1", "e", gateway, lambda _: True, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: True, Standing, lambda _: None, lambda: None)
     gateway.asked = lambda: reports.lose(POISONED)
     reports.add(success(POISONED, [output(new_id(7), ("n1",))]))
     assert await reports.flush()
@@ -108,7 +108,7 @@ async def test_results_wait_for_neighbours_until_one_of_their_jobs_waits_for_not
         return ended in jobs
 
     gateway = Gateway(BadRequest("Odd."))
-    reports = Reports("n1", "e", gateway, urgent, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, urgent, Standing, lambda _: None, lambda: None)
     sending = asyncio.create_task(reports.run())
     try:
         reports.add(quick(GOOD))
@@ -127,7 +127,7 @@ async def test_the_result_of_a_long_task_waits_for_no_neighbours(
 ) -> None:
     """But for a moment since the last report."""
     gateway, asked = Gateway(BadRequest("Odd.")), Asked()
-    reports = Reports("n1", "e", gateway, asked.never, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, asked.never, Standing, lambda _: None, lambda: None)
     long = success(GOOD, [])
     long = msgspec.structs.replace(long, usage=msgspec.structs.replace(long.usage, task_seconds=REPORT_AT_ONCE_S))
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
@@ -181,7 +181,7 @@ class Meter:
 
 
 def _reports(gateway: Meter) -> Reports:
-    return Reports("n1", "e", gateway, lambda _: False, lambda _: None, lambda: None)
+    return Reports("n1", "e", gateway, lambda _: False, Standing, lambda _: None, lambda: None)
 
 
 async def test_what_a_lost_attempt_used_is_told_whether_its_result_was_sent_or_not() -> None:
@@ -200,7 +200,7 @@ async def test_what_a_lost_attempt_used_is_told_whether_its_result_was_sent_or_n
 async def test_what_stopped_attempts_used_waits_for_no_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("jobs.agent.uplink.reports.REPORT_DELAY_S", 3600.0)
     gateway, asked = Meter(), Asked()
-    reports = Reports("n1", "e", gateway, asked.never, lambda _: None, lambda: None)
+    reports = Reports("n1", "e", gateway, asked.never, Standing, lambda _: None, lambda: None)
     sending = asyncio.create_task(reports.run())
     try:
         reports.add(quick(AttemptRef("0" * 20, 3, 1)))
@@ -250,7 +250,7 @@ async def test_what_was_sent_twice_and_came_too_late_is_told_and_its_output_left
     gateway, discarded = Meter(), list[TaskResult]()
     gateway.takes_results = False
     gateway.error = ServiceUnavailable("It fails.")
-    reports = Reports("n1", "e", gateway, lambda _: False, discarded.append, lambda: None)
+    reports = Reports("n1", "e", gateway, lambda _: False, Standing, discarded.append, lambda: None)
     reports.add(success(GOOD, [output(new_id(7), ("n1",))]))
     assert not await reports.flush()
     gateway.error = None

@@ -62,7 +62,7 @@ class _Bench:
     def queued(
         self, free_lanes: int, now_s: float = 0.0, *, reserve_free: bool = False
     ) -> tuple[tuple[str, int, int], ...]:
-        return self.row.queued(now_s, free_lanes, self.resources.room(), reserve_free=reserve_free)
+        return self.row.standing(now_s, free_lanes, reserve_free=reserve_free).queued
 
     def end(self, group: Group, now_s: float = 0.0) -> None:
         group.busy -= 1
@@ -209,12 +209,26 @@ def test_what_stands_behind_a_starved_phase_waits() -> None:
     assert bench.queued(3) == (("large", 0, 1), ("later", 0, 1)), "nobody starves so soon"
 
 
-def test_what_begins_takes_of_the_room_that_is_told() -> None:
+def test_what_is_told_as_left_is_beside_what_is_about_to_begin() -> None:
     bench = _Bench(memory=700)
     bench.queue(_phase("a", memory=500), 3)
-    room = bench.resources.room()
-    bench.row.queued(0.0, 2, room, reserve_free=False)
-    assert room.used == Used(500 * MIB, MIB)
+    left = bench.row.standing(0.0, 2, reserve_free=True)
+    assert (left.used, left.free_lanes, left.reserve, left.jobs) == (Used(500 * MIB, MIB), 1, True, ("a",))
+    assert left.blocked_jobs == ()
+    bench.queue(_phase("b"), 1)
+    left = bench.row.standing(0.0, 1, reserve_free=True)
+    assert (left.free_lanes, left.reserve, set(left.jobs)) == (0, False, {"a", "b"}), "b has the lane in reserve"
+
+
+def test_lanes_that_a_starved_phase_waits_for_are_not_told_as_free() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("small", memory=200), zones=1)
+    bench.start()
+    bench.queue(_phase("large", memory=500), zones=1)
+    bench.row.in_turn(0.0)
+    starved, before = (bench.row.standing(now_s, 2, reserve_free=True) for now_s in (2 * STARVED_S, 0.0))
+    assert (starved.free_lanes, starved.reserve, starved.blocked_jobs) == (0, False, ("large",))
+    assert (before.free_lanes, before.reserve, before.blocked_jobs) == (2, True, ("large",))
 
 
 def test_every_input_of_a_batch_waits() -> None:

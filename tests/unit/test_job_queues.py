@@ -1,20 +1,22 @@
 """A task that waits on its node for a lane is not told as running."""
 
 from collections.abc import Sequence
+from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.model.document import parse_document
-from jobs.model.resources import Capacity, Room, Used
-from jobs.model.wire import TaskKind
-from jobs.scheduler.queues import Queues
+from jobs.model.resources import Capacity, Used
+from jobs.model.wire import AttemptRef, Standing, TaskKind
+from jobs.scheduler.queues import Given, Queues
 from manta.catalog.job_records import JobView, PhaseView
 from manta.core.limits import GIB, MIB
 
 _NEEDS = Used(5 * GIB, MIB)
 _PLAN = parse_document(b'{"phases": [{"type": "map", "exec": "wc"}], "inputs": []}').plan
+_numbers = count(1)
 
 
 def _view(ready: int, running: int) -> JobView:
@@ -23,15 +25,31 @@ def _view(ready: int, running: int) -> JobView:
     return JobView("j", "alice", "", "running", 1, None, True, None, _PLAN, phases, 9, 0, 0, 0, 0, 0, 0, 0.0, 0)
 
 
+def _given(job_id: str = "j", phase: int = 0, weight: int = 1, needs: Used = _NEEDS) -> Given:
+    return Given(AttemptRef(job_id, next(_numbers), 1), phase, weight, needs)
+
+
+def _told(queues: Queues, running: int) -> int:
+    return queues.as_started(_view(0, running)).phases[0].tasks["running"]
+
+
+def _told_of(tasks: Sequence[Given], standing: Standing, capacity: Capacity | None = None) -> int:
+    """How many of those are told as running that a node with such a standing is given."""
+    queues = Queues()
+    queues.polled("n", "e", standing, capacity)
+    queues.granted("n", tasks)
+    return _told(queues, sum(one.weight for one in tasks))
+
+
 @given(st.integers(0, 99), st.integers(0, 99), st.lists(st.integers(-3, 99), max_size=4))
 def test_what_waits_on_nodes_is_ready(ready: int, running: int, queued: Sequence[int]) -> None:
     queues = Queues()
-    for number, count in enumerate(queued):
-        queues.note(f"n{number}", [("j", 0, count), ("other", 0, 50), ("j", 1, 50)], 0)
+    for number, waiting in enumerate(queued):
+        standing = Standing((("j", 0, waiting), ("other", 0, 50), ("j", 1, 50)))
+        queues.polled(f"n{number}", "e", standing, None)
     view = _view(ready, running)
     shown = queues.as_started(view).phases[0].tasks
-    waiting = sum(max(0, count) for count in queued)
-    assert shown["running"] == max(0, running - waiting)
+    assert shown["running"] == max(0, running - sum(max(0, waiting) for waiting in queued))
     assert shown["ready"] + shown["running"] == ready + running
     assert shown["committed"] == 5
     for number in range(len(queued)):
@@ -39,115 +57,123 @@ def test_what_waits_on_nodes_is_ready(ready: int, running: int, queued: Sequence
     assert queues.as_started(view) is view
 
 
-def _told(queues: Queues, running: int) -> int:
-    return queues.as_started(_view(0, running)).phases[0].tasks["running"]
-
-
-def test_of_the_tasks_that_a_node_gets_those_beyond_its_idle_lanes_wait() -> None:
-    queues = Queues()
-    queues.note("n", [], 0)
-    queues.granted("n", [("j", 0, 1, _NEEDS)] * 5, 2, [], 1, Room(None, Used()))
-    assert _told(queues, 5) == 2
-    queues.granted("n", [("j", 0, 10, _NEEDS)], 0, ["j"], 1, Room(None, Used()))
-    assert _told(queues, 15) == 2, "of a batch every input waits"
-    queues.note("n", [("j", 0, 1)], 0)
-    assert _told(queues, 3) == 2, "the node's own word is what counts"
+def test_of_the_tasks_that_a_node_gets_those_beyond_its_free_lanes_wait() -> None:
+    assert _told_of([_given() for _ in range(5)], Standing(free_lanes=2, reserve=True)) == 2
+    assert _told_of([_given(weight=10)], Standing(jobs=("j",), reserve=True)) == 0, "of a batch every input waits"
 
 
 def test_of_those_that_have_a_lane_the_ones_without_room_wait() -> None:
-    queues = Queues()
-    capacity, none = Capacity(7 * GIB, 4.0), Used()
-    queues.granted("n", [("j", 0, 1, _NEEDS)] * 3, 2, [], 1, Room(capacity, none))
-    assert _told(queues, 3) == 1
-    queues.note("n", [("j", 0, 2)], 0)
-    queues.granted("n", [("j", 0, 1, _NEEDS)], 1, ["j"], 1, Room(capacity, none.beside(_NEEDS)))
-    assert _told(queues, 4) == 1, "beside what runs there"
-    two_cpus = Used(MIB, MIB, 2.0)
-    queues.granted("m", [("j", 0, 1, two_cpus)] * 5, 5, [], 0, Room(capacity, none))
-    assert _told(queues, 9) == 3, "cpus are room too"
-    queues.note("m", [], 0)
-    queues.granted("m", [("j", 0, 1, _NEEDS), ("j", 1, 1, two_cpus)], 0, [], 1, Room(capacity, none.beside(_NEEDS)))
-    assert _told(queues, 5) == 1, "the lane in reserve needs room as any other"
+    capacity, two_cpus = Capacity(7 * GIB, 4.0), Used(MIB, MIB, 2.0)
+    assert _told_of([_given() for _ in range(3)], Standing(free_lanes=2, reserve=True), capacity) == 1
+    beside = Standing(used=Used().beside(_NEEDS), free_lanes=1, reserve=True, jobs=("j",))
+    assert _told_of([_given()], beside, capacity) == 0, "beside what runs there"
+    assert _told_of([_given(needs=two_cpus) for _ in range(5)], Standing(free_lanes=5), capacity) == 2, "cpus as well"
+    beside = Standing(used=Used().beside(_NEEDS), reserve=True)
+    assert _told_of([_given()], beside, capacity) == 0, "the lane in reserve needs room as any other"
+    assert _told_of([_given(needs=two_cpus)], beside, capacity) == 1
 
 
 def test_a_lane_that_finds_no_room_for_one_is_the_next_ones() -> None:
+    capacity, small = Capacity(7 * GIB, 4.0), Used(GIB, MIB)
+    tasks = [_given("other"), _given("other"), *(_given(needs=small) for _ in range(3))]
     queues = Queues()
-    room = Room(Capacity(7 * GIB, 4.0), Used())
-    small = Used(GIB, MIB)
-    queues.granted("n", [("other", 0, 1, _NEEDS)] * 2 + [("j", 0, 1, small)] * 3, 3, [], 1, room)
+    queues.polled("n", "e", Standing(free_lanes=3, reserve=True), capacity)
+    queues.granted("n", tasks)
     assert _told(queues, 3) == 2
-    assert room.used == Used(7 * GIB, 3 * MIB, 0.0)
 
 
-def test_a_lane_that_comes_free_is_taken_by_what_waits_there() -> None:
+@pytest.mark.parametrize(
+    ("jobs", "before", "told"),
+    [((), "other", 1), (("j",), "other", 0), ((), "j", 0)],
+    ids=["none runs", "one runs", "one waits before"],
+)
+def test_one_task_of_a_job_that_has_none_running_gets_the_lane_in_reserve(
+    jobs: tuple[str, ...], before: str, told: int
+) -> None:
+    standing = Standing(queued=((before, 0, 2),), jobs=jobs, reserve=True)
     queues = Queues()
-    queues.note("n", [("other", 0, 3), ("j", 0, 4)], 0)
-    queues.ended("n", "j", 0, 1)
-    assert _told(queues, 5) == 2
-    queues.ended("n", "third", 0, 1)
-    assert _told(queues, 5) == 2, "of another job, the first in the row"
-    for _ in range(9):
-        queues.ended("n", "j", 0, 1)
-    assert _told(queues, 5) == 5
-    queues.ended("unheard", "j", 0, 1)
+    queues.polled("n", "e", standing, None)
+    queues.granted("n", [_given(), _given(), _given("third")])
+    assert _told(queues, 2 + 2 * (before == "j")) == told
 
 
-def test_a_task_that_had_left_its_lane_before_the_nodes_word_frees_none() -> None:
+def test_a_report_tells_what_took_the_lanes_that_came_free() -> None:
+    """Whatever that is: the node alone knows."""
     queues = Queues()
-    queues.note("n", [("j", 0, 4)], 2)
-    for count in (1, 2):
-        queues.ended("n", "j", 0, count)
-    assert _told(queues, 6) == 3, "one of the three left its lane since"
-    queues.note("n", [], 5)
-    queues.forget("n")
-    queues.granted("n", [("j", 0, 1, _NEEDS)] * 2, 0, [], 0, Room(None, Used()))
-    queues.ended("n", "j", 0, 1)
-    assert _told(queues, 6) == 5
+    queues.polled("n", "e", Standing((("other", 0, 3), ("j", 0, 4)), number=1), None)
+    assert _told(queues, 5) == 1
+    queues.reported("n", "e", Standing((("other", 0, 2), ("j", 0, 4)), number=2))
+    assert _told(queues, 4) == 0, "a task of another job has the lane of this one's"
+    queues.reported("n", "e", Standing((("other", 0, 2), ("j", 0, 2)), number=3))
+    assert _told(queues, 4) == 2
+    queues.reported("unheard", "e", Standing((("j", 0, 2),), number=4))
+    assert _told(queues, 4) == 2
 
 
-def test_one_task_of_a_job_that_has_none_running_gets_the_lane_in_reserve() -> None:
+def test_of_two_words_the_newer_one_counts_whichever_comes_first() -> None:
     queues = Queues()
-    queues.granted(
-        "n",
-        [("other", 0, 1, _NEEDS), ("j", 0, 1, _NEEDS), ("j", 0, 1, _NEEDS), ("third", 0, 1, _NEEDS)],
-        1,
-        [],
-        1,
-        Room(None, Used()),
-    )
+    queues.polled("n", "e", Standing((("j", 0, 2),), number=5), None)
+    queues.reported("n", "e", Standing((("j", 0, 4),), number=4))
+    assert _told(queues, 4) == 2
+    queues.reported("n", "e", Standing((("j", 0, 1),), number=7))
+    queues.polled("n", "e", Standing((("j", 0, 2),), number=6), None)
+    assert _told(queues, 4) == 3
+    queues.reported("n", "older", Standing((("j", 0, 4),), number=9))
+    assert _told(queues, 4) == 3, "an agent that is no more"
+    queues.polled("n", "newer", Standing(number=1), None)
+    assert _told(queues, 4) == 4
+
+
+def test_what_is_underway_counts_beside_a_report_that_does_not_know_of_it() -> None:
+    queues = Queues()
+    queues.polled("n", "e", Standing(number=1), None)
+    tasks = [_given() for _ in range(3)]
+    queues.granted("n", tasks)
+    assert _told(queues, 3) == 0
+    queues.reported("n", "e", Standing(free_lanes=1, number=2))
+    assert _told(queues, 3) == 1, "one of them has the lane that came free"
+    queues.reported("n", "e", Standing((("j", 0, 1),), heard=(tasks[0].ref,), number=3))
+    assert _told(queues, 3) == 2, "the node's own word"
+    queues.granted("n", tasks)
+    queues.polled("n", "e", Standing((("j", 0, 1),), number=4), None)
+    assert _told(queues, 3) == 2, "a poll comes after our answer was heard, or was lost"
+
+
+def test_what_the_lane_in_reserve_was_given_waits_where_it_finds_no_room() -> None:
+    queues, capacity, full = Queues(), Capacity(7 * GIB, 4.0), Used().beside(_NEEDS)
+    queues.polled("n", "e", Standing(reserve=True), capacity, reserve=True)
+    queues.granted("n", [_given()], reserve=True)
+    assert _told(queues, 1) == 1, "of this node nothing is known yet"
+    queues.polled("n", "e", Standing(used=full, reserve=True, jobs=("other",), number=1), capacity)
+    given = _given()
+    queues.granted("n", [given], reserve=True)
+    assert _told(queues, 1) == 0
+    queues.polled("n", "e", Standing(reserve=True, jobs=("other",), number=2), capacity)
+    assert _told(queues, 1) == 1, "an ordinary poll may not know of it yet"
+    queues.granted("n", [_given()])
     assert _told(queues, 2) == 1
-    assert _told(queues, 3) == 2
-    queues.note("n", [], 0)
-    queues.granted("n", [("j", 0, 1, _NEEDS)] * 2, 0, ["j"], 1, Room(None, Used()))
-    assert _told(queues, 3) == 1, "it has one running"
-    queues.note("n", [("j", 0, 2)], 0)
-    queues.granted("n", [("j", 0, 1, _NEEDS)], 0, [], 1, Room(None, Used()))
-    assert _told(queues, 3) == 0, "what waits there already has it before"
+    queues.reported("n", "e", Standing((("j", 0, 1),), heard=(given.ref,), number=3))
+    assert _told(queues, 3) == 1
+    queues.polled("n", "e", Standing((("j", 0, 1),), number=4), capacity)
+    queues.granted("n", [_given()], reserve=True)
+    queues.polled("n", "e", Standing(number=5), capacity, reserve=True)
+    assert _told(queues, 3) == 3
 
 
-@pytest.mark.parametrize("polled", [True, False], ids=["by the reserve's poll", "by an ordinary poll"])
-def test_no_other_job_takes_the_lane_in_reserve_when_it_comes_free(*, polled: bool) -> None:
+def test_jobs_of_which_nothing_more_is_wanted_are_as_the_newest_word_has_them() -> None:
     queues = Queues()
-    for number in range(5):
-        queues.note("n", [("j", 0, 20)], 0, {"j", "small0"})
-        if polled:
-            queues.reserve("n", f"small{number}")
-        else:
-            queues.granted("n", [(f"small{number}", 0, 1, _NEEDS)], 0, ["j"], 1, Room(None, Used()))
-        queues.granted("n", [(f"small{number}", 0, 1, _NEEDS)], 0, ["j", f"small{number}"], 0, Room(None, Used()))
-        for _ in range(2):
-            queues.ended("n", f"small{number}", 0, 1)
-    assert _told(queues, 22) == 2
-    queues.note("n", [("j", 0, 20)], 0, {"j"})
-    queues.ended("n", "small0", 0, 1)
-    assert _told(queues, 22) == 3, "the node has let go of it since: this one had a lane of its own"
+    assert queues.blocked_jobs("n") == ()
+    queues.polled("n", "e", Standing(blocked_jobs=("a", "b"), number=1), None)
+    assert queues.blocked_jobs("n") == ("a", "b")
+    assert not queues.reported("n", "e", Standing(blocked_jobs=("a", "b", "c"), number=2))
+    assert queues.reported("n", "e", Standing(blocked_jobs=("b",), number=3)), "a is wanted again"
+    assert queues.blocked_jobs("n") == ("b",)
+    assert not queues.reported("n", "e", Standing(number=2))
+    assert queues.blocked_jobs("n") == ("b",)
 
 
 _EVENTS = st.one_of(
-    st.tuples(st.just("grant"), st.integers(1, 6)),
-    st.tuples(st.just("end"), st.just(0)),
-    st.tuples(st.just("report"), st.integers(1, 4)),
-    st.tuples(st.just("poll"), st.just(0)),
+    st.tuples(st.just("ask"), st.integers(1, 6)), st.tuples(st.sampled_from(["hear", "end", "report"]), st.just(0))
 )
 
 
@@ -155,23 +181,27 @@ _EVENTS = st.one_of(
 def test_one_job_alone_is_never_told_as_running_on_more_lanes_than_there_are(
     lanes: int, events: Sequence[tuple[str, int]]
 ) -> None:
-    """A node that reports late, and polls when it likes: what is told is right after each of its words."""
+    """A node that polls and reports when it likes, and hears late; exact with each report."""
     queues, waiting, running, over = Queues(), 0, 0, 0
-    for event, count in events:
-        if event == "grant":
-            queues.note("n", [("j", 0, waiting)], over)
-            queues.granted("n", [("j", 0, 1, _NEEDS)] * count, lanes - running, ["j"] * running, 1, Room(None, Used()))
-            waiting += count
+    heard: tuple[AttemptRef, ...] = ()
+    answer: list[Given] = []
+    queues.polled("n", "e", Standing(free_lanes=lanes), None)
+    for number, (event, more) in enumerate(events, 1):
+        standing = Standing((("j", 0, waiting),), Used(), lanes - running, jobs=("j",), heard=heard, number=number)
+        if event == "ask" and not answer:
+            queues.polled("n", "e", standing, None)
+            answer = [_given() for _ in range(more)]
+            queues.granted("n", answer)
+        elif event == "hear" and answer:
+            heard, waiting, answer = (answer[0].ref,), waiting + len(answer), []
         elif event == "end" and running:
             running, over = running - 1, over + 1
         elif event == "report":
-            for _ in range(min(count, over)):
-                queues.ended("n", "j", 0, 1)
-                over -= 1
-        elif event == "poll":
-            queues.note("n", [("j", 0, waiting)], over)
+            queues.reported("n", "e", standing)
+            over = 0
         begun = min(lanes - running, waiting)
         waiting, running = waiting - begun, running + begun
-        told = _told(queues, waiting + running + over)
-        assert running <= told + over
-        assert told <= running + over
+        told = _told(queues, waiting + running + over + len(answer))
+        assert running <= told <= lanes + over
+        if event == "report":
+            assert told == running + min(lanes - running, len(answer))

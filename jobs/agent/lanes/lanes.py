@@ -12,8 +12,8 @@ from jobs.agent.outcome import infrastructure_failure, unfit_failure
 from jobs.agent.resources import Resources
 from jobs.agent.zones.builder import ZoneBuilder
 from jobs.agent.zones.groups import Group
-from jobs.model.resources import Capacity, Used
-from jobs.model.wire import AttemptRef, Failure
+from jobs.model.resources import Capacity
+from jobs.model.wire import AttemptRef, Failure, Standing
 from jobs.sandbox.api import Sandbox
 from manta.core.clock import Clock
 
@@ -105,18 +105,9 @@ class Lanes:
         """Tasks that wait for a zone or for room, and not for a lane: others are welcome meanwhile."""
         return self._row.blocked(self._clock.monotonic_s(), self._running.free_lanes)
 
-    def blocked_jobs(self) -> tuple[str, ...]:
-        return self._row.blocked_jobs(self._clock.monotonic_s(), self._running.free_lanes)
-
-    def queued(self) -> tuple[tuple[tuple[str, int, int], ...], Used]:
-        """(job, phase, how many inputs) that wait for a lane or for room, and what the others use or are about to."""
-        now_s, room = self._clock.monotonic_s(), self._resources.room()
-        queued = self._row.queued(now_s, self._running.free_lanes, room, reserve_free=self.reserve_free)
-        return queued, room.used
-
-    def finishing(self) -> int:
-        """Inputs whose tasks have left their lanes, and whose results are not handed over yet."""
-        return sum(one.lease.weight for one in self._held.attempts() if one.stage is Stage.FINISHING)
+    def standing(self) -> Standing:
+        """How things stand, but for what the link alone knows."""
+        return self._row.standing(self._clock.monotonic_s(), self._running.free_lanes, reserve_free=self.reserve_free)
 
     def started(self) -> tuple[AttemptRef, ...]:
         """Attempts whose task runs."""

@@ -6,7 +6,7 @@ from itertools import islice
 from jobs.agent.attempt import Attempt
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group
-from jobs.model.resources import Room
+from jobs.model.wire import Standing
 from manta.core.limits import HAND_BACK_S
 
 
@@ -135,13 +135,11 @@ class Row:
         lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
         return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
 
-    def queued(
-        self, now_s: float, free_lanes: int, room: Room, *, reserve_free: bool
-    ) -> tuple[tuple[str, int, int], ...]:
-        """(job, phase, how many inputs) that wait for a lane, or for room. Tasks that a free lane and `room` are there
-        for count as running, and take of it; so does one that the lane in reserve is for."""
-        found: list[tuple[str, int, int]] = []
-        running = self._running_jobs()
+    def standing(self, now_s: float, free_lanes: int, *, reserve_free: bool) -> Standing:
+        """What waits for a lane, or for room, and what is left when all has begun that both are there for."""
+        queued: list[tuple[str, int, int]] = []
+        running, room = self._running_jobs(), self._resources.room()
+        blocked_jobs = self.blocked_jobs(now_s, free_lanes)
         for (job_id, phase), group in self._groups.items():
             starting = 0
             while starting < min(free_lanes, len(group.waiting)) and room.take(group.spec):
@@ -155,8 +153,8 @@ class Row:
             if starting:
                 running.add(job_id)
             if len(group.waiting) > starting:
-                found.append((job_id, phase, sum(one.lease.weight for one in islice(group.waiting, starting, None))))
-        return tuple(found)
+                queued.append((job_id, phase, sum(one.lease.weight for one in islice(group.waiting, starting, None))))
+        return Standing(tuple(queued), room.used, free_lanes, reserve_free, tuple(running), blocked_jobs)
 
     def works_for(self, job_id: str) -> bool:
         """Whether a task of that job runs here or waits to."""

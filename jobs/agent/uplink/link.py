@@ -7,12 +7,14 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Final
 
+from msgspec.structs import replace
+
 from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.lanes.lanes import Lanes
 from jobs.agent.ports import Gateway
 from jobs.agent.uplink.gateways import ANSWER_S, Gateways, backoff_s
 from jobs.agent.uplink.reports import Reports
-from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec, Standing, TaskLease
 from manta.core.clock import Clock
 from manta.core.errors import MantaError
 from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, PHASES_REMEMBERED_MAX, REPORT_BATCH_MAX
@@ -42,6 +44,9 @@ class Link:
         self._busy = asyncio.Event()
         """Whether the lane in reserve is all that is free."""
         self._heard_s = clock.monotonic_s()
+        self._newest: dict[tuple[Gateway, bool], AttemptRef] = {}
+        """The first task of the last answer that had any, to ordinary polls and to those for the lane in reserve."""
+        self._standings = 0
         self._returned: list[AttemptRef] = []
         self._stopped: set[AttemptRef] = set()
         """Those of `_returned` that had begun."""
@@ -70,6 +75,11 @@ class Link:
     def has_returned(self) -> bool:
         """Whether something is handed back that no gateway has heard of."""
         return bool(self._returned)
+
+    def standing(self) -> Standing:
+        """How things stand in the lanes, for a poll or a report that goes out now."""
+        self._standings += 1
+        return replace(self._lanes.standing(), heard=tuple(self._newest.values()), number=self._standings)
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -120,6 +130,7 @@ class Link:
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
             self.reachable = True
+            self._note_newest(gateway, reply)
             self.accept(reply)
 
     async def _poll_for_reserve(self, gateway: Gateway) -> None:
@@ -134,7 +145,7 @@ class Link:
             asked_s, wanted = self._clock.monotonic_s(), self._busy.is_set()
             request = LeaseRequest(self._node_id, self._epoch, free_lanes=int(wanted),
                 wait_s=2 * HEARTBEAT_S if wanted else 0.0, reserve=True, arrived=tuple(arrived),
-                capacity=self._lanes.capacity,
+                capacity=self._lanes.capacity, standing=self.standing(),
             )  # fmt: skip
             try:
                 reply = await gateway.call("lease", request, LeaseReply, request.wait_s + ANSWER_S)
@@ -142,12 +153,17 @@ class Link:
                 await asyncio.sleep(backoff_s(turn))
                 turn += 1
                 continue
-            turn, arrived = 0, [AttemptRef(one.job_id, one.task_id, one.attempt) for one in reply.tasks]
+            turn, arrived = 0, [_ref(one) for one in reply.tasks]
             if reply.tasks:
+                self._note_newest(gateway, reply, reserve=True)
                 self.accept(reply, reserved=True)
             else:
                 await self._pause_if_early(asked_s)
             self.changed()
+
+    def _note_newest(self, gateway: Gateway, reply: LeaseReply, *, reserve: bool = False) -> None:
+        if reply.tasks:
+            self._newest[gateway, reserve] = _ref(reply.tasks[0])
 
     async def _until_worth_asking(self, change: asyncio.Event) -> None:
         """Until the lanes will soon want more tasks, or it is time to say that we are alive."""
@@ -183,7 +199,6 @@ class Link:
         is_idle = not held and not self._lanes.attempts()
         wait_s = LEASE_POLL_S if is_idle else 2 * HEARTBEAT_S
         returned = tuple(self._returned)[:HELD_MAX]
-        queued, used = self._lanes.queued()
         return LeaseRequest(
             self._node_id,
             self._epoch,
@@ -193,13 +208,9 @@ class Link:
             known_phases=tuple(self._specs),
             started=(*self._lanes.started(), *(ref for ref in returned if ref in self._stopped)),
             returned=returned,
-            blocked_jobs=self._lanes.blocked_jobs(),
             idle_lanes=self._lanes.idle if room else 0,
-            queued=queued,
-            reserve_free=self._lanes.reserve_free,
-            unreported=self._lanes.finishing() + self._reports.weight,
             capacity=self._lanes.capacity,
-            used=used,
+            standing=self.standing(),
         )
 
     def accept(self, reply: LeaseReply, *, reserved: bool = False) -> None:
@@ -255,3 +266,7 @@ class Link:
             if attempt.stage is not Stage.WAITING:
                 self._stopped.add(attempt.ref)
             self._lanes.lose(attempt.ref)
+
+
+def _ref(lease: TaskLease) -> AttemptRef:
+    return AttemptRef(lease.job_id, lease.task_id, lease.attempt)

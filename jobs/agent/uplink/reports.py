@@ -14,7 +14,7 @@ import msgspec
 
 from jobs.agent.outcome import infrastructure_failure
 from jobs.agent.ports import Caller
-from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, StoppedAttempt, TaskResult, Usage
+from jobs.model.wire import AttemptRef, ReportReply, ReportRequest, Standing, StoppedAttempt, TaskResult, Usage
 from manta.core.errors import BadRequest, Conflict, MantaError
 from manta.core.limits import (
     HELD_MAX,
@@ -33,7 +33,8 @@ class Reports:
     """One call at a time: what ends meanwhile goes with the next. The result of a long task is on its way within
     REPORT_PAUSE_S. `discard` removes outputs that were not committed.
 
-    `urgent` says whether results of these jobs should go now; others wait for their neighbours a moment.
+    `urgent` says whether results of these jobs should go now; others wait for their neighbours a moment. With each
+    goes how things are `standing` in the lanes without them.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class Reports:
         epoch: str,
         caller: Caller,
         urgent: Callable[[Collection[str]], bool],
+        standing: Callable[[], Standing],
         discard: Callable[[TaskResult], None],
         on_change: Callable[[], None],
     ) -> None:
@@ -49,6 +51,7 @@ class Reports:
         self._epoch = epoch
         self._caller = caller
         self._urgent = urgent
+        self._standing = standing
         self._discard = discard
         self._on_change = on_change
         self._pending: dict[AttemptRef, TaskResult] = {}
@@ -65,11 +68,6 @@ class Reports:
 
     def __len__(self) -> int:
         return len(self._pending)
-
-    @property
-    def weight(self) -> int:
-        """Inputs whose results are pending."""
-        return sum(result.weight for result in self._pending.values())
 
     def add(self, result: TaskResult) -> None:
         self._pending[result.attempt] = result
@@ -128,7 +126,7 @@ class Reports:
         again = {result.attempt for result in batch} & self._sent
         self._sent.update(result.attempt for result in batch)
         try:
-            reply = await self._caller.call("report", ReportRequest(self._node_id, self._epoch, batch), ReportReply)
+            reply = await self._call(batch)
         except (BadRequest, Conflict) as error:
             self._refused(batch, error)
             return True
@@ -146,7 +144,7 @@ class Reports:
         if not told:
             return True
         try:
-            await self._caller.call("report", ReportRequest(self._node_id, self._epoch, (), told), ReportReply)
+            await self._call(stopped=told)
         except (BadRequest, Conflict) as error:
             _LOG.error("The gateway refused what %d stopped tasks used: %s", len(told), error.message)
         except MantaError as error:
@@ -155,6 +153,12 @@ class Reports:
         for one in told:
             self._stopped.pop(one.attempt, None)
         return True
+
+    async def _call(
+        self, results: tuple[TaskResult, ...] = (), stopped: tuple[StoppedAttempt, ...] = ()
+    ) -> ReportReply:
+        request = ReportRequest(self._node_id, self._epoch, results, stopped, self._standing())
+        return await self._caller.call("report", request, ReportReply)
 
     def _next_batch(self) -> tuple[TaskResult, ...]:
         """As many as one report takes, counted by inputs and by outputs."""
