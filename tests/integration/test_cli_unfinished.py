@@ -120,7 +120,7 @@ def test_one_signal_ends_downloads_that_hang(
     """Each run of one under `timeout` would else leave another file, which nobody sees."""
     with hanging.manta("get", *selected, "got") as process:
         hanging.await_begun(begun)
-        assert len(hanging.names()) == begun
+        await_condition(lambda: len(hanging.names()) == begun, "a file for each download that was begun")
         process.send_signal(number)
         assert (process.wait(60), process.communicate()[1]) == (128 + number, b"")
     assert hanging.names() == []
