@@ -23,7 +23,7 @@ from jobs.model.questions import (
     SlotsRequest,
 )
 from jobs.model.resources import Capacity
-from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, unpack
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, Standing, unpack
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.records import AccessKey, Account
 from manta.core import limits
@@ -363,6 +363,9 @@ async def test_what_a_node_sends_is_bounded(gateway: RunningGateway) -> None:
     assert (await node.call("report", ReportRequest("n1", "e", results))).status == 400
     held = tuple(AttemptRef("j", number, 1) for number in range(limits.HELD_MAX + 1))
     assert (await node.call("lease", LeaseRequest("n1", "e", 1, 0.0, held))).status == 400
+    standing = Standing(heard=held)
+    assert (await node.call("lease", LeaseRequest("n1", "e", 1, 0.0, standing=standing))).status == 400
+    assert (await node.call("report", ReportRequest("n1", "e", (), standing=standing))).status == 400
 
 
 async def test_tasks_are_listed_with_where_and_when_they_ran(gateway: RunningGateway) -> None:
