@@ -117,26 +117,29 @@ class AttemptRef(msgspec.Struct, frozen=True):
 class Standing(msgspec.Struct, frozen=True):
     """How things stand in a node's lanes, told with its polls and its reports.
 
-    `queued` are (job id, phase, how many inputs) that wait for a lane, or for room: leased, but not running. What has
-    both, and is about to begin, counts as if it had: beside it `used` of the node's capacity is promised, so many
-    lanes are free for any task, the one in `reserve` for a job that is not among `jobs`.
-    Nothing more is wanted of `blocked_jobs`, whose zones take long to build, or for whose tasks there is no room.
+    `queued` are (job id, phase, how many inputs) that wait for a lane, for room, or for a zone that takes long to
+    build: leased, but not running. What is about to begin counts as if it had: beside it `used` of the node's capacity
+    is promised, and `lanes` are free for any task, and the one in `reserve` for a job of which nothing runs. `jobs`
+    are those of which something does.
+    So many tasks more as there is `room` for are welcome, but none of `blocked_jobs`, whose zones take long to build,
+    or for whose tasks there is too little left.
     `heard` are the first tasks of the last answers with any: of each gateway, to ordinary polls and to the others.
     The higher `number` is newer.
     """
 
     queued: tuple[tuple[str, int, int], ...] = ()
     used: Used = Used()
-    free_lanes: int = 0
+    lanes: int = 0
     reserve: bool = False
     jobs: tuple[str, ...] = ()
+    room: int | None = None
     blocked_jobs: tuple[str, ...] = ()
     heard: tuple[AttemptRef, ...] = ()
     number: int = 0
 
     @property
     def longest(self) -> int:
-        """Of its lists: how many it names."""
+        """The length of its longest list."""
         return max(len(self.queued), len(self.jobs), len(self.blocked_jobs), len(self.heard))
 
 

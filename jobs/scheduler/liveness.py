@@ -40,6 +40,10 @@ class Liveness:
     def alive(self, now_s: float) -> set[str]:
         return {node_id for node_id, until_s in self._until_s.items() if until_s >= now_s}
 
+    def epochs(self, now_s: float) -> dict[str, str]:
+        """Of the nodes that live, as their rows have them."""
+        return {node_id: self._rows[node_id][0] for node_id in self.alive(now_s) if node_id in self._rows}
+
     def dead(self, now_s: float) -> dict[str, float]:
         """Node → for how many seconds it has been dead, as far as this process knows."""
         return {node_id: now_s - until_s for node_id, until_s in self._until_s.items() if until_s < now_s}

@@ -6,7 +6,7 @@ by each gateway for itself, since every node polls each of them. Counts are of i
 has several.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
@@ -36,19 +36,22 @@ class _Node:
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     """How many inputs of each (job, phase) wait there."""
 
-    def hear(self, standing: Standing) -> None:
-        """The node's word, unless a newer one came before."""
-        if standing.number >= self.standing.number:
+    def hear(self, standing: Standing) -> bool:
+        """The node's word, unless a newer one came before. Whether it has more room, or wants tasks of more jobs."""
+        before = self.standing
+        if standing.number >= before.number:
             self.standing = standing
             self.underway = {at: tasks for at, tasks in self.underway.items() if tasks[0].ref not in standing.heard}
         self.reckon()
+        grew = (self.standing.room or 0) > (before.room or 0)
+        return grew or not set(before.blocked_jobs).issubset(self.standing.blocked_jobs)
 
     def reckon(self) -> None:
         """Of what is underway those begin that the node has room and free lanes for, and one of a job that has none
         running there in the lane in reserve."""
         standing = self.standing
         self.waiting = {(job_id, phase): max(0, count) for job_id, phase, count in standing.queued}
-        lanes, reserve, jobs = standing.free_lanes, standing.reserve, set(standing.jobs)
+        lanes, reserve, jobs = standing.lanes, standing.reserve, set(standing.jobs)
         room = Room(self.capacity, standing.used)
         for one in chain(*self.underway.values()):
             job_id, key = one.ref.job_id, (one.ref.job_id, one.phase)
@@ -70,25 +73,22 @@ class Queues:
 
     def polled(
         self, node_id: str, epoch: str, standing: Standing, capacity: Capacity | None, *, reserve: bool = False
-    ) -> None:
-        """The node asks for tasks: it has heard our last answer to such a poll, or never will."""
+    ) -> bool:
+        """The node asks for tasks: it has heard our last answer to such a poll, or never will. Whether a poll of it
+        that waits may get some now."""
         node = self._nodes.get(node_id)
         if node is None or node.epoch != epoch:
             if reserve:  # an agent begins with an ordinary one
-                return
+                return False
             node = self._nodes[node_id] = _Node(epoch)
         node.capacity = capacity
         node.underway.pop(reserve, None)
-        node.hear(standing)
+        return node.hear(standing)
 
     def reported(self, node_id: str, epoch: str, standing: Standing) -> bool:
-        """A report is in. Whether the node wants tasks of a job now of which it wanted none."""
+        """A report is in. Whether a poll of the node that waits may get some now."""
         node = self._nodes.get(node_id)
-        if node is None or node.epoch != epoch:
-            return False
-        before = node.standing.blocked_jobs
-        node.hear(standing)
-        return not set(before).issubset(node.standing.blocked_jobs)
+        return node is not None and node.epoch == epoch and node.hear(standing)
 
     def granted(self, node_id: str, tasks: Sequence[Given], *, reserve: bool = False) -> None:
         """The answer to the node's present poll gives it these."""
@@ -98,12 +98,19 @@ class Queues:
             node.reckon()
 
     def blocked_jobs(self, node_id: str) -> tuple[str, ...]:
-        """Those of which the node wants no more tasks."""
+        """Those of which the node wants no tasks."""
         node = self._nodes.get(node_id)
         return node.standing.blocked_jobs if node is not None else ()
 
-    def forget(self, node_id: str) -> None:
-        self._nodes.pop(node_id, None)
+    def room(self, node_id: str, asked: int) -> int:
+        """How many tasks to give to a poll that asked for so many: what the node wanted then, and still wants."""
+        node = self._nodes.get(node_id)
+        room = node.standing.room if node is not None else None
+        return asked if room is None else min(asked, room)
+
+    def forget_all_but(self, alive: Mapping[str, str]) -> None:
+        """Nodes by their epochs: what waited on others is not theirs any more."""
+        self._nodes = {node_id: node for node_id, node in self._nodes.items() if alive.get(node_id) == node.epoch}
 
     def as_started(self, view: JobView) -> JobView:
         """The job with what waits on nodes as ready instead of running."""

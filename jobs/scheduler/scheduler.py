@@ -171,8 +171,9 @@ class Scheduler:
             await self._release(node_id, await self.jobs.running(node_id))
         if not request.reserve:
             await self._renew(node_id, request.epoch, begins=True)
-        # behind the renewal: the sweep forgets only renewed nodes
-        self._queues.polled(node_id, request.epoch, request.standing, request.capacity, reserve=request.reserve)
+        # behind the renewal: the sweep forgets nodes of other epochs
+        if self._queues.polled(node_id, request.epoch, request.standing, request.capacity, reserve=request.reserve):
+            self._nodes.wake([node_id])
         await self._take_back(request)
         self._capacities.note(node_id, request.capacity)
         waiting = self._reserves if request.reserve else self._nodes
@@ -194,7 +195,8 @@ class Scheduler:
         """What there is to say now."""
         lost = await self._lost(request)
         granted: list[Granted] = []
-        lanes = min(request.free_lanes, limits.LEASE_BATCH_MAX)
+        wanted = request.free_lanes if request.reserve else self._queues.room(request.node_id, request.free_lanes)
+        lanes = min(wanted, limits.LEASE_BATCH_MAX)
         ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
         if lanes > 0 and not self._draining and await ready(request.node_id):
             now_s = self._clock.monotonic_s()
@@ -264,14 +266,14 @@ class Scheduler:
         weight = sum(result.weight for result in request.results)
         if max(weight, len(request.stopped)) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
-        if request.standing is not None and request.standing.longest > limits.HELD_MAX:
-            raise BadRequest(f"A report names at most {limits.HELD_MAX} phases.")
         if request.stopped:
             await self.jobs.charge_stopped(request.node_id, request.stopped)
         stirred = await self.jobs.report(request.node_id, request.results) if request.results else Stirred()
         for result in request.results:
             self._ended(request.node_id, result)
-        if request.standing is not None and self._queues.reported(request.node_id, request.epoch, request.standing):
+        standing = request.standing
+        is_told = standing is not None and standing.longest <= limits.HELD_MAX  # results count whatever is beside them
+        if standing is not None and is_told and self._queues.reported(request.node_id, request.epoch, standing):
             self._nodes.wake([request.node_id])
         self.stir(stirred)
         self._reserves.wake([request.node_id])
@@ -305,10 +307,10 @@ class Scheduler:
         self._reserves.wake_all()
         now_s = self._clock.monotonic_s()
         self._capacities.forget_all_but(self._liveness.alive(now_s))
+        self._queues.forget_all_but(self._liveness.epochs(now_s))
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)
-            self._queues.forget(node_id)
             self._attempts.forget(node_id)
         await self._overdue.check()
 

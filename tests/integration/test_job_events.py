@@ -55,7 +55,7 @@ async def open_stream(gateway: RunningGateway, connection: Wire, job: str, last:
 async def test_events_tell_of_progress_and_failures_and_end_with_the_job(gateway: RunningGateway) -> None:
     client, node = Client(gateway), NodeSide(gateway)
     job = await client.job(MAP, inputs=("s3://books/*.txt", "s3://books/none"))
-    leased = await node.lease(standing=Standing(free_lanes=2))
+    leased = await node.lease(standing=Standing(lanes=2))
     async with wire(gateway) as connection:
         stream = await open_stream(gateway, connection, job["id"])
         first, second = await stream.next(), await stream.next()

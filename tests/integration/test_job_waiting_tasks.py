@@ -125,13 +125,16 @@ def how_far_off(jobs: dict[str, Job]) -> Iterator[int]:
 def test_counts_are_exact_where_large_and_small_tasks_want_the_same_room(tmp_path: Path) -> None:
     """Small ones leave the large ones no room; then the node keeps room for those and has lanes without a task. A task
     that ended, or is leased, in the very moment of the look may be in it or not."""
-    cpus = os.cpu_count() or 1
+    cpus, me = os.cpu_count() or 1, os.getpid()
     with running_store(tmp_path, "--lanes", "3") as running, running.client() as store:
         store.make_bucket("books")
         for number in range(10):
             store.write(f"s3://books/{number:02d}", b"")
         jobs: dict[str, Job] = {}
-        for sleep_s, share, inputs in (("0.71", cpus / 2, "s3://books/"), ("0.83", cpus, "s3://books/0[0-3]")):
+        for sleep_s, share, inputs in (
+            (f"0.71{me}", cpus / 2, "s3://books/"),
+            (f"0.83{me}", cpus, "s3://books/0[0-3]"),
+        ):
             exec_ = f"exec sleep {sleep_s}"
             jobs[sleep_s] = store.submit([{"type": "map", "exec": exec_, "cpus": share}], inputs=[inputs])
         off = Counter(how_far_off(jobs))

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from msgspec.structs import replace
 
-from jobs.model.wire import LeaseRequest, ReportRequest, Standing
+from jobs.model.wire import LeaseReply, LeaseRequest, ReportRequest, Standing
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_records import JobView
 from manta.catalog.memory import MemoryCatalog
@@ -61,16 +61,47 @@ async def test_who_waits_for_the_end_hears_of_nothing_else() -> None:
         assert (await waiting).state == "cancelled"
 
 
-async def test_a_node_that_waits_for_room_gets_a_task_with_the_report_that_makes_some() -> None:
+async def settled() -> None:
+    """Whoever was woken has looked."""
+    for _ in range(100):
+        await asyncio.sleep(0)
+
+
+async def waiting_for_room() -> tuple[Scheduler, ReportRequest, "asyncio.Task[LeaseReply]"]:
+    """A poll that asks for three tasks, of no job that there is."""
     scheduler, seen, report = await leased_job()
     held = tuple(result.attempt for result in report.results)
-    full = Standing(blocked_jobs=(seen.job_id,), number=1)
-    poll = LeaseRequest("n1", "e", 1, LONG_S, held, started=held, standing=full)
+    full = Standing(blocked_jobs=(seen.job_id,), room=3, number=1)
+    poll = LeaseRequest("n1", "e", 3, LONG_S, held, started=held, standing=full)
     waiting = asyncio.create_task(scheduler.lease(poll))
-    while not scheduler.waiting_nodes:
-        await asyncio.sleep(0)
+    await settled()
     await scheduler.sweep()
+    await settled()
     assert not waiting.done()
-    await scheduler.report(replace(report, standing=Standing(free_lanes=1, number=2)))
-    async with asyncio.timeout(LONG_S / 20):
-        assert [task.job_id for task in (await waiting).tasks] == [seen.job_id]
+    return scheduler, report, waiting
+
+
+async def test_a_node_that_waits_for_room_gets_a_task_with_the_report_that_makes_some() -> None:
+    scheduler, report, waiting = await waiting_for_room()
+    await scheduler.report(replace(report, standing=Standing(room=2, number=2)))
+    await settled()
+    assert len(waiting.result().tasks) == 1
+
+
+async def test_a_poll_for_the_lane_in_reserve_tells_of_room_as_well() -> None:
+    scheduler, _, waiting = await waiting_for_room()
+    await scheduler.lease(LeaseRequest("n1", "e", 0, 0.0, reserve=True, standing=Standing(room=1, number=2)))
+    await settled()
+    assert len(waiting.result().tasks) == 1
+
+
+async def test_a_poll_that_waits_gets_nothing_when_the_room_that_it_asked_for_is_gone() -> None:
+    """The node would hand it back at once."""
+    scheduler, report, waiting = await waiting_for_room()
+    await scheduler.report(ReportRequest("n1", "e", (), standing=Standing(room=0, number=2)))
+    await scheduler.sweep()
+    await settled()
+    assert not waiting.done()
+    await scheduler.report(replace(report, standing=Standing(room=1, number=3)))
+    await settled()
+    assert len(waiting.result().tasks) == 1

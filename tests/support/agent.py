@@ -172,7 +172,7 @@ class FakeGateway:
     new_slots: deque[OutputSlot] = field(default_factory=deque)
     slot_requests: list[questions.SlotsRequest] = field(default_factory=list)
     leases: list[wire.LeaseRequest] = field(default_factory=list)
-    reports: int = 0
+    reported: list[wire.ReportRequest] = field(default_factory=list)
     too_many: int = 0
     """So many tasks more than the node has room for are handed out, once, as when two polls are answered at a time."""
     drop_reports: int = 0
@@ -316,7 +316,7 @@ class FakeGateway:
 
     async def _report(self, body: bytes) -> wire.ReportReply | None:
         request = wire.unpack(body, wire.ReportRequest)
-        self.reports += 1
+        self.reported.append(request)
         if self.drop_reports > 0:
             self.drop_reports -= 1
             return None

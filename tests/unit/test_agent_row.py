@@ -41,11 +41,12 @@ class _Bench:
         self.row = Row(self.resources)
         self._numbers = 0
 
-    def queue(self, spec: PhaseSpec, count: int = 1, now_s: float = 0.0, *, zones: int = 0) -> Group:
+    def queue(self, spec: PhaseSpec, count: int = 1, now_s: float = 0.0, *, zones: int = 0, building: int = 0) -> Group:
         for _ in range(count):
             self._numbers += 1
             group = self.row.queue(_attempt(spec, self._numbers), now_s)
         group.idle += [IdleZone(_zone(group), now_s) for _ in range(zones)]
+        group.building += building
         return group
 
     def start(self, now_s: float = 0.0) -> str | None:
@@ -161,36 +162,36 @@ def test_what_finds_no_room_is_blocked_while_a_lane_is_free() -> None:
 )
 def test_a_free_lane_counts_as_taken_by_who_is_first(free: int, queued: tuple[tuple[str, int, int], ...]) -> None:
     bench = _Bench()
-    bench.queue(_phase("a"), 2)
-    bench.queue(_phase("b", 1), 3)
+    bench.queue(_phase("a"), 2, building=2)
+    bench.queue(_phase("b", 1), 3, building=3)
     assert bench.queued(free) == queued
 
 
 def test_the_lane_in_reserve_counts_as_taken_by_a_job_that_has_none_running() -> None:
     bench = _Bench()
-    bench.queue(_phase("a"), 3, zones=1)
+    bench.queue(_phase("a"), 3, zones=1, building=2)
     bench.start()
-    bench.queue(_phase("b"), 3)
-    bench.queue(_phase("c"), 1)
+    bench.queue(_phase("b"), 3, building=3)
+    bench.queue(_phase("c"), 1, building=1)
     assert bench.queued(0, reserve_free=True) == (("a", 0, 2), ("b", 0, 2), ("c", 0, 1))
     assert bench.queued(3, reserve_free=True) == (("b", 0, 2),), "c has the one in reserve"
 
 
 def test_what_a_lane_is_free_for_and_no_room_waits() -> None:
     bench = _Bench(memory=700)
-    bench.queue(_phase("a", memory=500), 3, zones=1)
-    bench.queue(_phase("b"), 5)
+    bench.queue(_phase("a", memory=500), 3, zones=1, building=2)
+    bench.queue(_phase("b"), 5, building=5)
     assert bench.queued(6) == (("a", 0, 2), ("b", 0, 2)), "what would begin before it takes its room"
     assert bench.start() == "a"
     assert bench.queued(1) == (("b", 0, 4), ("a", 0, 2)), "beside what runs"
     assert bench.queued(0, reserve_free=True) == (("b", 0, 4), ("a", 0, 2)), "the lane in reserve has room for b"
-    bench.queue(_phase("c", memory=500), 1)
+    bench.queue(_phase("c", memory=500), 1, building=1)
     assert bench.queued(0, reserve_free=True)[-1] == ("c", 0, 1), "and none for c"
 
 
 def test_cpus_are_room_too() -> None:
     bench = _Bench()
-    bench.queue(structs.replace(_phase("a"), cpus=3.0), 4)
+    bench.queue(structs.replace(_phase("a"), cpus=3.0), 4, building=4)
     assert bench.queued(4) == (("a", 0, 2),)
 
 
@@ -211,13 +212,13 @@ def test_what_stands_behind_a_starved_phase_waits() -> None:
 
 def test_what_is_told_as_left_is_beside_what_is_about_to_begin() -> None:
     bench = _Bench(memory=700)
-    bench.queue(_phase("a", memory=500), 3)
+    bench.queue(_phase("a", memory=500), 3, building=3)
     left = bench.row.standing(0.0, 2, reserve_free=True)
-    assert (left.used, left.free_lanes, left.reserve, left.jobs) == (Used(500 * MIB, MIB), 1, True, ("a",))
+    assert (left.used, left.lanes, left.reserve, left.jobs) == (Used(500 * MIB, MIB), 1, True, ("a",))
     assert left.blocked_jobs == ()
-    bench.queue(_phase("b"), 1)
+    bench.queue(_phase("b"), 1, building=1)
     left = bench.row.standing(0.0, 1, reserve_free=True)
-    assert (left.free_lanes, left.reserve, set(left.jobs)) == (0, False, {"a", "b"}), "b has the lane in reserve"
+    assert (left.lanes, left.reserve, set(left.jobs)) == (0, False, {"a", "b"}), "b has the lane in reserve"
 
 
 def test_lanes_that_a_starved_phase_waits_for_are_not_told_as_free() -> None:
@@ -227,17 +228,26 @@ def test_lanes_that_a_starved_phase_waits_for_are_not_told_as_free() -> None:
     bench.queue(_phase("large", memory=500), zones=1)
     bench.row.in_turn(0.0)
     starved, before = (bench.row.standing(now_s, 2, reserve_free=True) for now_s in (2 * STARVED_S, 0.0))
-    assert (starved.free_lanes, starved.reserve, starved.blocked_jobs) == (0, False, ("large",))
-    assert (before.free_lanes, before.reserve, before.blocked_jobs) == (2, True, ("large",))
+    assert (starved.lanes, starved.reserve, starved.blocked_jobs) == (0, False, ("large",))
+    assert (before.lanes, before.reserve, before.blocked_jobs) == (2, True, ("large",))
 
 
 def test_every_input_of_a_batch_waits() -> None:
     bench = _Bench()
-    group = bench.queue(_phase("a"), 2)
+    group = bench.queue(_phase("a"), 2, building=2)
     for attempt in group.waiting:
         inputs = [BatchInput(number, InputRef("b", "k", 1, None), attempt.lease.slot) for number in range(7)]
         attempt.lease = structs.replace(attempt.lease, batch=tuple(inputs))
     assert bench.queued(1) == (("a", 0, 7),)
+
+
+def test_a_task_whose_zone_takes_long_to_build_waits_and_leaves_its_lane_to_who_has_one() -> None:
+    bench = _Bench()
+    bench.queue(_phase("slow"), 2, building=2)
+    bench.queue(_phase("quick"), 2, zones=1, building=1)
+    assert bench.queued(2) == (("quick", 0, 2),)
+    assert bench.queued(2, 2 * ZONE_SLOW_S) == (("slow", 0, 2), ("quick", 0, 1))
+    assert bench.queued(0, 2 * ZONE_SLOW_S, reserve_free=True) == (("slow", 0, 2), ("quick", 0, 1))
 
 
 def test_a_phase_is_forgotten_once_it_has_neither_tasks_nor_zones() -> None:

@@ -52,22 +52,21 @@ def test_what_waits_on_nodes_is_ready(ready: int, running: int, queued: Sequence
     assert shown["running"] == max(0, running - sum(max(0, waiting) for waiting in queued))
     assert shown["ready"] + shown["running"] == ready + running
     assert shown["committed"] == 5
-    for number in range(len(queued)):
-        queues.forget(f"n{number}")
+    queues.forget_all_but({"n0": "other"})
     assert queues.as_started(view) is view
 
 
 def test_of_the_tasks_that_a_node_gets_those_beyond_its_free_lanes_wait() -> None:
-    assert _told_of([_given() for _ in range(5)], Standing(free_lanes=2, reserve=True)) == 2
+    assert _told_of([_given() for _ in range(5)], Standing(lanes=2, reserve=True)) == 2
     assert _told_of([_given(weight=10)], Standing(jobs=("j",), reserve=True)) == 0, "of a batch every input waits"
 
 
 def test_of_those_that_have_a_lane_the_ones_without_room_wait() -> None:
     capacity, two_cpus = Capacity(7 * GIB, 4.0), Used(MIB, MIB, 2.0)
-    assert _told_of([_given() for _ in range(3)], Standing(free_lanes=2, reserve=True), capacity) == 1
-    beside = Standing(used=Used().beside(_NEEDS), free_lanes=1, reserve=True, jobs=("j",))
+    assert _told_of([_given() for _ in range(3)], Standing(lanes=2, reserve=True), capacity) == 1
+    beside = Standing(used=Used().beside(_NEEDS), lanes=1, reserve=True, jobs=("j",))
     assert _told_of([_given()], beside, capacity) == 0, "beside what runs there"
-    assert _told_of([_given(needs=two_cpus) for _ in range(5)], Standing(free_lanes=5), capacity) == 2, "cpus as well"
+    assert _told_of([_given(needs=two_cpus) for _ in range(5)], Standing(lanes=5), capacity) == 2, "cpus as well"
     beside = Standing(used=Used().beside(_NEEDS), reserve=True)
     assert _told_of([_given()], beside, capacity) == 0, "the lane in reserve needs room as any other"
     assert _told_of([_given(needs=two_cpus)], beside, capacity) == 1
@@ -77,7 +76,7 @@ def test_a_lane_that_finds_no_room_for_one_is_the_next_ones() -> None:
     capacity, small = Capacity(7 * GIB, 4.0), Used(GIB, MIB)
     tasks = [_given("other"), _given("other"), *(_given(needs=small) for _ in range(3))]
     queues = Queues()
-    queues.polled("n", "e", Standing(free_lanes=3, reserve=True), capacity)
+    queues.polled("n", "e", Standing(lanes=3, reserve=True), capacity)
     queues.granted("n", tasks)
     assert _told(queues, 3) == 2
 
@@ -130,7 +129,7 @@ def test_what_is_underway_counts_beside_a_report_that_does_not_know_of_it() -> N
     tasks = [_given() for _ in range(3)]
     queues.granted("n", tasks)
     assert _told(queues, 3) == 0
-    queues.reported("n", "e", Standing(free_lanes=1, number=2))
+    queues.reported("n", "e", Standing(lanes=1, number=2))
     assert _told(queues, 3) == 1, "one of them has the lane that came free"
     queues.reported("n", "e", Standing((("j", 0, 1),), heard=(tasks[0].ref,), number=3))
     assert _told(queues, 3) == 2, "the node's own word"
@@ -163,13 +162,33 @@ def test_what_the_lane_in_reserve_was_given_waits_where_it_finds_no_room() -> No
 def test_jobs_of_which_nothing_more_is_wanted_are_as_the_newest_word_has_them() -> None:
     queues = Queues()
     assert queues.blocked_jobs("n") == ()
-    queues.polled("n", "e", Standing(blocked_jobs=("a", "b"), number=1), None)
+    assert not queues.polled("n", "e", Standing(blocked_jobs=("a", "b"), number=1), None)
     assert queues.blocked_jobs("n") == ("a", "b")
     assert not queues.reported("n", "e", Standing(blocked_jobs=("a", "b", "c"), number=2))
     assert queues.reported("n", "e", Standing(blocked_jobs=("b",), number=3)), "a is wanted again"
     assert queues.blocked_jobs("n") == ("b",)
     assert not queues.reported("n", "e", Standing(number=2))
     assert queues.blocked_jobs("n") == ("b",)
+    assert queues.polled("n", "e", Standing(number=4), None, reserve=True), "an ordinary poll may wait meanwhile"
+
+
+def test_a_poll_gets_no_more_than_the_node_still_wants() -> None:
+    queues = Queues()
+    assert queues.room("n", 8) == 8
+    queues.polled("n", "e", Standing(room=8, number=1), None)
+    assert not queues.reported("n", "e", Standing(room=3, number=2))
+    assert queues.room("n", 8) == 3
+    assert queues.reported("n", "e", Standing(room=9, number=3))
+    assert queues.room("n", 8) == 8
+
+
+def test_a_node_that_is_gone_or_began_anew_hides_nothing() -> None:
+    queues = Queues()
+    for node, epoch in (("alive", "e"), ("anew", "older"), ("gone", "e")):
+        queues.polled(node, epoch, Standing((("j", 0, 1),)), None)
+    assert _told(queues, 3) == 0
+    queues.forget_all_but({"alive": "e", "anew": "newer"})
+    assert _told(queues, 3) == 2
 
 
 _EVENTS = st.one_of(
@@ -185,7 +204,7 @@ def test_one_job_alone_is_never_told_as_running_on_more_lanes_than_there_are(
     queues, waiting, running, over = Queues(), 0, 0, 0
     heard: tuple[AttemptRef, ...] = ()
     answer: list[Given] = []
-    queues.polled("n", "e", Standing(free_lanes=lanes), None)
+    queues.polled("n", "e", Standing(lanes=lanes), None)
     for number, (event, more) in enumerate(events, 1):
         standing = Standing((("j", 0, waiting),), Used(), lanes - running, jobs=("j",), heard=heard, number=number)
         if event == "ask" and not answer:

@@ -147,12 +147,12 @@ class Lanes:
         """Start whatever can be started."""
         self._running.start_next()
 
-    def hand_back(self) -> list[AttemptRef]:
+    def hand_back(self) -> list[Attempt]:
         """Take out what has waited for a lane too long."""
         late = self._row.hand_back(self._clock.monotonic_s())
         for attempt in late:
             self._held.forget(attempt)
-        return [attempt.ref for attempt in late]
+        return late
 
     def lose(self, ref: AttemptRef) -> None:
         """The lease is gone: end the attempt and forget it."""

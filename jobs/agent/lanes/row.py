@@ -136,25 +136,26 @@ class Row:
         return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
 
     def standing(self, now_s: float, free_lanes: int, *, reserve_free: bool) -> Standing:
-        """What waits for a lane, or for room, and what is left when all has begun that both are there for."""
+        """What waits for a lane, for room or for a zone, and what is left when all has begun that these are there
+        for."""
         queued: list[tuple[str, int, int]] = []
         running, room = self._running_jobs(), self._resources.room()
         blocked_jobs = self.blocked_jobs(now_s, free_lanes)
         for (job_id, phase), group in self._groups.items():
-            starting = 0
-            while starting < min(free_lanes, len(group.waiting)) and room.take(group.spec):
+            starting, ready = 0, min(len(group.waiting), group.zones_soon(now_s))
+            while starting < min(free_lanes, ready) and room.take(group.spec):
                 starting += 1
             free_lanes -= starting
             if group.waiting and not starting and free_lanes > 0 and group.is_starved(now_s):
                 free_lanes, reserve_free = 0, False
-            elif reserve_free and not (starting or free_lanes) and group.waiting and job_id not in running:
+            elif reserve_free and not (starting or free_lanes) and ready and job_id not in running:
                 starting = int(room.take(group.spec))
                 reserve_free = not starting
             if starting:
                 running.add(job_id)
             if len(group.waiting) > starting:
                 queued.append((job_id, phase, sum(one.lease.weight for one in islice(group.waiting, starting, None))))
-        return Standing(tuple(queued), room.used, free_lanes, reserve_free, tuple(running), blocked_jobs)
+        return Standing(tuple(queued), room.used, free_lanes, reserve_free, tuple(running), blocked_jobs=blocked_jobs)
 
     def works_for(self, job_id: str) -> bool:
         """Whether a task of that job runs here or waits to."""

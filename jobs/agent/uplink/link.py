@@ -17,7 +17,15 @@ from jobs.agent.uplink.reports import Reports
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, PhaseSpec, Standing, TaskLease
 from manta.core.clock import Clock
 from manta.core.errors import MantaError
-from manta.core.limits import HEARTBEAT_S, HELD_MAX, LEASE_POLL_S, LEASE_S, PHASES_REMEMBERED_MAX, REPORT_BATCH_MAX
+from manta.core.limits import (
+    HEARTBEAT_S,
+    HELD_MAX,
+    LEASE_POLL_S,
+    LEASE_S,
+    PHASES_REMEMBERED_MAX,
+    REPORT_BATCH_MAX,
+    REPORT_DELAY_S,
+)
 
 _LOG = logging.getLogger("manta.agent")
 _EARLY_S: Final = 0.1
@@ -46,10 +54,13 @@ class Link:
         self._heard_s = clock.monotonic_s()
         self._newest: dict[tuple[Gateway, bool], AttemptRef] = {}
         """The first task of the last answer that had any, to ordinary polls and to those for the lane in reserve."""
-        self._standings = 0
-        self._returned: list[AttemptRef] = []
+        self._told = Standing()
+        self._returned: dict[AttemptRef, TaskLease] = {}
+        """Handed back, and not yet heard of: tasks that wait until a poll names them."""
         self._stopped: set[AttemptRef] = set()
         """Those of `_returned` that had begun."""
+        self._named: set[AttemptRef] = set()
+        """Those of `_returned` that a poll under way names."""
         self.reachable = False
 
     def changed(self) -> None:
@@ -78,8 +89,15 @@ class Link:
 
     def standing(self) -> Standing:
         """How things stand in the lanes, for a poll or a report that goes out now."""
-        self._standings += 1
-        return replace(self._lanes.standing(), heard=tuple(self._newest.values()), number=self._standings)
+        now = self._lanes.standing()
+        self._told = replace(
+            now,
+            queued=self._with_returned(now.queued),
+            room=self._room(),
+            heard=tuple(self._newest.values()),
+            number=self._told.number + 1,
+        )
+        return self._told
 
     async def run(self) -> None:
         async with asyncio.TaskGroup() as group:
@@ -87,6 +105,7 @@ class Link:
                 group.create_task(self._poll(gateway, change))
                 group.create_task(self._poll_for_reserve(gateway))
             group.create_task(self._reports.run())
+            group.create_task(self._tell_changes())
             group.create_task(self._keep_house())
 
     def begun(self) -> tuple[AttemptRef, ...]:
@@ -120,12 +139,15 @@ class Link:
                 if not told and away_s > _QUIET_S:
                     told = True
                     _LOG.warning("No leases from %s for %.0f s: %s", gateway.url, away_s, error.message)
+                self._named.difference_update(request.returned)
                 await asyncio.sleep(backoff_s(turn))
                 turn += 1
                 continue
             turn, told = 0, False
-            self._returned = [ref for ref in self._returned if ref not in request.returned]
+            for ref in request.returned:
+                self._returned.pop(ref, None)
             self._stopped.intersection_update(self._returned)
+            self._named.intersection_update(self._returned)
             if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
@@ -199,6 +221,7 @@ class Link:
         is_idle = not held and not self._lanes.attempts()
         wait_s = LEASE_POLL_S if is_idle else 2 * HEARTBEAT_S
         returned = tuple(self._returned)[:HELD_MAX]
+        self._named.update(returned)
         return LeaseRequest(
             self._node_id,
             self._epoch,
@@ -228,7 +251,7 @@ class Link:
         self._lanes.add(attempts[:room])
         self._note_busy()
         if len(attempts) > room:  # another poll was quicker: somebody may wait for these
-            self._returned += [attempt.ref for attempt in attempts[room:]]
+            self._hand_back(attempts[room:])
             self.changed()
 
     def _remember(self, spec: PhaseSpec) -> None:
@@ -242,6 +265,28 @@ class Link:
             del self._specs[key]
         self._lanes.forget_job(job_id)
 
+    def _hand_back(self, attempts: Sequence[Attempt]) -> None:
+        self._returned.update((attempt.ref, attempt.lease) for attempt in attempts)
+
+    def _with_returned(self, queued: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int, int], ...]:
+        """Nobody runs what is handed back, although the catalog has it as leased until a poll names it."""
+        counts: dict[tuple[str, int], int] = {(job_id, phase): count for job_id, phase, count in queued}
+        for ref, lease in self._returned.items():
+            if ref not in self._named:
+                key = lease.job_id, lease.phase
+                counts[key] = counts.get(key, 0) + lease.weight
+        return tuple((job_id, phase, count) for (job_id, phase), count in counts.items())
+
+    async def _tell_changes(self) -> None:
+        """What polls and reports tell anyway is told by them; a task that begins, or waits, without one is not."""
+        while True:
+            await asyncio.sleep(REPORT_DELAY_S)
+            if self._lanes.waiting or self._returned or self._told.queued:
+                now = self._lanes.standing()
+                queued = self._with_returned(now.queued)
+                if (queued, now.blocked_jobs) != (self._told.queued, self._told.blocked_jobs):
+                    await self._reports.tell_standing()
+
     # -- time --------------------------------------------------------------------------------------------------------
 
     async def _keep_house(self) -> None:
@@ -249,7 +294,7 @@ class Link:
             await asyncio.sleep(HEARTBEAT_S)
             self.check_leases()
             self._lanes.trim()
-            self._returned += self._lanes.hand_back()
+            self._hand_back(self._lanes.hand_back())
             self._lanes.dispatch()
             self.changed()
 
@@ -262,7 +307,7 @@ class Link:
             return
         self.reachable = False
         for attempt in [attempt for attempt in self._lanes.attempts() if not attempt.lost]:
-            self._returned.append(attempt.ref)
+            self._hand_back([attempt])
             if attempt.stage is not Stage.WAITING:
                 self._stopped.add(attempt.ref)
             self._lanes.lose(attempt.ref)

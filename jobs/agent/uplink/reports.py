@@ -117,6 +117,11 @@ class Reports:
         sent = await self.send_results()
         return await self._tell_stopped() and sent
 
+    async def tell_standing(self) -> None:
+        """That alone. When no gateway takes it, the next poll or report tells."""
+        with contextlib.suppress(MantaError):
+            await self._call()
+
     async def send_results(self) -> bool:
         """One call with what is pending. False when no gateway took it."""
         self._hurries, self._reported_s = False, asyncio.get_running_loop().time()

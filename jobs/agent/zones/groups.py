@@ -50,6 +50,11 @@ class Group:
         """Whether nothing can run because the first zone takes long to build."""
         return self.building > 0 and not self.idle and not self.busy and now_s - self.building_since_s > ZONE_SLOW_S
 
+    def zones_soon(self, now_s: float) -> int:
+        """Zones that a waiting task has, or will have in a moment."""
+        is_slow = now_s - self.building_since_s > ZONE_SLOW_S
+        return len(self.idle) + (0 if is_slow else self.building)
+
     def wants_zone(self, lanes: int, now_s: float) -> bool:
         """Whether one more zone would have something to do, and the first is not slow to build."""
         return self.zones < min(lanes, len(self.waiting) + self.busy) and not self.is_blocked(now_s)
