@@ -89,16 +89,14 @@ def test_a_job_whose_zone_is_slow_to_build_holds_no_other_up(running: RunningSto
     slow = alice.submit(
         [{"type": "map", "exec": "cat", "init": "sleep 8200"}], inputs=["s3://alice-data/*"] * 10
     )  # fmt: skip
-    for status in slow.watch(interval_s=0.2):
-        if status.phases[0].tasks.running:
-            break
+    await_condition(lambda: bool(sleepers(running, 8200)), "its init to begin")
     for client, name in ((bobby, "bobby"), (alice, "alice")):
         quick = _map(client, "wc -c", f"s3://{name}-data/*").wait(timeout_s=60)
         assert (quick.state, quick.outputs, quick.errors) == ("done", 30, 0)
     assert slow.status().phases[0].tasks.committed == 0
-    # What waits for a lane is counted as its node told it last.
+    assert slow.status().phases[0].tasks.running == 0, "its tasks wait for a zone"
     few = "the node to keep few tasks for a zone that is not there yet"
-    await_condition(lambda: 0 < slow.status().phases[0].tasks.running < 10, few)
+    await_condition(lambda: 0 < sum(1 for _ in slow.tasks(state="running")) < 10, few)
     slow.cancel()
     assert slow.wait(timeout_s=60).state == "cancelled"
     await_condition(lambda: not sleepers(running, 8200), "its init to end", 5.0)
