@@ -102,11 +102,12 @@ class Queues:
         node = self._nodes.get(node_id)
         return node.standing.blocked_jobs if node is not None else ()
 
-    def room(self, node_id: str, asked: int) -> int:
-        """How many tasks to give to a poll that asked for so many: what the node wanted then, and still wants."""
+    def room(self, node_id: str, asked: int, then: Standing) -> int:
+        """How many tasks to give to a poll that asked for so many when things stood as `then`. Of what was blocked then
+        it did not think: where that waits for nothing but a lane now, the node has less room."""
         node = self._nodes.get(node_id)
         room = node.standing.room if node is not None else None
-        return asked if room is None else min(asked, room)
+        return asked if room is None or not then.blocked_jobs else min(asked, room)
 
     def forget_all_but(self, alive: Mapping[str, str]) -> None:
         """Nodes by their epochs: what waited on others is not theirs any more."""

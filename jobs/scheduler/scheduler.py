@@ -195,8 +195,7 @@ class Scheduler:
         """What there is to say now."""
         lost = await self._lost(request)
         granted: list[Granted] = []
-        wanted = request.free_lanes if request.reserve else self._queues.room(request.node_id, request.free_lanes)
-        lanes = min(wanted, limits.LEASE_BATCH_MAX)
+        lanes = min(self._wanted(request), limits.LEASE_BATCH_MAX)
         ready = self.jobs.has_idle if request.reserve else self.jobs.has_ready
         if lanes > 0 and not self._draining and await ready(request.node_id):
             now_s = self._clock.monotonic_s()
@@ -215,6 +214,12 @@ class Scheduler:
         if not lost and not granted:
             return None
         return await self._reply(request, granted, lost)
+
+    def _wanted(self, request: LeaseRequest) -> int:
+        """How many tasks, now that the poll may have waited."""
+        if request.reserve:
+            return request.free_lanes
+        return self._queues.room(request.node_id, request.free_lanes, request.standing)
 
     async def _second_attempts(self, request: LeaseRequest) -> list[Granted]:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""

@@ -483,14 +483,16 @@ async def test_results_outlive_a_restart_of_the_gateway(rig: Rig) -> None:
     results = await rig.gateway.wait_results(1)
     assert [result.attempt for result in results] == [_ref(lease)]
     assert await rig.output() == b"done\n"
-    assert len(rig.gateway.reported) >= 3
+    assert sum(1 for report in rig.gateway.reported if report.results) >= 3
     await rig.gateway.wait(lambda: rig.gateway.leases[-1].held == ())
 
 
 async def test_unreported_results_are_named_as_held(rig: Rig) -> None:
     rig.gateway.drop_reports = 1_000
     lease = await rig.gateway.offer(rig.gateway.phase("true"), await rig.input(b"x"))
-    await rig.gateway.wait(lambda: len(rig.gateway.reported) > 1 and _ref(lease) in rig.gateway.leases[-1].held)
+    await rig.gateway.wait(
+        lambda: sum(1 for one in rig.gateway.reported if one.results) > 1 and _ref(lease) in rig.gateway.leases[-1].held
+    )
     rig.gateway.drop_reports = 0
     await rig.gateway.wait_results(1)
 

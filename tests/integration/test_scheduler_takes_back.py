@@ -1,11 +1,12 @@
 """The scheduler on a store of its own: what it takes from nodes that poll but do not do their part, or are slow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
 from jobs.model.resources import Capacity
-from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, TaskResult
+from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, Standing, TaskResult
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.memory import MemoryCatalog
@@ -304,3 +305,28 @@ async def test_an_ended_job_is_removed_with_all_its_rows_when_it_expires() -> No
         pass
     assert job not in tables.jobs
     assert not any(rows.get(job) for rows in (tables.task_rows, tables.output_rows, tables.error_rows, tables.chunks))
+
+
+@pytest.mark.parametrize("how", ["its agent began anew", "it is dead"])
+async def test_what_waited_on_a_node_that_is_gone_does_not_hide_what_runs_elsewhere(how: str) -> None:
+    bench = Bench()
+    job = await bench.begin("a", "b")
+
+    async def told() -> int:
+        view = bench.scheduler.as_started(await bench.catalog.jobs.get_job(job))
+        return view.phases[0].tasks["running"]
+
+    async def poll(node: str, held: Sequence[AttemptRef] = (), **standing: Any) -> list[AttemptRef]:
+        request = LeaseRequest(node, "e", 2, 0.0, tuple(held), standing=Standing(**standing))
+        return refs(await bench.scheduler.lease(request))
+
+    held = await poll("n1")
+    await poll("n1", held, queued=((job, 0, 2),), number=1)
+    assert await told() == 0
+    if how == "it is dead":
+        bench.clock.advance(LEASE_S + 1)
+    else:  # as another gateway heard
+        await bench.catalog.jobs.renew("n1", "newer", bench.clock.now_ms() + 1_000_000)
+    await bench.sweep()
+    assert len(await poll("n2", lanes=2)) == 2
+    assert await told() == 2

@@ -97,11 +97,11 @@ async def test_a_poll_for_the_lane_in_reserve_tells_of_room_as_well() -> None:
 
 async def test_a_poll_that_waits_gets_nothing_when_the_room_that_it_asked_for_is_gone() -> None:
     """The node would hand it back at once."""
-    scheduler, report, waiting = await waiting_for_room()
+    scheduler, _, waiting = await waiting_for_room()
     await scheduler.report(ReportRequest("n1", "e", (), standing=Standing(room=0, number=2)))
     await scheduler.sweep()
     await settled()
     assert not waiting.done()
-    await scheduler.report(replace(report, standing=Standing(room=1, number=3)))
+    await scheduler.report(ReportRequest("n1", "e", (), standing=Standing(room=1, number=3)))
     await settled()
     assert len(waiting.result().tasks) == 1

@@ -317,7 +317,7 @@ class FakeGateway:
     async def _report(self, body: bytes) -> wire.ReportReply | None:
         request = wire.unpack(body, wire.ReportRequest)
         self.reported.append(request)
-        if self.drop_reports > 0:
+        if self.drop_reports > 0 and (request.results or request.stopped):
             self.drop_reports -= 1
             return None
         async with self._change:

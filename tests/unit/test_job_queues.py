@@ -172,14 +172,15 @@ def test_jobs_of_which_nothing_more_is_wanted_are_as_the_newest_word_has_them() 
     assert queues.polled("n", "e", Standing(number=4), None, reserve=True), "an ordinary poll may wait meanwhile"
 
 
-def test_a_poll_gets_no_more_than_the_node_still_wants() -> None:
-    queues = Queues()
-    assert queues.room("n", 8) == 8
-    queues.polled("n", "e", Standing(room=8, number=1), None)
-    assert not queues.reported("n", "e", Standing(room=3, number=2))
-    assert queues.room("n", 8) == 3
+def test_a_poll_that_did_not_think_of_a_blocked_job_gets_no_more_than_there_is_room_for_now() -> None:
+    queues, full = Queues(), Standing(room=8, blocked_jobs=("j",), number=1)
+    assert queues.room("n", 8, full) == 8
+    queues.polled("n", "e", full, None)
+    assert queues.reported("n", "e", Standing(room=3, number=2))
+    assert queues.room("n", 8, full) == 3
+    assert queues.room("n", 8, Standing(room=8)) == 8, "it has thought of all there is"
     assert queues.reported("n", "e", Standing(room=9, number=3))
-    assert queues.room("n", 8) == 8
+    assert queues.room("n", 8, full) == 8
 
 
 def test_a_node_that_is_gone_or_began_anew_hides_nothing() -> None:

@@ -278,14 +278,18 @@ class Link:
         return tuple((job_id, phase, count) for (job_id, phase), count in counts.items())
 
     async def _tell_changes(self) -> None:
-        """What polls and reports tell anyway is told by them; a task that begins, or waits, without one is not."""
+        """What polls and reports tell anyway is told by them; a task that begins, or waits, without one is not, nor is
+        the room of one whose output is still being stored."""
         while True:
             await asyncio.sleep(REPORT_DELAY_S)
-            if self._lanes.waiting or self._returned or self._told.queued:
-                now = self._lanes.standing()
-                queued = self._with_returned(now.queued)
-                if (queued, now.blocked_jobs) != (self._told.queued, self._told.blocked_jobs):
-                    await self._reports.tell_standing()
+            if not len(self._reports) and self._differs(self._told):
+                await self._reports.tell_standing()
+
+    def _differs(self, told: Standing) -> bool:
+        """Whether somebody else waits now than was told, or may come."""
+        now = self._lanes.standing()
+        now_waits = self._with_returned(now.queued), now.blocked_jobs
+        return now_waits != (told.queued, told.blocked_jobs) or self._room() > (told.room or 0)
 
     # -- time --------------------------------------------------------------------------------------------------------
 
