@@ -1,9 +1,9 @@
-"""What was leased to nodes and waits there for a lane, or for room: for those who watch a job. Pure.
+"""How things stand on the nodes, as each told last: what its waiting poll may get, and what of a job only waits. Pure.
 
-The catalog counts a leased task as running; it is told as running only once it has a lane. Each node says how things
-stand with its polls and its reports; only of what is on its way to it this process has to reckon what will begin. Kept
-by each gateway for itself, since every node polls each of them. Counts are of inputs, as the catalog's are: a batch
-has several.
+The catalog counts a leased task as running; who watches its job is told so only once it has a lane, room and a zone.
+Each node says how things stand with its polls and its reports; only of what is on its way to it this process has to
+reckon what will begin. Kept by each gateway for itself, since every node polls each of them. Counts are of inputs, as
+the catalog's are: a batch has several.
 """
 
 from collections.abc import Mapping, Sequence
@@ -30,6 +30,8 @@ class Given:
 class _Node:
     epoch: str
     standing: Standing = field(default_factory=Standing)
+    asked: Standing = field(default_factory=Standing)
+    """As its last ordinary poll told it: it asks for tasks that it has room for beside what it thought of then."""
     capacity: Capacity | None = None
     underway: dict[bool, Sequence[Given]] = field(default_factory=dict)
     """What our last answer gave, to an ordinary poll and to one for the lane in reserve, until the node heard it."""
@@ -37,14 +39,14 @@ class _Node:
     """How many inputs of each (job, phase) wait there."""
 
     def hear(self, standing: Standing) -> bool:
-        """The node's word, unless a newer one came before. Whether it has more room, or wants tasks of more jobs."""
+        """The node's word, unless a newer one came before. Whether a poll of it that waits may get some now."""
         before = self.standing
         if standing.number >= before.number:
             self.standing = standing
             self.underway = {at: tasks for at, tasks in self.underway.items() if tasks[0].ref not in standing.heard}
         self.reckon()
-        grew = (self.standing.room or 0) > (before.room or 0)
-        return grew or not set(before.blocked_jobs).issubset(self.standing.blocked_jobs)
+        may_get_more = bool(self.asked.blocked_jobs) and (self.standing.room or 0) > (before.room or 0)
+        return may_get_more or not set(before.blocked_jobs).issubset(self.standing.blocked_jobs)
 
     def reckon(self) -> None:
         """Of what is underway those begin that the node has room and free lanes for, and one of a job that has none
@@ -82,6 +84,8 @@ class Queues:
                 return False
             node = self._nodes[node_id] = _Node(epoch)
         node.capacity = capacity
+        if not reserve:
+            node.asked = standing
         node.underway.pop(reserve, None)
         return node.hear(standing)
 
@@ -102,12 +106,13 @@ class Queues:
         node = self._nodes.get(node_id)
         return node.standing.blocked_jobs if node is not None else ()
 
-    def room(self, node_id: str, asked: int, then: Standing) -> int:
-        """How many tasks to give to a poll that asked for so many when things stood as `then`. Of what was blocked then
-        it did not think: where that waits for nothing but a lane now, the node has less room."""
+    def room(self, node_id: str, asked: int) -> int:
+        """How many tasks to give to its ordinary poll that asked for so many. Of what was blocked then it did not
+        think: where that waits for nothing but a lane now, the node has less room."""
         node = self._nodes.get(node_id)
-        room = node.standing.room if node is not None else None
-        return asked if room is None or not then.blocked_jobs else min(asked, room)
+        if node is None or node.standing.room is None or not node.asked.blocked_jobs:
+            return asked
+        return min(asked, node.standing.room)
 
     def forget_all_but(self, alive: Mapping[str, str]) -> None:
         """Nodes by their epochs: what waited on others is not theirs any more."""

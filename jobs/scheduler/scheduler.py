@@ -113,7 +113,7 @@ class Scheduler:
         self.stir(await self.jobs.delete_job(job_id))
 
     def as_started(self, view: JobView) -> JobView:
-        """The job with those tasks as running alone that run: what only waits on a node for a lane is ready."""
+        """The job with those tasks as running alone that run: what only waits on a node is ready."""
         return self._queues.as_started(view)
 
     async def wait(
@@ -219,7 +219,7 @@ class Scheduler:
         """How many tasks, now that the poll may have waited."""
         if request.reserve:
             return request.free_lanes
-        return self._queues.room(request.node_id, request.free_lanes, request.standing)
+        return self._queues.room(request.node_id, request.free_lanes)
 
     async def _second_attempts(self, request: LeaseRequest) -> list[Granted]:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
@@ -312,11 +312,12 @@ class Scheduler:
         self._reserves.wake_all()
         now_s = self._clock.monotonic_s()
         self._capacities.forget_all_but(self._liveness.alive(now_s))
-        self._queues.forget_all_but(self._liveness.epochs(now_s))
         for node_id in [node_id for node_id, (_, until_s) in self._renewed.items() if until_s < now_s - limits.LEASE_S]:
             del self._renewed[node_id]
             self._deliveries.forget(node_id)
             self._attempts.forget(node_id)
+        epochs = self._liveness.epochs(now_s)
+        self._queues.forget_all_but({node_id: epochs[node_id] for node_id in self._renewed if node_id in epochs})
         await self._overdue.check()
 
     async def _renew(self, node_id: str, epoch: str, *, begins: bool) -> bool:

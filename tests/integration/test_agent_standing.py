@@ -3,6 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from jobs.agent.attempt import Attempt
+from jobs.agent.lanes.held import HeldAttempts
+from jobs.agent.tasks.ended import Ended
 from jobs.model.wire import AttemptRef, Standing, TaskLease
 from tests.support.agent import JOB
 from tests.support.agent_rig import Rig, rig
@@ -23,16 +28,19 @@ def _polled(rig: Rig) -> list[Standing]:
     return [one.standing for one in rig.gateway.leases]
 
 
+def _words(rig: Rig) -> list[Standing]:
+    return sorted((*_polled(rig), *_reported(rig)), key=lambda word: word.number)
+
+
 async def test_each_word_has_a_number_and_says_what_was_heard(rig: Rig) -> None:
     spec = rig.gateway.phase("true")
     leases = [await rig.gateway.offer(spec, await rig.input(b"x")) for _ in range(6)]
     await rig.gateway.wait_results(6)
-    words = [*_polled(rig), *_reported(rig)]
+    words = _words(rig)
     assert len({word.number for word in words}) == len(words)
-    newest = max(words, key=lambda word: word.number)
-    assert set(newest.heard) <= {_ref(lease) for lease in leases}
+    assert set(words[-1].heard) <= {_ref(lease) for lease in leases}
     assert all(word.heard for word in _reported(rig))
-    assert min(words, key=lambda word: word.number).heard == ()
+    assert words[0].heard == ()
 
 
 async def test_a_report_tells_what_is_left_once_its_tasks_have_ended(rig: Rig, tmp_path: Path) -> None:
@@ -57,7 +65,46 @@ async def test_a_task_whose_zone_takes_long_to_build_is_told_as_waiting_and_as_r
     await rig.gateway.offer(rig.gateway.phase(command), await rig.input(b"x"))
     await eventually(lambda: any(word.queued == ((JOB, 0, 1),) for word in _reported(rig)))
     rig.sandbox.hold_builds.set()
-    await eventually(lambda: _reported(rig)[-1].queued == () and _reported(rig)[-1].jobs == (JOB,))
+    await eventually(lambda: _words(rig)[-1].queued == () and _words(rig)[-1].jobs == (JOB,))
     (tmp_path / "go").touch()
     (result,) = await rig.gateway.wait_results(1)
     assert result.failure is None
+
+
+async def test_what_is_handed_back_is_told_as_waiting_until_a_poll_names_it(rig: Rig) -> None:
+    """The catalog has it as running until then."""
+    rig.sandbox.hold_builds, rig.sandbox.held_job = asyncio.Event(), JOB
+    spec = rig.gateway.phase("true")
+    for _ in range(5):
+        await rig.gateway.offer(spec, await rig.input(b"x"))
+    await rig.gateway.wait(lambda: any(poll.returned for poll in rig.gateway.leases))
+    naming = next(poll for poll in rig.gateway.leases if poll.returned)
+    words = [word for word in _words(rig) if word.number <= naming.standing.number]
+    first = next(index for index, word in enumerate(words) if word.queued == ((JOB, 0, 5),))
+    assert {word.queued for word in words[first:-1]} == {((JOB, 0, 5),)}
+    assert naming.standing.queued == ((JOB, 0, 5 - len(naming.returned)),)
+    rig.sandbox.hold_builds.set()
+    await rig.gateway.wait_results(5)
+
+
+async def test_the_room_of_a_task_whose_output_is_being_stored_is_told(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By a report without results: a poll may be waiting for it."""
+    stored, finish = asyncio.Event(), HeldAttempts.finish
+
+    async def slow_finish(self: HeldAttempts, attempt: Attempt, ended: Ended) -> None:
+        await stored.wait()
+        await finish(self, attempt, ended)
+
+    monkeypatch.setattr(HeldAttempts, "finish", slow_finish)
+    for _ in range(2):
+        await rig.gateway.offer(rig.gateway.phase("sleep 0.5"), await rig.input(b"x"))
+    await eventually(lambda: _words(rig)[-1].lanes == 0)
+    busy = _words(rig)[-1]
+    await eventually(
+        lambda: any(word.number > busy.number and (word.room or 0) > (busy.room or 0) for word in _reported(rig))
+    )
+    assert rig.gateway.results == []
+    stored.set()
+    await rig.gateway.wait_results(2)

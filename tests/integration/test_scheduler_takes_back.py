@@ -330,3 +330,25 @@ async def test_what_waited_on_a_node_that_is_gone_does_not_hide_what_runs_elsewh
     await bench.sweep()
     assert len(await poll("n2", lanes=2)) == 2
     assert await told() == 2
+
+
+async def test_what_waited_on_a_node_that_reaches_another_gateway_alone_is_forgotten() -> None:
+    """Or its tasks would be told here as waiting for as long as that lasts."""
+    bench = Bench()
+    job = await bench.begin("a", "b")
+    other = Scheduler(bench.catalog.jobs, bench.clock, NoPlacement())
+    held = refs(await bench.scheduler.lease(LeaseRequest("n1", "e", 2, 0.0)))
+    waiting = Standing(queued=((job, 0, 2),), number=1)
+    await bench.scheduler.lease(LeaseRequest("n1", "e", 0, 0.0, tuple(held), standing=waiting))
+
+    async def told() -> int:
+        view = bench.scheduler.as_started(await bench.catalog.jobs.get_job(job))
+        return view.phases[0].tasks["running"]
+
+    assert await told() == 0
+    for number in range(2, 3 * int(LEASE_S)):
+        bench.clock.advance(1)
+        await other.lease(LeaseRequest("n1", "e", 0, 0.0, tuple(held), standing=Standing(number=number)))
+        await bench.sweep()
+        await other.sweep()
+    assert await told() == 2

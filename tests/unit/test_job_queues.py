@@ -173,14 +173,21 @@ def test_jobs_of_which_nothing_more_is_wanted_are_as_the_newest_word_has_them() 
 
 
 def test_a_poll_that_did_not_think_of_a_blocked_job_gets_no_more_than_there_is_room_for_now() -> None:
-    queues, full = Queues(), Standing(room=8, blocked_jobs=("j",), number=1)
-    assert queues.room("n", 8, full) == 8
-    queues.polled("n", "e", full, None)
+    queues = Queues()
+    assert queues.room("n", 8) == 8
+    queues.polled("n", "e", Standing(room=8, blocked_jobs=("j",), number=1), None)
     assert queues.reported("n", "e", Standing(room=3, number=2))
-    assert queues.room("n", 8, full) == 3
-    assert queues.room("n", 8, Standing(room=8)) == 8, "it has thought of all there is"
+    assert queues.room("n", 8) == 3
     assert queues.reported("n", "e", Standing(room=9, number=3))
-    assert queues.room("n", 8, full) == 8
+    assert queues.room("n", 8) == 8
+
+
+def test_room_is_no_news_to_a_poll_that_has_thought_of_all_there_is() -> None:
+    queues = Queues()
+    queues.polled("n", "e", Standing(room=8, number=1), None)
+    assert not queues.reported("n", "e", Standing(room=3, number=2))
+    assert not queues.reported("n", "e", Standing(room=9, number=3))
+    assert queues.room("n", 8) == 8
 
 
 def test_a_node_that_is_gone_or_began_anew_hides_nothing() -> None:

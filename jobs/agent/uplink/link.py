@@ -55,6 +55,7 @@ class Link:
         self._newest: dict[tuple[Gateway, bool], AttemptRef] = {}
         """The first task of the last answer that had any, to ordinary polls and to those for the lane in reserve."""
         self._told = Standing()
+        """The last word sent, to whichever gateway."""
         self._returned: dict[AttemptRef, TaskLease] = {}
         """Handed back, and not yet heard of: tasks that wait until a poll names them."""
         self._stopped: set[AttemptRef] = set()
@@ -278,8 +279,8 @@ class Link:
         return tuple((job_id, phase, count) for (job_id, phase), count in counts.items())
 
     async def _tell_changes(self) -> None:
-        """What polls and reports tell anyway is told by them; a task that begins, or waits, without one is not, nor is
-        the room of one whose output is still being stored."""
+        """What changes between polls and results, which tell how things stand as well: a task begins, or waits, or
+        makes room once its output is stored."""
         while True:
             await asyncio.sleep(REPORT_DELAY_S)
             if not len(self._reports) and self._differs(self._told):
