@@ -1,7 +1,9 @@
 """What a node's running tasks may use together: memory, scratch and cpus. Pure but for reading what the machine has."""
 
+import contextlib
+import functools
 import os
-from contextlib import suppress
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +25,7 @@ def machine_capacity(nodes: int = 1) -> Capacity:
     """
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     for path in _GROUP_LIMITS:
-        with suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
             total = min(total, int(path.read_text()))
     share = int(total * _MEMORY_SHARE / nodes)
     return Capacity(max(share, TASK_MEMORY_DEFAULT_BYTES), float(os.cpu_count() or 1))
@@ -36,25 +38,41 @@ class Resources:
         self.lanes = lanes
         self.capacity = capacity
         self.used = Used()
-        self._tasks = 0
+        self._count = 0
+        self._sessions: list[Needs] = []
 
     def fits(self, spec: Needs) -> bool:
         """Whether a task of that phase, or a login session, may run beside those that do."""
         return self.capacity.holds(self.used.beside(spec))
 
+    def fits_beside_sessions(self, spec: Needs) -> bool:
+        """Whether such a task could run once the others have ended: sessions may last for hours."""
+        return self.capacity.holds(functools.reduce(Used.beside, self._sessions, Used()).beside(spec))
+
     def room(self) -> Room:
         """What is left, for what might begin."""
         return Room(self.capacity, self.used)
 
+    @contextlib.contextmanager
+    def session(self, spec: Needs) -> Iterator[None]:
+        """A login session lasts."""
+        self._sessions.append(spec)
+        self.take(spec)
+        try:
+            yield
+        finally:
+            self._sessions.remove(spec)
+            self.give_back(spec)
+
     def take(self, spec: Needs) -> None:
-        self._tasks += 1
+        self._count += 1
         self.used = self.used.beside(spec)
 
     def give_back(self, spec: Needs) -> None:
-        self._tasks -= 1
+        self._count -= 1
         used = self.used
         self.used = Used(
             used.memory_bytes - spec.memory_bytes,
             used.scratch_bytes - spec.scratch_bytes,
-            used.cpus - (spec.cpus or 0.0) if self._tasks else 0.0,
+            used.cpus - (spec.cpus or 0.0) if self._count else 0.0,
         )

@@ -261,13 +261,15 @@ class StoppedAttempt(msgspec.Struct, frozen=True):
 
 
 class ReportRequest(msgspec.Struct, frozen=True):
-    """`stopped` are told until a gateway has heard of them: it counts each once. `standing` is without `results`."""
+    """`stopped` are told until a gateway has heard of them: it counts each once. `returned` are handed back, and never
+    ran. `standing` is without all these."""
 
     node_id: str
     epoch: str
     results: tuple[TaskResult, ...]
     stopped: tuple[StoppedAttempt, ...] = ()
     standing: Standing | None = None
+    returned: tuple[AttemptRef, ...] = ()
     version: int = VERSION
 
 

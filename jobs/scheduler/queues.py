@@ -37,6 +37,8 @@ class _Node:
     """What our last answer gave, to an ordinary poll and to one for the lane in reserve, until the node heard it."""
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     """How many inputs of each (job, phase) wait there."""
+    free_lanes: int = 0
+    """What is left when all that is underway has begun."""
 
     def hear(self, standing: Standing) -> bool:
         """The node's word, unless a newer one came before. Whether a poll of it that waits may get some now."""
@@ -65,6 +67,7 @@ class _Node:
             else:
                 self.waiting[key] = self.waiting.get(key, 0) + one.weight
             jobs.add(job_id)
+        self.free_lanes = lanes
 
 
 class Queues:
@@ -106,13 +109,18 @@ class Queues:
         node = self._nodes.get(node_id)
         return node.standing.blocked_jobs if node is not None else ()
 
-    def room(self, node_id: str, asked: int) -> int:
-        """How many tasks to give to its ordinary poll that asked for so many. Of what was blocked then it did not
-        think: where that waits for nothing but a lane now, the node has less room."""
+    def free_lanes(self, node_id: str) -> int:
+        """Lanes that nothing there waits for, nor is on its way to."""
         node = self._nodes.get(node_id)
-        if node is None or node.standing.room is None or not node.asked.blocked_jobs:
+        return 0 if node is None else node.free_lanes
+
+    def room(self, node_id: str, asked: int) -> int:
+        """How many tasks to give to its ordinary poll that asked for so many. What has ended since made room for more.
+        But of what was blocked then it did not think: that may wait for nothing but a lane now."""
+        node = self._nodes.get(node_id)
+        if node is None or node.standing.room is None:
             return asked
-        return min(asked, node.standing.room)
+        return (min if node.asked.blocked_jobs else max)(asked, node.standing.room)
 
     def forget_all_but(self, alive: Mapping[str, str]) -> None:
         """Nodes by their epochs: what waited on others is not theirs any more."""

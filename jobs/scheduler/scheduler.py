@@ -23,6 +23,7 @@ from jobs.scheduler.attempts import Attempts
 from jobs.scheduler.capacities import Capacities
 from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.housekeeping import Housekeeper
+from jobs.scheduler.idle_first import IdleFirst
 from jobs.scheduler.liveness import Liveness
 from jobs.scheduler.overdue import Overdue
 from jobs.scheduler.places import Placement, Places
@@ -60,6 +61,7 @@ class Scheduler:
         self._watchers = Wakes()
         self._deliveries = Deliveries()
         self._queues = Queues()
+        self._idle_first = IdleFirst(self._queues, self._nodes)
         self._liveness = Liveness()
         self._capacities = Capacities()
         self._attempts = Attempts()
@@ -181,7 +183,8 @@ class Scheduler:
         try:
             while True:
                 event.clear()
-                reply = await self._look(request)
+                with self._idle_first.looking(node_id):
+                    reply = await self._look(request)
                 left_s = deadline_s - self._clock.monotonic_s()
                 if reply is not None or left_s <= 0 or self._draining:
                     return reply if reply is not None else await self._reply(request, [], ())
@@ -219,7 +222,7 @@ class Scheduler:
         """How many tasks, now that the poll may have waited."""
         if request.reserve:
             return request.free_lanes
-        return self._queues.room(request.node_id, request.free_lanes)
+        return self._idle_first.share(request.node_id, self._queues.room(request.node_id, request.free_lanes))
 
     async def _second_attempts(self, request: LeaseRequest) -> list[Granted]:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
@@ -271,8 +274,11 @@ class Scheduler:
         weight = sum(result.weight for result in request.results)
         if max(weight, len(request.stopped)) > limits.REPORT_BATCH_MAX:
             raise BadRequest(f"A report has at most {limits.REPORT_BATCH_MAX} results.")
+        if len(request.returned) > limits.HELD_MAX:
+            raise BadRequest(f"A report names at most {limits.HELD_MAX} attempts that are handed back.")
         if request.stopped:
             await self.jobs.charge_stopped(request.node_id, request.stopped)
+        await self._release(request.node_id, request.returned)
         stirred = await self.jobs.report(request.node_id, request.results) if request.results else Stirred()
         for result in request.results:
             self._ended(request.node_id, result)

@@ -32,6 +32,10 @@ class Wakes:
     def wake_all(self) -> None:
         self.wake(list(self._waiting))
 
+    def woken(self) -> list[str]:
+        """Those that have not looked since they were woken."""
+        return [name for name, events in self._waiting.items() if any(event.is_set() for event in events)]
+
 
 async def wait_for(event: asyncio.Event, timeout_s: float) -> bool:
     """Whether the event came within that time."""

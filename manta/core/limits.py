@@ -407,6 +407,8 @@ WAITING_MAX: Final = 128
 """Tasks that an agent holds beyond the running ones, whatever they wait for."""
 HAND_BACK_S: Final = 2.0
 """A task that waits longer for a lane is handed back: another node may have one."""
+HAND_BACK_NO_ROOM_S: Final = 0.25
+"""Tasks of a phase that finds no room for longer are handed back, though there are lanes."""
 STARVED_S: Final = 1.0
 """After this a phase that has nothing running, and no room to, keeps others from starting until it has."""
 FINISHING_MAX: Final = 64

@@ -289,8 +289,7 @@ class FakeGateway:
         request = wire.unpack(body, wire.LeaseRequest)
         async with self._change:
             self.leases.append(request)
-            self.ready.extend(lease for ref in request.returned if (lease := self.given.pop(ref, None)) is not None)
-            self._change.notify_all()
+            self._take_back(request.returned)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(request.wait_s):
                     await self._change.wait_for(lambda: self._has_news(request))
@@ -304,6 +303,10 @@ class FakeGateway:
             lost = tuple(ref for ref in request.held if ref in self.lost)
             ended, self.ended = tuple(self.ended), []
         return wire.LeaseReply(tuple(tasks), tuple(self.phases[key] for key in phases), lost, ended)
+
+    def _take_back(self, refs: Sequence[AttemptRef]) -> None:
+        self.ready.extend(lease for ref in refs if (lease := self.given.pop(ref, None)) is not None)
+        self._change.notify_all()
 
     def _lanes_for(self, request: wire.LeaseRequest) -> int:
         """As the scheduler has it: the lane in reserve takes no further task of a job that runs there already."""
@@ -321,6 +324,7 @@ class FakeGateway:
             self.drop_reports -= 1
             return None
         async with self._change:
+            self._take_back(request.returned)
             known = {result.attempt for result in self.results}
             gone = self.lost | self.lost_unheard
             stale = tuple(result.attempt for result in request.results if result.attempt in gone)

@@ -15,7 +15,7 @@ from jobs.agent.zones.groups import Group, IdleZone
 from jobs.model.resources import Capacity, Used
 from jobs.model.wire import BatchInput, InputRef, OutputSlot, PhaseSpec, TaskKind, TaskLease
 from jobs.sandbox.api import Zone
-from manta.core.limits import HAND_BACK_S, MIB, STARVED_S, ZONE_SLOW_S
+from manta.core.limits import HAND_BACK_NO_ROOM_S, HAND_BACK_S, MIB, STARVED_S, ZONE_SLOW_S
 from tests.support.agent import PlainSandbox, PlainZone
 
 _LATE_S = HAND_BACK_S + 1.0
@@ -116,7 +116,7 @@ def test_what_waited_too_long_is_handed_back() -> None:
     bench = _Bench()
     group = bench.queue(_phase(), 2)
     bench.queue(_phase(), 1, now_s=_LATE_S)
-    late = bench.row.hand_back(_LATE_S)
+    late = bench.row.hand_back(_LATE_S, 0)
     assert [attempt.number for attempt in late] == [1, 2]
     assert [attempt.number for attempt in group.waiting] == [3]
     assert bench.row.waiting == 1
@@ -126,7 +126,7 @@ def test_what_a_zone_is_built_for_is_kept() -> None:
     bench = _Bench()
     group = bench.queue(_phase(), 2)
     group.builders[group.waiting[1]] = None  # type: ignore[assignment]
-    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S)] == [1]
+    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S, 0)] == [1]
 
 
 def test_the_first_that_the_next_room_is_for_is_kept() -> None:
@@ -135,7 +135,48 @@ def test_the_first_that_the_next_room_is_for_is_kept() -> None:
     bench.start()
     bench.queue(_phase("large", memory=500), 2, zones=1)
     assert bench.start() is None
-    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S)] == [3]
+    assert [attempt.number for attempt in bench.row.hand_back(_LATE_S, 0)] == [3]
+
+
+def test_what_finds_no_room_beside_free_lanes_is_handed_back_soon() -> None:
+    """But for the first of a job that runs nothing here, which has the next room."""
+    bench = _Bench(memory=600)
+    group = bench.queue(_phase("a", memory=400), 3, zones=2)
+    assert [bench.start(), bench.start()] == ["a", None]
+    soon_s = 1.1 * HAND_BACK_NO_ROOM_S
+    bench.queue(_phase("b", memory=500), 2, zones=1)
+    bench.row.in_turn(0.0)
+    assert bench.row.hand_back(soon_s, 0) == [], "it is a lane that they wait for"
+    assert bench.row.hand_back(0.9 * HAND_BACK_NO_ROOM_S, 1) == []
+    assert [attempt.number for attempt in bench.row.hand_back(soon_s, 1)] == [2, 3, 5]
+    assert (bench.row.waiting, group.starved_since_s) == (1, None)
+
+
+def test_tasks_that_follow_each_other_quickly_are_kept_though_there_is_room_for_one_alone() -> None:
+    bench = _Bench(memory=600)
+    group = bench.queue(_phase("a", memory=400), 3, zones=2)
+    bench.start(0.0)
+    bench.start(0.1)
+    bench.end(group)
+    bench.start(0.3)
+    bench.start(0.3)
+    assert bench.row.hand_back(0.4, 1) == []
+
+
+def test_nobody_waits_for_a_phase_that_has_no_room_beside_login_sessions() -> None:
+    bench = _Bench(memory=600)
+    small, large = bench.queue(_phase("small", memory=100), 4, zones=2), _phase("large", memory=500)
+    with bench.resources.session(_phase(memory=200)):
+        bench.queue(large, 2, zones=1)
+        assert bench.start() == "small"
+        bench.row.in_turn(0.0)
+        assert bench.row.standing(2 * STARVED_S, 1, reserve_free=False).lanes == 0, "the next of small begins"
+        assert bench.start(2 * STARVED_S) == "small"
+        assert [one.spec for one in bench.row.hand_back(2 * STARVED_S, 1)] == [large, large]
+    bench.end(small)
+    bench.end(small)
+    bench.queue(large, zones=1)
+    assert [bench.start(), bench.start()] == ["large", "small"]
 
 
 def test_a_slow_first_zone_blocks_its_job_alone() -> None:
@@ -284,5 +325,5 @@ def test_what_waits_is_counted(steps: list[tuple[str, int]]) -> None:
         elif step == "withdraw" and waiting:
             bench.row.withdraw(waiting[0].waiting[-1])
         elif step == "hand back":
-            bench.row.hand_back(float(now_s))
+            bench.row.hand_back(float(now_s), number)
         assert bench.row.waiting == sum(len(group.waiting) for group in bench.row.groups)

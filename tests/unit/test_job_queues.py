@@ -186,8 +186,9 @@ def test_room_is_no_news_to_a_poll_that_has_thought_of_all_there_is() -> None:
     queues = Queues()
     queues.polled("n", "e", Standing(room=8, number=1), None)
     assert not queues.reported("n", "e", Standing(room=3, number=2))
-    assert not queues.reported("n", "e", Standing(room=9, number=3))
     assert queues.room("n", 8) == 8
+    assert not queues.reported("n", "e", Standing(room=9, number=3))
+    assert queues.room("n", 8) == 9, "a task has ended since"
 
 
 def test_a_node_that_is_gone_or_began_anew_hides_nothing() -> None:

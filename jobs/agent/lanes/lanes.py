@@ -149,7 +149,7 @@ class Lanes:
 
     def hand_back(self) -> list[Attempt]:
         """Take out what has waited for a lane too long."""
-        late = self._row.hand_back(self._clock.monotonic_s())
+        late = self._row.hand_back(self._clock.monotonic_s(), self._running.free_lanes)
         for attempt in late:
             self._held.forget(attempt)
         return late

@@ -7,7 +7,7 @@ from jobs.agent.attempt import Attempt
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group
 from jobs.model.wire import Standing
-from manta.core.limits import HAND_BACK_S
+from manta.core.limits import HAND_BACK_NO_ROOM_S, HAND_BACK_S
 
 
 class Row:
@@ -54,17 +54,22 @@ class Row:
         self.waiting -= 1
         return group
 
-    def hand_back(self, now_s: float) -> list[Attempt]:
-        """Take out what has waited for a lane too long. A zone that is being built keeps those in whose name it is."""
-        before_s = now_s - HAND_BACK_S
+    def hand_back(self, now_s: float, free_lanes: int) -> list[Attempt]:
+        """Take out what has waited too long for a lane, or for room. A zone that is being built keeps those in whose
+        name it is."""
         found: list[Attempt] = []
         for group in self._groups.values():
+            before_s = now_s - HAND_BACK_S
+            if free_lanes > 0 and group.lacks_room_since(now_s - HAND_BACK_NO_ROOM_S):
+                before_s = now_s
             late = [one for one in group.waiting if one.since_s < before_s and one not in group.builders]
-            if group.starved_since_s is not None and not group.busy:
+            if group.starved_since_s is not None and not group.busy and self._may_hold_lanes(group):
                 late = late[1:]  # the next room is kept for it
             for attempt in late:
                 group.waiting.remove(attempt)
                 self.waiting -= 1
+            if not group.waiting:
+                group.starved_since_s = None
             found += late
         return found
 
@@ -91,7 +96,7 @@ class Row:
                 del self._groups[key]
                 self._groups[key] = group
                 return group
-            elif group.is_starved(now_s):
+            elif self._is_starved(group, now_s):
                 return None
         return None
 
@@ -118,6 +123,13 @@ class Row:
         if group.starved_since_s is None:
             group.starved_since_s = now_s
         return False
+
+    def _is_starved(self, group: Group, now_s: float) -> bool:
+        return group.is_starved(now_s) and self._may_hold_lanes(group)
+
+    def _may_hold_lanes(self, group: Group) -> bool:
+        """Whether its room will come with the ends of tasks; login sessions are waited for by nobody else."""
+        return self._resources.fits_beside_sessions(group.spec)
 
     # -- what waits --------------------------------------------------------------------------------------------------
 
@@ -146,7 +158,7 @@ class Row:
             while starting < min(free_lanes, ready) and room.take(group.spec):
                 starting += 1
             free_lanes -= starting
-            if group.waiting and not starting and free_lanes > 0 and group.is_starved(now_s):
+            if group.waiting and not starting and free_lanes > 0 and self._is_starved(group, now_s):
                 free_lanes, reserve_free = 0, False
             elif reserve_free and not (starting or free_lanes) and ready and job_id not in running:
                 starting = int(room.take(group.spec))

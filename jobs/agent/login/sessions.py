@@ -170,14 +170,13 @@ class Sessions:
             raise SlowDown(f"The node's sessions may use {self._memory_max >> 20} MiB: ask for less --memory, or wait.")
         if not self._resources.fits(spec):
             raise SlowDown("The node's tasks use all of its memory: ask for less --memory, or wait.")
-        self._resources.take(spec)
         self._accounts[spec.tenant] += 1
         self._memory += spec.memory_bytes
         self._begun += 1
         try:
-            yield
+            with self._resources.session(spec):
+                yield
         finally:
-            self._resources.give_back(spec)
             self._memory -= spec.memory_bytes
             self._accounts[spec.tenant] -= 1
             self._accounts += Counter()  # forgets accounts without sessions

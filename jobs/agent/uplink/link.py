@@ -61,7 +61,7 @@ class Link:
         self._stopped: set[AttemptRef] = set()
         """Those of `_returned` that had begun."""
         self._named: set[AttemptRef] = set()
-        """Those of `_returned` that a poll under way names."""
+        """Those of `_returned` that a call under way names."""
         self.reachable = False
 
     def changed(self) -> None:
@@ -145,10 +145,7 @@ class Link:
                 turn += 1
                 continue
             turn, told = 0, False
-            for ref in request.returned:
-                self._returned.pop(ref, None)
-            self._stopped.intersection_update(self._returned)
-            self._named.intersection_update(self._returned)
+            self._heard_of(request.returned)
             if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
@@ -269,6 +266,13 @@ class Link:
     def _hand_back(self, attempts: Sequence[Attempt]) -> None:
         self._returned.update((attempt.ref, attempt.lease) for attempt in attempts)
 
+    def _heard_of(self, returned: Sequence[AttemptRef]) -> None:
+        """A gateway has it that these are handed back."""
+        for ref in returned:
+            self._returned.pop(ref, None)
+        self._stopped.intersection_update(self._returned)
+        self._named.intersection_update(self._returned)
+
     def _with_returned(self, queued: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int, int], ...]:
         """Nobody runs what is handed back, although the catalog has it as leased until a poll names it."""
         counts: dict[tuple[str, int], int] = {(job_id, phase): count for job_id, phase, count in queued}
@@ -279,12 +283,18 @@ class Link:
         return tuple((job_id, phase, count) for (job_id, phase), count in counts.items())
 
     async def _tell_changes(self) -> None:
-        """What changes between polls and results, which tell how things stand as well: a task begins, or waits, or
-        makes room once its output is stored."""
+        """What changes between polls and results, which tell how things stand as well: a task begins, or waits, or is
+        handed back, or makes room once its output is stored."""
         while True:
             await asyncio.sleep(REPORT_DELAY_S)
-            if not len(self._reports) and self._differs(self._told):
-                await self._reports.tell_standing()
+            self._hand_back(self._lanes.hand_back())
+            returned = tuple(self._returned.keys() - self._named - self._stopped)[:HELD_MAX]
+            if not len(self._reports) and (returned or self._differs(self._told)):
+                self._named.update(returned)
+                if await self._reports.tell(returned):
+                    self._heard_of(returned)
+                else:
+                    self._named.difference_update(returned)
 
     def _differs(self, told: Standing) -> bool:
         """Whether somebody else waits now than was told, or may come."""
@@ -299,7 +309,6 @@ class Link:
             await asyncio.sleep(HEARTBEAT_S)
             self.check_leases()
             self._lanes.trim()
-            self._hand_back(self._lanes.hand_back())
             self._lanes.dispatch()
             self.changed()
 

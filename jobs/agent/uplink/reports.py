@@ -117,10 +117,13 @@ class Reports:
         sent = await self.send_results()
         return await self._tell_stopped() and sent
 
-    async def tell_standing(self) -> None:
-        """That alone. When no gateway takes it, the next poll or report tells."""
-        with contextlib.suppress(MantaError):
-            await self._call()
+    async def tell(self, returned: tuple[AttemptRef, ...]) -> bool:
+        """What is handed back, and how things stand. False when no gateway took it: the next poll tells both."""
+        try:
+            await self._call(returned=returned)
+        except MantaError:
+            return False
+        return True
 
     async def send_results(self) -> bool:
         """One call with what is pending. False when no gateway took it."""
@@ -160,9 +163,12 @@ class Reports:
         return True
 
     async def _call(
-        self, results: tuple[TaskResult, ...] = (), stopped: tuple[StoppedAttempt, ...] = ()
+        self,
+        results: tuple[TaskResult, ...] = (),
+        stopped: tuple[StoppedAttempt, ...] = (),
+        returned: tuple[AttemptRef, ...] = (),
     ) -> ReportReply:
-        request = ReportRequest(self._node_id, self._epoch, results, stopped, self._standing())
+        request = ReportRequest(self._node_id, self._epoch, results, stopped, self._standing(), returned)
         return await self._caller.call("report", request, ReportReply)
 
     def _next_batch(self) -> tuple[TaskResult, ...]:

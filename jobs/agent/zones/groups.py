@@ -61,7 +61,11 @@ class Group:
 
     def is_starved(self, now_s: float) -> bool:
         """Whether it has waited long for room, while others use the node."""
-        return self.starved_since_s is not None and not self.busy and now_s - self.starved_since_s > STARVED_S
+        return not self.busy and self.lacks_room_since(now_s - STARVED_S)
+
+    def lacks_room_since(self, before_s: float) -> bool:
+        """Whether it has found no room from then on, at least."""
+        return self.starved_since_s is not None and self.starved_since_s < before_s
 
     def zone_spec(self, furniture: Furniture) -> ZoneSpec:
         """Of one more zone; with an image the tasks' environment is that of the image which this zone has."""

@@ -1,0 +1,49 @@
+"""Tasks run on nodes that can begin them now, although another node that would only queue them asks as well."""
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from manta.sdk import Store
+from manta.sdk.jobs import Job
+from tests.support.store import running_store
+
+_OBJECT = "s3://books/emma"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    """With two lanes on each of two nodes, which both have the object."""
+    folder = tmp_path_factory.mktemp("store")
+    with running_store(folder, "--nodes", "2", "--lanes", "2", "--copies", "2") as running, running.client() as store:
+        store.make_bucket("books")
+        store.write(_OBJECT, b"x")
+        yield store
+
+
+def _ended(store: Store, command: str, count: int, **properties: Any) -> Job:
+    """A job over so many times the object, all of whose tasks have ended well."""
+    job = store.submit([{"type": "map", "exec": command, **properties}], inputs=[_OBJECT] * count)
+    assert job.wait(timeout_s=60).phases[0].tasks.committed == count
+    return job
+
+
+def _nodes(job: Job) -> Counter[str]:
+    return Counter(task["node"] for task in job.tasks())
+
+
+@pytest.mark.parametrize("before", ["true", "sleep 0.3"])
+def test_each_lane_of_two_idle_nodes_gets_one_of_four_tasks_whatever_ran_before(store: Store, before: str) -> None:
+    """A node that just ran short tasks would else queue twice as many as it has lanes."""
+    _ended(store, before, 4)
+    job = _ended(store, "sleep 1.5", 4)
+    assert sorted(_nodes(job).values()) == [2, 2]
+
+
+def test_of_tasks_for_two_of_which_no_node_has_room_each_node_runs_one(store: Store) -> None:
+    """What finds no room is handed back well before the end of what has it."""
+    job = _ended(store, "sleep 3", 2, cpus=0.6 * (os.cpu_count() or 1))
+    assert sorted(_nodes(job).values()) == [1, 1]
