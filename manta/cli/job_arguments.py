@@ -154,6 +154,8 @@ def _value(option: str, words: Iterator[str]) -> str:
     value = next(words, None)
     if value is None:
         raise InvalidArgument(f"{option} needs a value.")
+    if value in _PHASES:
+        raise InvalidArgument(f"{option} needs a value before {value}.")
     return value
 
 

@@ -92,6 +92,7 @@ def test_what_a_phase_brings_and_takes_stands_before_it() -> None:
         ([], "at least one phase"),
         (["s3://b/k"], "at least one phase"),
         (["-m"], "-m needs a value"),
+        (["--init", "-m", "cat", "s3://books/emma"], "--init needs a value before -m."),
         (["-m", "wc", "-r", "sort", "--memory", "1M"], "--memory stands behind the last phase"),
         (["--file", "/no/such/file"], "cannot be read"),
         (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
