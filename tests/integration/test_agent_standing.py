@@ -10,7 +10,7 @@ from jobs.agent.lanes.held import HeldAttempts
 from jobs.agent.tasks.ended import Ended
 from jobs.model.wire import AttemptRef, LeaseRequest, ReportRequest, Standing, TaskLease
 from tests.support.agent import JOB
-from tests.support.agent_rig import Rig, rig
+from tests.support.agent_rig import Rig, rig, rig_on
 from tests.support.waiting import eventually
 
 __all__ = ["rig"]
@@ -113,3 +113,10 @@ async def test_the_room_of_a_task_whose_output_is_being_stored_is_told(
     assert rig.gateway.results == []
     stored.set()
     await rig.gateway.wait_results(2)
+
+
+async def test_a_node_that_can_only_refuse_tasks_tells_of_no_free_lane(tmp_path: Path) -> None:
+    """Or tasks would be kept from able nodes until it has looked for some."""
+    async with rig_on(tmp_path, unavailable="no sandbox") as rig:
+        await eventually(lambda: bool(_polled(rig)))
+        assert {(word.lanes, word.reserve) for word in _words(rig)} == {(0, False)}

@@ -3,10 +3,12 @@
 import os
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import pytest
 
+from manta.core.limits import HAND_BACK_S
 from manta.sdk import Store
 from manta.sdk.jobs import Job
 from tests.support.store import running_store
@@ -50,3 +52,5 @@ def test_of_tasks_for_two_of_which_no_node_has_room_each_node_runs_one(store: St
     """What finds no room is handed back well before the end of what has it."""
     job = _ended(store, "sleep 3", 2, cpus=0.6 * (os.cpu_count() or 1))
     assert sorted(_nodes(job).values()) == [1, 1]
+    first, second = sorted(datetime.fromisoformat(task["started"]) for task in job.tasks())
+    assert (second - first).total_seconds() < HAND_BACK_S

@@ -106,8 +106,11 @@ class Lanes:
         return self._row.blocked(self._clock.monotonic_s(), self._running.free_lanes)
 
     def standing(self) -> Standing:
-        """How things stand, but for what the link alone knows."""
-        return self._row.standing(self._clock.monotonic_s(), self._running.free_lanes, reserve_free=self.reserve_free)
+        """How things stand, but for what the link alone knows. A node that can only refuse tasks has no free lane, or
+        able nodes would be kept waiting for it."""
+        able = self.unavailable is None
+        lanes = self._running.free_lanes if able else 0
+        return self._row.standing(self._clock.monotonic_s(), lanes, reserve_free=able and self.reserve_free)
 
     def started(self) -> tuple[AttemptRef, ...]:
         """Attempts whose task runs."""
@@ -148,7 +151,7 @@ class Lanes:
         self._running.start_next()
 
     def hand_back(self) -> list[Attempt]:
-        """Take out what has waited for a lane too long."""
+        """Take out what has waited too long for a lane, or for room."""
         late = self._row.hand_back(self._clock.monotonic_s(), self._running.free_lanes)
         for attempt in late:
             self._held.forget(attempt)

@@ -57,7 +57,7 @@ class Link:
         self._told = Standing()
         """The last word sent, to whichever gateway."""
         self._returned: dict[AttemptRef, TaskLease] = {}
-        """Handed back, and not yet heard of: tasks that wait until a poll names them."""
+        """Handed back, and not yet heard of: tasks that wait until a call names them."""
         self._stopped: set[AttemptRef] = set()
         """Those of `_returned` that had begun."""
         self._named: set[AttemptRef] = set()
@@ -274,7 +274,7 @@ class Link:
         self._named.intersection_update(self._returned)
 
     def _with_returned(self, queued: tuple[tuple[str, int, int], ...]) -> tuple[tuple[str, int, int], ...]:
-        """Nobody runs what is handed back, although the catalog has it as leased until a poll names it."""
+        """Nobody runs what is handed back, although the catalog has it as leased until a call names it."""
         counts: dict[tuple[str, int], int] = {(job_id, phase): count for job_id, phase, count in queued}
         for ref, lease in self._returned.items():
             if ref not in self._named:
