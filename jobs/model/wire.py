@@ -274,9 +274,11 @@ class ReportRequest(msgspec.Struct, frozen=True):
 
 
 class ReportReply(msgspec.Struct, frozen=True):
-    """`stale` results were not committed: their outputs are to be deleted here (the sweeper would, later)."""
+    """`stale` results were not committed: their outputs are to be deleted here (the sweeper would, later). What the
+    report handed back `is_taken`, but by a gateway of an earlier build, which does not know of it."""
 
     stale: tuple[AttemptRef, ...] = ()
+    is_taken: bool = False
     version: int = VERSION
 
 

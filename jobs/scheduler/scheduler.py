@@ -288,7 +288,7 @@ class Scheduler:
             self._nodes.wake([request.node_id])
         self.stir(stirred)
         self._reserves.wake([request.node_id])
-        return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale))
+        return ReportReply(tuple(AttemptRef(*name) for name in stirred.stale), is_taken=True)
 
     def _ended(self, node_id: str, result: TaskResult) -> None:
         one = self._attempts.find(node_id, result.attempt)

@@ -120,3 +120,17 @@ async def test_a_node_that_can_only_refuse_tasks_tells_of_no_free_lane(tmp_path:
     async with rig_on(tmp_path, unavailable="no sandbox") as rig:
         await eventually(lambda: bool(_polled(rig)))
         assert {(word.lanes, word.reserve) for word in _words(rig)} == {(0, False)}
+
+
+async def test_a_gateway_of_an_earlier_build_hears_with_a_poll_of_what_is_handed_back(rig: Rig) -> None:
+    """It reads of a report what it knows, and answers well."""
+    rig.gateway.takes_back = False
+    rig.sandbox.hold_builds, rig.sandbox.held_job = asyncio.Event(), JOB
+    spec = rig.gateway.phase("true")
+    for _ in range(5):
+        await rig.gateway.offer(spec, await rig.input(b"x"))
+    await eventually(lambda: any(report.returned for report in rig.gateway.reported))
+    told = next(report for report in rig.gateway.reported if report.returned)
+    await rig.gateway.wait(lambda: any(set(told.returned) <= set(poll.returned) for poll in rig.gateway.leases))
+    rig.sandbox.hold_builds.set()
+    await rig.gateway.wait_results(5)

@@ -176,6 +176,8 @@ class FakeGateway:
     too_many: int = 0
     """So many tasks more than the node has room for are handed out, once, as when two polls are answered at a time."""
     drop_reports: int = 0
+    takes_back: bool = True
+    """With reports; a gateway of an earlier build does so with polls alone."""
     page_size: int = 1000
     objects: dict[tuple[str, str], questions.NamedObject] = field(default_factory=dict)
     objects_asked: list[questions.ObjectsRequest] = field(default_factory=list)
@@ -324,7 +326,8 @@ class FakeGateway:
             self.drop_reports -= 1
             return None
         async with self._change:
-            self._take_back(request.returned)
+            if self.takes_back:
+                self._take_back(request.returned)
             known = {result.attempt for result in self.results}
             gone = self.lost | self.lost_unheard
             stale = tuple(result.attempt for result in request.results if result.attempt in gone)
@@ -333,7 +336,7 @@ class FakeGateway:
                 result for result in request.results if result.attempt not in known and result.attempt not in stale
             ]
             self._change.notify_all()
-        return wire.ReportReply(stale)
+        return wire.ReportReply(stale, is_taken=self.takes_back)
 
     async def _inputs(self, body: bytes) -> questions.InputsReply | web.Response:
         request = wire.unpack(body, questions.InputsRequest)

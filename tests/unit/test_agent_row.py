@@ -173,6 +173,7 @@ def test_nobody_waits_for_a_phase_that_has_no_room_beside_login_sessions() -> No
         assert bench.row.standing(2 * STARVED_S, 1, reserve_free=False).lanes == 0, "the next of small begins"
         assert bench.start(2 * STARVED_S) == "small"
         assert [one.spec for one in bench.row.hand_back(2 * STARVED_S, 1)] == [large, large]
+        assert bench.row.blocked_jobs(2 * STARVED_S, 0) == ("large",), "no lane would be of use to it"
     bench.end(small)
     bench.end(small)
     bench.queue(large, zones=1)

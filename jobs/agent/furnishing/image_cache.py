@@ -10,7 +10,7 @@ import hashlib
 import logging
 import shutil
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -171,14 +171,14 @@ class ImageCache:
         """The image in its place, and what made room for it and is to be removed."""
         part = self._folder / f"{digest}{PART}"
         try:
-            await asyncio.to_thread(_begin, part)
+            await _to_its_end(_begin, part)
             facts = await self._unpacked(digest, archive, part / _ROOT, tenant)
-            await asyncio.to_thread(_finish, part, facts)
+            await _to_its_end(_finish, part, facts)
             self._require_share(tenant, digest, _weight(facts))
             going = self._make_room(digest, _weight(facts))
             part.rename(self._folder / digest)
         except BaseException:
-            await asyncio.to_thread(_remove, part)
+            await _to_its_end(_remove, part)
             raise
         return facts, going
 
@@ -275,6 +275,22 @@ def _remove(folder: Path) -> None:
         return
     except (OSError, RecursionError) as error:
         _LOG.warning("%s cannot be removed: %s", folder, error)
+
+
+async def _to_its_end(work: Callable[..., None], *arguments: object) -> None:
+    """In a thread, whose end a cancelled caller waits for as well: the next one begins in the same folder."""
+    going = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    cancelled: asyncio.CancelledError | None = None
+    while not going.done():
+        try:
+            await asyncio.wait([going])
+        except asyncio.CancelledError as error:
+            cancelled = error
+    failed = going.exception()
+    if cancelled is not None:
+        raise cancelled
+    if failed is not None:
+        raise failed
 
 
 async def _all_removed(folders: Sequence[Path]) -> None:

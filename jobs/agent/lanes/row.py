@@ -143,9 +143,9 @@ class Row:
         return tuple({job_id for (job_id, _), group in groups if self._is_blocked(group, now_s, free_lanes)})
 
     def _is_blocked(self, group: Group, now_s: float, free_lanes: int) -> bool:
-        """While every lane is busy it is the lanes that a task waits for."""
+        """While every lane is busy it is the lanes that a task waits for, if it would find room then."""
         lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
-        return group.is_blocked(now_s) or (free_lanes > 0 and lacks_room)
+        return group.is_blocked(now_s) or (lacks_room and (free_lanes > 0 or not self._may_hold_lanes(group)))
 
     def standing(self, now_s: float, free_lanes: int, *, reserve_free: bool) -> Standing:
         """What waits for a lane, for room or for a zone, and what is left when all has begun that these are there

@@ -120,10 +120,9 @@ class Reports:
     async def tell(self, returned: tuple[AttemptRef, ...]) -> bool:
         """What is handed back, and how things stand. False when no gateway took it: the next poll tells both."""
         try:
-            await self._call(returned=returned)
+            return (await self._call(returned=returned)).is_taken
         except MantaError:
             return False
-        return True
 
     async def send_results(self) -> bool:
         """One call with what is pending. False when no gateway took it."""
