@@ -278,7 +278,7 @@ def _remove(folder: Path) -> None:
 
 
 async def _to_its_end(work: Callable[..., None], *arguments: object) -> None:
-    """In a thread, whose end a cancelled caller waits for as well: the next one begins in the same folder."""
+    """In a thread, whose end a cancelled caller waits for as well: whoever unpacks next uses the same folder."""
     going = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     cancelled: asyncio.CancelledError | None = None
     while not going.done():
