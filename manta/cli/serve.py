@@ -12,12 +12,13 @@ import typer
 
 from jobs.sandbox import cgroups
 from jobs.sandbox.building.builders import builder_choice
+from jobs.sandbox.probe import probe, refuse_if_missing
 from manta.catalog.open import open_catalog
 from manta.catalog.records import Node, NodeState
 from manta.cli import output
 from manta.core.clock import SystemClock
 from manta.core.config import TlsFiles, default_lanes
-from manta.core.errors import InvalidArgument, MantaError
+from manta.core.errors import InvalidArgument, MantaError, SandboxUnavailable
 from manta.core.limits import DAY_S, JOB_EXPIRY_S
 from manta.gateway.bootstrap import ensure_root, register_nodes
 from manta.supervisor.data_dir import DataDir, RootKeys, Settings, write_private
@@ -104,11 +105,14 @@ async def _serve(data: DataDir, settings: Settings, options: ServeOptions) -> No
     loop.add_signal_handler(signal.SIGHUP, replace.set)
     # On pure cgroup v2 this process steps aside, so that each node may make groups with limits for its tasks.
     cgroups.settle()
+    no_jobs = await asyncio.to_thread(_why_no_jobs, options) if options.lanes else ""
     plans = plan_nodes(data, settings, tcp=options.tcp_nodes)
     await _prepare_catalog(options.catalog_url, data.root_keys(), settings, plans)
     supervisor = Supervisor(data, settings, options)
     try:
         await supervisor.start(plans)
+        if no_jobs:
+            print(f"warning: objects are served, but no job runs here: {no_jobs}", file=sys.stderr)
         _announce(data, settings, options, supervisor.url)
         await _until_stopped(supervisor, stop, replace)
     finally:
@@ -153,6 +157,15 @@ def _node(plan: NodePlan, settings: Settings, now_ms: int) -> Node:
         state=NodeState.ACTIVE,
         registered_ms=now_ms,
     )
+
+
+def _why_no_jobs(options: ServeOptions) -> str:
+    """What this machine lacks for a sandbox; the nodes will try again at times."""
+    try:
+        refuse_if_missing(probe(builder_choice(options.sandbox, options.runtime)))
+    except SandboxUnavailable as error:
+        return str(error)
+    return ""
 
 
 def _announce(data: DataDir, settings: Settings, options: ServeOptions, url: str) -> None:

@@ -55,6 +55,23 @@ def test_taking_nodes_away_is_refused_with_the_reason(tmp_path: Path) -> None:
     assert b"removing nodes is not supported" in again.stderr
 
 
+def test_a_sandbox_that_cannot_be_built_is_told_at_the_start_and_objects_are_served(tmp_path: Path) -> None:
+    with (
+        running_store(tmp_path, "--sandbox", "oci", "--runtime", "/no/such/runtime") as store,
+        store.client() as client,
+    ):
+        said = (tmp_path / "serve.log").read_text()
+        assert said.startswith("warning: objects are served, but no job runs here: No sandbox can be built: ")
+        assert "/no/such/runtime" in said
+        client.make_bucket("books")
+        client.write("s3://books/a", b"served")
+        assert client.read("s3://books/a") == b"served"
+
+
+def test_nothing_is_said_of_a_sandbox_that_can_be_built(serve: Serve) -> None:
+    assert b"warning" not in (serve().data.parent / "serve.log").read_bytes()
+
+
 @pytest.mark.invariant("O3")
 def test_the_log_of_a_process_says_when(serve: Serve) -> None:
     store = serve()
