@@ -45,9 +45,9 @@ class Resources:
         """Whether a task of that phase, or a login session, may run beside those that do."""
         return self.capacity.holds(self.used.beside(spec))
 
-    def fits_beside_sessions(self, spec: Needs) -> bool:
-        """Whether such a task could run once the others have ended: sessions may last for hours."""
-        return self.capacity.holds(functools.reduce(Used.beside, self._sessions, Used()).beside(spec))
+    def fit_beside_sessions(self, *specs: Needs) -> bool:
+        """Whether such tasks could run together once the others have ended: sessions may last for hours."""
+        return self.capacity.holds(functools.reduce(Used.beside, (*self._sessions, *specs), Used()))
 
     def room(self) -> Room:
         """What is left, for what might begin."""

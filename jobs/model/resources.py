@@ -69,12 +69,15 @@ class Room:
         self._capacity = capacity
         self.used = used
 
+    def fits(self, needs: Needs) -> bool:
+        """Whether there is room for such a task."""
+        return self._capacity is None or self._capacity.holds(self.used.beside(needs))
+
     def take(self, needs: Needs) -> bool:
         """Whether there is room for such a task, which has it from now on."""
-        used = self.used.beside(needs)
-        if self._capacity is not None and not self._capacity.holds(used):
+        if not self.fits(needs):
             return False
-        self.used = used
+        self.used = self.used.beside(needs)
         return True
 
 

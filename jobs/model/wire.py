@@ -174,11 +174,15 @@ class LeaseRequest(msgspec.Struct, frozen=True):
 
 
 class LeaseReply(msgspec.Struct, frozen=True):
-    """`lost`: attempts of `held` that are no longer this node's (cancelled, expired): kill and forget them."""
+    """`lost`: attempts of `held` that are no longer this node's (cancelled, expired): kill and forget them.
+
+    `recalled` are to be handed back if they still wait: another node could begin them at once.
+    """
 
     tasks: tuple[TaskLease, ...] = ()
     phases: tuple[PhaseSpec, ...] = ()
     lost: tuple[AttemptRef, ...] = ()
+    recalled: tuple[AttemptRef, ...] = ()
     ended_jobs: tuple[str, ...] = ()
     version: int = VERSION
 

@@ -1,8 +1,9 @@
 """What nodes say of the attempts they hold: which run, and since when, by this process's monotonic clock. Pure."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from jobs.model.resources import Needs
 from jobs.model.wire import AttemptRef
 from manta.core.limits import STUCK_S, TASK_GRACE_S
 
@@ -12,6 +13,8 @@ class Followed:
     """An attempt that a node holds. `since_s`: when it began to run, or else to wait for its turn or for its outputs.
 
     `phase` and `timeout_s` are None until somebody looked them up. `tried_s`: when which node was to try it as well.
+    `needs` and `hosts` (none: any node may run it) are known where this process handed it out. `is_recalled`: its node
+    was told that another one could begin it.
     """
 
     node_id: str
@@ -21,6 +24,9 @@ class Followed:
     phase: int | None = None
     timeout_s: float | None = None
     tried_s: dict[str, float] = field(default_factory=dict)
+    needs: Needs | None = None
+    hosts: Sequence[str] = ()
+    is_recalled: bool = False
 
     def is_suspect(self, now_s: float) -> bool:
         """Whether it may be overdue, whatever its timeout."""
@@ -47,9 +53,14 @@ class Attempts:
             after[ref] = known
         self._nodes[node_id] = after
 
-    def granted(self, node_id: str, ref: AttemptRef, phase: int, timeout_s: float, now_s: float) -> None:
+    def granted(self, one: Followed) -> None:
         """It goes out to the node, which will name it in its next poll."""
-        self._nodes.setdefault(node_id, {})[ref] = Followed(node_id, ref, False, now_s, phase, timeout_s)
+        self._nodes.setdefault(one.node_id, {})[one.ref] = one
+
+    def waiting(self, node_id: str, before_s: float) -> list[Followed]:
+        """Those that have waited there since."""
+        held = self._nodes.get(node_id, {})
+        return [one for one in held.values() if not one.runs and one.since_s < before_s]
 
     def find(self, node_id: str, ref: AttemptRef) -> Followed | None:
         return self._nodes.get(node_id, {}).get(ref)

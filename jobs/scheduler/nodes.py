@@ -4,6 +4,7 @@ What is kept here are wake-ups, so that nobody waits for a sweep, and what this 
 has heard of by its own monotonic clock, how things stand on each, and which attempts it handed out.
 """
 
+import contextlib
 import math
 from collections.abc import Callable, Sequence
 
@@ -18,7 +19,7 @@ from jobs.model.wire import (
     TaskLease,
     TaskResult,
 )
-from jobs.scheduler.attempts import Attempts
+from jobs.scheduler.attempts import Attempts, Followed
 from jobs.scheduler.capacities import Capacities
 from jobs.scheduler.deliveries import Deliveries
 from jobs.scheduler.idle_first import IdleFirst
@@ -28,7 +29,7 @@ from jobs.scheduler.places import Places
 from jobs.scheduler.queues import Given, Queues
 from jobs.scheduler.stragglers import Stragglers
 from jobs.scheduler.wakes import Wakes, wait_for
-from manta.catalog.job_records import ANY_NODE, Granted, JobView, Stirred
+from manta.catalog.job_records import ANY_NODE, Choice, Granted, JobView, Stirred
 from manta.catalog.job_store import JobStore
 from manta.core import limits
 from manta.core.clock import Clock
@@ -50,7 +51,7 @@ class Nodes:
         self._queues = Queues()
         self._idle_first = IdleFirst(self._queues, self._polls)
         self.liveness = Liveness()
-        self._capacities = Capacities()
+        self._capacities = Capacities(self._queues)
         self._attempts = Attempts()
         self._stragglers = Stragglers(self._attempts)
         self._overdue = Overdue(jobs, clock, self._attempts, stir)
@@ -114,11 +115,11 @@ class Nodes:
         try:
             while True:
                 event.clear()
-                with self._idle_first.looking(node_id):
+                with contextlib.nullcontext() if request.reserve else self._idle_first.looking(node_id):
                     reply = await self._look(request)
                 left_s = deadline_s - self._clock.monotonic_s()
                 if reply is not None or left_s <= 0 or self._draining:
-                    return reply if reply is not None else await self._reply(request, [], ())
+                    return reply if reply is not None else await self._reply(request, [])
                 await wait_for(event, left_s)
                 if is_abandoned() or not await self._renew(node_id, request.epoch, begins=False):
                     return LeaseReply()
@@ -145,6 +146,7 @@ class Nodes:
     async def _look(self, request: LeaseRequest) -> LeaseReply | None:
         """What there is to say now."""
         lost = await self._lost(request)
+        recalled = self._recalled(request)
         granted: list[Granted] = []
         lanes = min(self._wanted(request), limits.LEASE_BATCH_MAX)
         ready = self._jobs.has_idle if request.reserve else self._jobs.has_ready
@@ -158,13 +160,15 @@ class Nodes:
                     slots,
                     idle_jobs_only=request.reserve,
                     without=() if request.reserve else self._queues.blocked_jobs(request.node_id),
-                    leaves=self._capacities.left_by(request.node_id, self.liveness.alive(now_s)),
+                    choose=self._capacities.choose_for(
+                        request.node_id, self.liveness.alive(now_s), to_begin=request.reserve
+                    ),
                 )
         if not granted and request.idle_lanes > 0 and not self._draining:
             granted = await self._second_attempts(request)
-        if not lost and not granted:
+        if not lost and not granted and not recalled:
             return None
-        return await self._reply(request, granted, lost)
+        return await self._reply(request, granted, lost, recalled)
 
     def _wanted(self, request: LeaseRequest) -> int:
         """How many tasks, now that the poll may have waited."""
@@ -176,12 +180,12 @@ class Nodes:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
         granted: list[Granted] = []
         now_s = self._clock.monotonic_s()
-        leaves = self._capacities.left_by(request.node_id, self.liveness.alive(now_s))
+        choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
         for one in self._stragglers.for_node(request.node_id, now_s):
             (slot,) = self._places.new_ids(1)
             if len(granted) == request.idle_lanes or not self._places.can_copy(slot, request.node_id):
                 break
-            grant = await self._jobs.lease_second(request.node_id, request.epoch, one.ref, slot, leaves=leaves)
+            grant = await self._jobs.lease_second(request.node_id, request.epoch, one.ref, slot, choose=choose)
             if grant is not None:
                 granted.append(grant)
         return granted
@@ -192,8 +196,24 @@ class Nodes:
         mine = set(await self._jobs.running(request.node_id))
         return tuple(attempt for attempt in request.held if attempt not in mine)
 
+    def _recalled(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
+        """One that waits for room on the node, once another node could begin it at once."""
+        if request.reserve:
+            return ()
+        now_s = self._clock.monotonic_s()
+        choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
+        for one in self._attempts.waiting(request.node_id, now_s - limits.RECALL_S):
+            if not one.is_recalled and one.needs is not None and choose(one.needs, one.hosts) is Choice.LATER:
+                one.is_recalled = True
+                return (one.ref,)
+        return ()
+
     async def _reply(
-        self, request: LeaseRequest, granted: Sequence[Granted], lost: tuple[AttemptRef, ...]
+        self,
+        request: LeaseRequest,
+        granted: Sequence[Granted],
+        lost: tuple[AttemptRef, ...] = (),
+        recalled: tuple[AttemptRef, ...] = (),
     ) -> LeaseReply:
         """Whatever goes wrong from here on: what the node does not name in its next such poll is offered again then."""
         refs = [AttemptRef(one.task.job_id, one.task.task_id, one.task.attempt) for one in granted]
@@ -206,16 +226,21 @@ class Nodes:
         known = set(request.known_phases)
         phases: dict[tuple[str, int], PhaseSpec] = {}
         leases: list[TaskLease] = []
+        now_s = self._clock.monotonic_s()
         for grant, ref in zip(granted, refs, strict=True):
             task = grant.task
-            timeout_s = grant.plan.phases[task.phase].task_timeout_s
+            phase = grant.plan.phases[task.phase]
             at = (task.job_id, task.phase)
             if at not in known and at not in phases:
                 phases[at] = grant.plan.spec(task.job_id, task.phase, grant.owner_id)
-            leases.append(self._places.lease_of(grant, request.node_id, timeout_s))
-            self._attempts.granted(request.node_id, ref, task.phase, timeout_s, self._clock.monotonic_s())
+            leases.append(self._places.lease_of(grant, request.node_id, phase.task_timeout_s))
+            self._attempts.granted(
+                Followed(
+                    request.node_id, ref, False, now_s, task.phase, phase.task_timeout_s, needs=phase, hosts=task.hosts
+                )
+            )
         ended = await self._jobs.ended_jobs(sorted({job_id for job_id, _ in known})) if known else []
-        return LeaseReply(tuple(leases), tuple(phases.values()), lost, tuple(ended))
+        return LeaseReply(tuple(leases), tuple(phases.values()), lost, recalled, tuple(ended))
 
     async def _renew(self, node_id: str, epoch: str, *, begins: bool) -> bool:
         """The node lives; its row is written when a third of the time has gone. False: another epoch took over."""

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 
-from jobs.model.resources import Capacity, Needs, Room
+from jobs.model.resources import Capacity, Needs, Room, Used
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, Standing
 from manta.catalog.job_records import JobView, PhaseView
@@ -38,7 +38,9 @@ class _Node:
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     """How many inputs of each (job, phase) wait there."""
     free_lanes: int = 0
-    """What is left when all that is underway has begun."""
+    reserve: bool = False
+    room: Room = field(default_factory=lambda: Room(None, Used()))
+    """What is left when all that is underway has begun: lanes, the one in reserve, and room."""
 
     def hear(self, standing: Standing) -> bool:
         """The node's word, unless a newer one came before. Whether a poll of it that waits may get some now."""
@@ -67,7 +69,7 @@ class _Node:
             else:
                 self.waiting[key] = self.waiting.get(key, 0) + one.weight
             jobs.add(job_id)
-        self.free_lanes = lanes
+        self.free_lanes, self.reserve, self.room = lanes, reserve, room
 
 
 class Queues:
@@ -113,6 +115,16 @@ class Queues:
         """Lanes that nothing there waits for, nor is on its way to."""
         node = self._nodes.get(node_id)
         return 0 if node is None else node.free_lanes
+
+    def has_room(self, node_id: str, needs: Needs) -> bool:
+        """Whether such a task would wait there for nothing but a lane or a zone, as far as is known."""
+        node = self._nodes.get(node_id)
+        return node is None or node.room.fits(needs)
+
+    def could_begin(self, node_id: str, needs: Needs) -> bool:
+        """Whether the node has said that a lane, if only the one in reserve, and room are there for such a task."""
+        node = self._nodes.get(node_id)
+        return node is not None and (node.free_lanes > 0 or node.reserve) and node.room.fits(needs)
 
     def room(self, node_id: str, asked: int) -> int:
         """How many tasks to give to its ordinary poll that asked for so many. What has ended since made room for more.

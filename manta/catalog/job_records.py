@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import Any, NamedTuple
 
 from jobs.model.document import JobPlan
@@ -10,8 +11,19 @@ from jobs.model.resources import Needs
 from jobs.model.wire import TaskKind
 from manta.catalog.task_records import TaskRow
 
-Leaves = Callable[[Needs, Sequence[str]], bool]
-"""Whether a task of such needs, which these nodes (any node, if none is named) may run, is left to another node."""
+
+class Choice(Enum):
+    """What becomes of a ready task once a node that may run it asks for some."""
+
+    HERE = auto()
+    LATER = auto()
+    """It stays ready: another node could begin it at once, and this one could not."""
+    ELSEWHERE = auto()
+    """It never fits here, and fits another node."""
+
+
+Choose = Callable[[Needs, Sequence[str]], Choice]
+"""Decides for one node on a task of such needs, which these nodes (any node, if none is named) may run."""
 ANY_NODE = ""
 """In the ready queue: a task that any node may take."""
 
@@ -106,9 +118,9 @@ class JobView:
     """Memory that its tasks had reserved, times how long they ran."""
 
 
-def leave_nothing(_needs: Needs, _holders: Sequence[str]) -> bool:
-    """The Leaves of who takes whatever there is."""
-    return False
+def take_all(_needs: Needs, _holders: Sequence[str]) -> Choice:
+    """Of who takes whatever there is."""
+    return Choice.HERE
 
 
 @dataclass(frozen=True, slots=True)

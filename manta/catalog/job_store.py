@@ -12,10 +12,10 @@ from jobs.model.inputs import InputSpec
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, StoppedAttempt, TaskResult
 from manta.catalog.job_records import (
+    Choose,
     FoundInputs,
     Granted,
     JobView,
-    Leaves,
     Line,
     NewJob,
     QueuePlace,
@@ -24,7 +24,7 @@ from manta.catalog.job_records import (
     Stranded,
     UsageDay,
     WrittenInputs,
-    leave_nothing,
+    take_all,
 )
 from manta.catalog.task_records import TaskPage, TaskRow
 
@@ -113,17 +113,17 @@ class JobStore(Protocol):
         *,
         idle_jobs_only: bool = False,
         without: Collection[str] = (),
-        leaves: Leaves = leave_nothing,
+        choose: Choose = take_all,
     ) -> list[Granted]:
         """As many tasks as there are `slots` (blob ids for their outputs), shared fairly among accounts, then jobs.
 
         `idle_jobs_only`: at most one of each job, and only of jobs that have no task running (J8). Nothing of the jobs
-        in `without`, and no task that is to be left to another node.
+        in `without`, and no task that `choose` has for another node.
         """
         ...
 
     async def lease_second(
-        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, leaves: Leaves = leave_nothing
+        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, choose: Choose = take_all
     ) -> Granted | None:
         """A second attempt of that attempt's task, on this other node. None where it may not have one (now)."""
         ...

@@ -82,6 +82,11 @@ class TaskRow(NamedTuple):
     """The inputs of a batch, packed; its own input is the first of them."""
 
     @property
+    def hosts(self) -> list[str]:
+        """The nodes that may run it; none for any."""
+        return [] if self.blob_id is None else self.nodes
+
+    @property
     def inputs(self) -> "list[TaskRow]":
         """One row for each input; those of a batch as if each had a task of its own."""
         if self.members is None:

@@ -409,6 +409,10 @@ HAND_BACK_S: Final = 2.0
 """A task that waits longer for a lane is handed back: another node may have one."""
 HAND_BACK_NO_ROOM_S: Final = 0.25
 """Tasks of a phase that finds no room for longer are handed back, though there are lanes."""
+HANDED_BACK_S: Final = 5.0
+"""For so long after that no more tasks of their job are welcome, unless there is room for one."""
+RECALL_S: Final = 0.5
+"""What has waited longer than that is recalled if it lacks room where it waits, and another node could begin it."""
 STARVED_S: Final = 1.0
 """After this a phase that has nothing running, and no room to, keeps others from starting until it has."""
 FINISHING_MAX: Final = 64

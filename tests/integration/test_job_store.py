@@ -9,10 +9,11 @@ import pytest
 from msgspec.structs import replace
 
 from jobs.model.inputs import InputSpec
+from jobs.model.resources import Needs
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, Output, StoppedAttempt, TaskResult
 from manta.catalog.job_chunks import encode_chunks
-from manta.catalog.job_records import Granted, JobView, NewJob, UsageDay, WrittenInputs
+from manta.catalog.job_records import Choice, Granted, JobView, NewJob, UsageDay, WrittenInputs
 from manta.catalog.job_scripts.attempts import earlier_attempts
 from manta.catalog.store import Catalog
 from manta.catalog.task_records import TaskRow
@@ -466,8 +467,13 @@ async def test_an_account_whose_tasks_a_node_does_not_take_keeps_no_other_from_i
     if why == "blocked":
         granted = await catalog.jobs.lease("n1", "e", slot, without=[alices])
     else:
-        granted = await catalog.jobs.lease("n1", "e", slot, leaves=lambda needs, _: needs.memory_bytes > 8 << 20)
+        granted = await catalog.jobs.lease("n1", "e", slot, choose=_leaves_large)
     assert [grant.task.job_id for grant in granted] == [bobs]
+
+
+def _leaves_large(needs: Needs, _: Sequence[str]) -> Choice:
+    """Of a node that has 8 MiB."""
+    return Choice.ELSEWHERE if needs.memory_bytes > 8 << 20 else Choice.HERE
 
 
 @pytest.mark.invariant("J4")
@@ -481,7 +487,12 @@ async def test_a_task_is_offered_anew_to_the_only_node_that_is_large_enough_for_
     await catalog.jobs.release("n1", [ref(grant.task)], delivered=True)
     assert await lease(catalog, clock, "n1") == [], "the other holder is asked first"
     slot = [new_id(clock.now_ms())]
-    assert await catalog.jobs.lease("n2", "e", slot, leaves=lambda _, holders: "n1" in holders) == []
+    assert (
+        await catalog.jobs.lease(
+            "n2", "e", slot, choose=lambda _, holders: Choice.ELSEWHERE if "n1" in holders else Choice.HERE
+        )
+        == []
+    )
     (again,) = await lease(catalog, clock, "n1")
     assert again.task.attempt == 2
     assert await lease(catalog, clock, "n2") == []
@@ -499,7 +510,7 @@ async def test_a_task_that_fits_is_found_behind_many_that_are_left_to_others(
 
     async def poll(lanes: int = 2) -> list[Granted]:
         slots = [new_id(clock.now_ms()) for _ in range(lanes)]
-        return await catalog.jobs.lease("n1", "e", slots, leaves=lambda needs, _: needs.memory_bytes > 8 << 20)
+        return await catalog.jobs.lease("n1", "e", slots, choose=_leaves_large)
 
     (grant,) = await poll()
     assert grant.task.phase == 1
@@ -518,7 +529,7 @@ async def test_a_reducer_that_its_node_leaves_is_anybody_s(catalog: Catalog, clo
     job = await begin(catalog, clock, [MAP, {**REDUCE, "memory": "64M"}], "s3://books/a")
     await catalog.jobs.report("n1", done(await lease(catalog, clock), nodes=("n1",)))
     assert counts(await catalog.jobs.get_job(job), 1) == {"ready": 1}
-    assert await catalog.jobs.lease("n1", "e", [new_id(clock.now_ms())], leaves=lambda *_: True) == []
+    assert await catalog.jobs.lease("n1", "e", [new_id(clock.now_ms())], choose=lambda *_: Choice.ELSEWHERE) == []
     (reducer,) = await lease(catalog, clock, "n2")
     assert reducer.task.job_id == job
 

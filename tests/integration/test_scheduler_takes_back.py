@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from jobs.model.resources import Capacity
+from jobs.model.resources import Capacity, Used
 from jobs.model.wire import AttemptRef, LeaseReply, LeaseRequest, ReportRequest, Standing, TaskResult
 from jobs.scheduler.scheduler import Scheduler
 from manta.catalog.job_scripts.attempts import earlier_attempts
@@ -13,10 +13,12 @@ from manta.catalog.memory import MemoryCatalog
 from manta.core.limits import (
     INFRASTRUCTURE_RETRIES,
     LEASE_S,
+    RECALL_S,
     SECOND_ATTEMPT_AGAIN_S,
     STRAGGLER_MIN_S,
     STRAGGLER_SAMPLE_MIN,
     TASK_GRACE_S,
+    TASK_MEMORY_DEFAULT_BYTES,
 )
 from manta.core.names import new_id
 from tests.support.catalog import StandingClock
@@ -103,6 +105,34 @@ async def test_a_node_too_small_for_a_straggler_does_not_try_it() -> None:
     bench.clock.advance(SECOND_ATTEMPT_AGAIN_S + 1)
     await bench.poll("n1", [slow], [slow], lanes=0)
     assert len((await bench.poll("n2", idle=1, capacity=large)).tasks) == 1
+
+
+async def test_what_waits_for_room_is_recalled_once_another_node_could_begin_it() -> None:
+    bench = Bench()
+    await bench.begin("a", "b")
+    capacity = Capacity(2 * TASK_MEMORY_DEFAULT_BYTES - 1, 8.0)
+    full, free = Used(TASK_MEMORY_DEFAULT_BYTES), Used()
+
+    async def poll(node: str, held: Sequence[AttemptRef], number: int, used: Used, lanes: int = 0) -> LeaseReply:
+        """The first of those held runs."""
+        standing = Standing(number=number, used=used, lanes=1)
+        return await bench.scheduler.lease(
+            LeaseRequest(
+                node, "e", lanes, 0.0, tuple(held), started=tuple(held[:1]), capacity=capacity, standing=standing
+            )
+        )
+
+    await poll("n2", (), 1, full)
+    held = refs(await poll("n1", (), 1, free, lanes=2))
+    assert len(held) == 2, "nobody else has room for the second"
+    bench.clock.advance(2 * RECALL_S)
+    assert (await poll("n1", held, 2, full)).recalled == ()
+    await poll("n2", (), 2, free)
+    bench.clock.advance(RECALL_S)
+    assert (await poll("n1", held, 3, full)).recalled == (held[1],)
+    assert (await poll("n1", held, 4, full)).recalled == (), "once is enough: it may have begun"
+    await bench.poll("n1", held[:1], held[:1], held[1:], lanes=0)
+    assert len((await poll("n2", (), 3, free, lanes=1)).tasks) == 1
 
 
 def refs(reply: LeaseReply) -> list[AttemptRef]:

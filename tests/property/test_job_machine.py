@@ -13,6 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from jobs.model.resources import Needs
 from jobs.model.states import TaskState
 from jobs.model.wire import AttemptRef, TaskResult, Usage
+from manta.catalog.job_records import Choice
 from manta.catalog.memory import MemoryCatalog
 from manta.catalog.task_records import TaskRow
 from manta.core.errors import MantaError
@@ -135,15 +136,16 @@ class JobMachine(RuleBasedStateMachine):
         self.epochs[node] += 1
         self.renew(node)
 
-    @rule(node=st.sampled_from(NODES), lanes=st.integers(1, 5), small=st.booleans())
-    def lease(self, node: str, lanes: int, *, small: bool = False) -> None:
-        """A small node leaves whatever another may run."""
+    @rule(node=st.sampled_from(NODES), lanes=st.integers(1, 5), small=st.booleans(), full=st.booleans())
+    def lease(self, node: str, lanes: int, *, small: bool = False, full: bool = False) -> None:
+        """A small node leaves whatever another may run; for a full one that is kept."""
         slots = [new_id(self.clock.now_ms()) for _ in range(lanes)]
 
-        def leaves(_: Needs, holders: Sequence[str]) -> bool:
-            return small and set(holders) != {node}
+        def choose(_: Needs, holders: Sequence[str]) -> Choice:
+            left = Choice.LATER if full else Choice.ELSEWHERE
+            return left if small and set(holders) != {node} else Choice.HERE
 
-        for grant in now(self.jobs.lease(node, f"e{self.epochs[node]}", slots, leaves=leaves)):
+        for grant in now(self.jobs.lease(node, f"e{self.epochs[node]}", slots, choose=choose)):
             task = grant.task
             assert not small or task.nodes == [node]
             assert task.blob_id is None or node in task.nodes, "a map task runs where its input lies (J5)"

@@ -304,7 +304,7 @@ class FakeGateway:
             phases = {(task.job_id, task.phase) for task in tasks} - known
             lost = tuple(ref for ref in request.held if ref in self.lost)
             ended, self.ended = tuple(self.ended), []
-        return wire.LeaseReply(tuple(tasks), tuple(self.phases[key] for key in phases), lost, ended)
+        return wire.LeaseReply(tuple(tasks), tuple(self.phases[key] for key in phases), lost, ended_jobs=ended)
 
     def _take_back(self, refs: Sequence[AttemptRef]) -> None:
         self.ready.extend(lease for ref in refs if (lease := self.given.pop(ref, None)) is not None)

@@ -36,14 +36,14 @@ def test_what_runs_never_exceeds_what_there_is(steps: list[tuple[bool, PhaseSpec
     assert resources.fits(_phase(1000, 1000, 2.0))
 
 
-def test_what_fits_beside_sessions_fits_once_all_tasks_have_ended() -> None:
+def test_what_fit_beside_sessions_fits_once_all_tasks_have_ended() -> None:
     resources = Resources(2, CAPACITY)
     resources.take(_phase(500))
     with resources.session(_phase(300)):
         assert not resources.fits(_phase(700))
-        assert resources.fits_beside_sessions(_phase(700))
-        assert not resources.fits_beside_sessions(_phase(701))
-    assert resources.fits_beside_sessions(_phase(1000))
+        assert resources.fit_beside_sessions(_phase(700))
+        assert not resources.fit_beside_sessions(_phase(701))
+    assert resources.fit_beside_sessions(_phase(1000))
     assert resources.fits(_phase(500))
 
 

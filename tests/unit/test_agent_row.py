@@ -1,13 +1,15 @@
 """Whose turn it is on a node: phases one after another, none starved, and what waits in vain said or handed back."""
 
+import asyncio
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from jobs.agent.attempt import Attempt
+from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.lanes.row import Row
 from jobs.agent.resources import Resources
@@ -178,6 +180,59 @@ def test_nobody_waits_for_a_phase_that_has_no_room_beside_login_sessions() -> No
     bench.end(small)
     bench.queue(large, zones=1)
     assert [bench.start(), bench.start()] == ["large", "small"]
+
+
+def test_lanes_that_are_kept_for_a_large_task_keep_the_one_in_reserve_for_what_leaves_it_room() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("first", memory=500), zones=1)
+    assert bench.start() == "first"
+    large = bench.queue(_phase("large", memory=500), zones=1)
+    medium = bench.queue(_phase("medium", memory=101), zones=1)
+    small = bench.queue(_phase("small", memory=100), 2, zones=1)
+    assert bench.row.in_turn(0.0) is small, "nothing has waited long"
+    later = 2 * STARVED_S
+    assert bench.row.in_turn(later) is None
+    assert bench.row.holder(later) is large
+    assert bench.row.for_reserve(later, large) is small
+    assert bench.row.for_reserve(later) is small, "there is no room for the medium one anyway"
+    bench.resources.give_back(large.spec)
+    assert bench.row.holder(later) is None
+    assert bench.row.for_reserve(later) is large
+    assert bench.row.for_reserve(later, large) is small, "the medium one would keep the large one waiting"
+    assert medium.waiting
+
+
+def test_a_job_without_room_does_not_keep_the_lane_in_reserve_from_others() -> None:
+    bench = _Bench(memory=600)
+    bench.queue(_phase("first", memory=500), zones=1)
+    bench.start()
+    bench.queue(_phase("large", memory=500), zones=1)
+    assert not bench.row.needs_reserve()
+    bench.queue(_phase("small", memory=100))
+    assert bench.row.needs_reserve()
+
+
+def test_an_idle_zone_of_a_phase_without_room_does_not_block_the_next_phase_of_its_job() -> None:
+    """Its reducer waited until another job's large task had ended, although there was room for it."""
+    bench = _Bench(memory=600)
+    mapping = bench.queue(_phase("a", 0, memory=500), zones=1)
+    bench.start()
+    bench.end(mapping)
+    bench.queue(_phase("b", memory=500), zones=1)
+    bench.start()
+    assert bench.row.blocked_jobs(1.0, 1) == ("b",)
+    bench.queue(_phase("a", 0, memory=500), 2)
+    assert set(bench.row.blocked_jobs(1.0, 1)) == {"a", "b"}
+
+
+def test_what_waits_may_leave_but_for_those_in_whose_name_a_zone_is_built() -> None:
+    bench = _Bench()
+    group = bench.queue(_phase(), 3, zones=1)
+    runs, builds, waits = group.waiting
+    bench.start()
+    runs.stage = Stage.RUNNING
+    group.builders[builds] = cast("asyncio.Task[None]", None)
+    assert [bench.row.may_leave(one) for one in (runs, builds, waits)] == [False, False, True]
 
 
 def test_a_slow_first_zone_blocks_its_job_alone() -> None:

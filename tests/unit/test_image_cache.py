@@ -4,6 +4,7 @@ import asyncio
 import errno
 import json
 import os
+import threading
 from collections.abc import AsyncIterator, Callable
 from itertools import count
 from pathlib import Path
@@ -323,14 +324,22 @@ async def test_a_cancelled_unpacking_holds_nothing_whenever_it_is_cancelled(
     holding = asyncio.create_task(cache.hold(ref, ALICE))
     reached = getattr(image_cache, moment)
 
+    gone, ended = threading.Event(), threading.Event()
+    holding.add_done_callback(lambda _: gone.set())
+
     def cancelling(*arguments: Any) -> Any:
         loop.call_soon_threadsafe(holding.cancel)
-        return reached(*arguments)
+        gone.wait(0.2)
+        try:
+            return reached(*arguments)
+        finally:
+            ended.set()
 
     with monkeypatch.context() as cancelled:
         cancelled.setattr(image_cache, moment, cancelling)
         with pytest.raises(asyncio.CancelledError):
             await holding
+    assert ended.is_set() or moment == "_digest", "its thread would make the folder that the next one begins with"
     assert cache.held_bytes == 0
     image = await cache.hold(ref, ALICE)
     assert image.root.is_dir()

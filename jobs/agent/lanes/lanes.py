@@ -157,6 +157,14 @@ class Lanes:
             self._held.forget(attempt)
         return late
 
+    def recall(self, refs: Sequence[AttemptRef]) -> list[Attempt]:
+        """Take out those that wait for a lane or for room: another node has both."""
+        found = [one for ref in refs if (one := self._held.get(ref)) is not None and self._row.may_leave(one)]
+        for attempt in found:
+            self._held.forget(attempt)
+            self._row.withdraw(attempt)
+        return found
+
     def lose(self, ref: AttemptRef) -> None:
         """The lease is gone: end the attempt and forget it."""
         attempt = self._held.get(ref)

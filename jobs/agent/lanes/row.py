@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from itertools import islice
 
-from jobs.agent.attempt import Attempt
+from jobs.agent.attempt import Attempt, Stage
 from jobs.agent.resources import Resources
 from jobs.agent.zones.groups import Group
 from jobs.model.wire import Standing
@@ -13,7 +13,7 @@ from manta.core.limits import HAND_BACK_NO_ROOM_S, HAND_BACK_S
 class Row:
     """Who was served goes to the end. `resources` say what there is room to run; `free_lanes` are those without a task.
 
-    A phase that found no room for long is starved: nothing behind it starts before it does.
+    A phase that found no room for long is starved: nothing behind it starts in a lane before it does.
     """
 
     def __init__(self, resources: Resources) -> None:
@@ -54,6 +54,10 @@ class Row:
         self.waiting -= 1
         return group
 
+    def may_leave(self, attempt: Attempt) -> bool:
+        """Whether it waits, and no zone is being built in its name."""
+        return attempt.stage is Stage.WAITING and attempt not in self._groups[attempt.group].builders
+
     def hand_back(self, now_s: float, free_lanes: int) -> list[Attempt]:
         """Take out what has waited too long for a lane, or for room. A zone that is being built keeps those in whose
         name it is."""
@@ -62,12 +66,14 @@ class Row:
             before_s = now_s - HAND_BACK_S
             if free_lanes > 0 and group.lacks_room_since(now_s - HAND_BACK_NO_ROOM_S):
                 before_s = now_s
-            late = [one for one in group.waiting if one.since_s < before_s and one not in group.builders]
+            late = [one for one in group.waiting if one.since_s < before_s and self.may_leave(one)]
             if group.starved_since_s is not None and not group.busy and self._may_hold_lanes(group):
                 late = late[1:]  # the next room is kept for it
             for attempt in late:
                 group.waiting.remove(attempt)
                 self.waiting -= 1
+            if late:
+                group.handed_back_s = now_s
             if not group.waiting:
                 group.starved_since_s = None
             found += late
@@ -100,13 +106,26 @@ class Row:
                 return None
         return None
 
-    def for_reserve(self, now_s: float) -> Group | None:
-        """A phase that could run a task, of a job that has none running here; it keeps its place in the row (J8)."""
-        return next((group for group in self._without_running() if group.idle and self._has_room(group, now_s)), None)
+    def holder(self, now_s: float) -> Group | None:
+        """The phase that free lanes are kept for, since it has waited long for room."""
+        ready = (group for group in self._groups.values() if group.waiting and group.idle)
+        first = next((one for one in ready if self._resources.fits(one.spec) or self._is_starved(one, now_s)), None)
+        return None if first is None or self._resources.fits(first.spec) else first
+
+    def for_reserve(self, now_s: float, holder: Group | None = None) -> Group | None:
+        """A phase that could run a task, of a job that has none running here; it keeps its place in the row (J8).
+
+        It is not to stand in the way of the `holder` of free lanes when the room of that comes.
+        """
+        for group in self._without_running():
+            is_in_the_way = holder is not None and not self._resources.fit_beside_sessions(holder.spec, group.spec)
+            if group.idle and not is_in_the_way and self._has_room(group, now_s):
+                return group
+        return None
 
     def needs_reserve(self) -> bool:
-        """Whether a job waits that has none running here."""
-        return bool(self._without_running())
+        """Whether a job waits that has none running here, and room for one."""
+        return any(self._resources.fits(group.spec) for group in self._without_running())
 
     def _without_running(self) -> list[Group]:
         """Phases with waiting tasks, of jobs that have none running here."""
@@ -129,7 +148,7 @@ class Row:
 
     def _may_hold_lanes(self, group: Group) -> bool:
         """Whether its room will come with the ends of tasks; login sessions are waited for by nobody else."""
-        return self._resources.fits_beside_sessions(group.spec)
+        return self._resources.fit_beside_sessions(group.spec)
 
     # -- what waits --------------------------------------------------------------------------------------------------
 
@@ -144,7 +163,7 @@ class Row:
 
     def _is_blocked(self, group: Group, now_s: float, free_lanes: int) -> bool:
         """While every lane is busy it is the lanes that a task waits for, if it would find room then."""
-        lacks_room = bool(group.waiting or group.zones) and not self._resources.fits(group.spec)
+        lacks_room = group.has_use(now_s) and not self._resources.fits(group.spec)
         return group.is_blocked(now_s) or (lacks_room and (free_lanes > 0 or not self._may_hold_lanes(group)))
 
     def standing(self, now_s: float, free_lanes: int, *, reserve_free: bool) -> Standing:

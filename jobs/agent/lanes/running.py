@@ -84,16 +84,18 @@ class RunningTasks:
         """Start whatever can be started."""
         if not self._closing:
             self._builder.build_wanted(self._row.groups, self.lanes)
-        if self._reserved is not None and self.free_lanes > 0:
+        now_s = self._clock.monotonic_s()
+        if self._reserved is not None and self.free_lanes > 0 and self._row.holder(now_s) is None:
             self._reserved = None  # it has a lane of its own now, and the one in reserve is free again
             self.in_lanes += 1
         while self.free_lanes > 0 and self.may_start:
-            group = self._row.in_turn(self._clock.monotonic_s())
+            group = self._row.in_turn(now_s)
             if group is None:
                 break
             self._start(group)
-        if self.free_lanes <= 0 and self._row.waiting and self.may_reserve:
-            group = self._row.for_reserve(self._clock.monotonic_s())
+        holder = self._row.holder(now_s) if self.free_lanes > 0 else None
+        if (self.free_lanes <= 0 or holder is not None) and self._row.waiting and self.may_reserve:
+            group = self._row.for_reserve(now_s, holder)
             if group is not None:
                 self._start(group, reserved=True)
 

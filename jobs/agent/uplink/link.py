@@ -146,7 +146,7 @@ class Link:
                 continue
             turn, told = 0, False
             self._heard_of(request.returned)
-            if request.wait_s and not (reply.tasks or reply.lost or reply.ended_jobs):
+            if request.wait_s and not (reply.tasks or reply.lost or reply.recalled or reply.ended_jobs):
                 await self._pause_if_early(asked_s)
             self._heard_s = max(self._heard_s, asked_s)
             self.reachable = True
@@ -239,6 +239,7 @@ class Link:
         for ref in reply.lost:
             if not self._reports.lose(ref):
                 self._lanes.lose(ref)
+        self._hand_back(self._lanes.recall(reply.recalled))
         for job_id in reply.ended_jobs:
             self._forget_job(job_id)
         for spec in reply.phases:

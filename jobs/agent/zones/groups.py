@@ -5,13 +5,14 @@ import itertools
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from math import inf
 
 from jobs.agent.attempt import Attempt
 from jobs.agent.furnishing.furnisher import Furniture
 from jobs.agent.zones.environment import zone_environment
 from jobs.model.wire import Failure, PhaseSpec
 from jobs.sandbox.api import Zone, ZoneSpec
-from manta.core.limits import STARVED_S, ZONE_SLOW_S
+from manta.core.limits import HANDED_BACK_S, STARVED_S, ZONE_SLOW_S
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Group:
     retry_at_s: float = 0.0
     starved_since_s: float | None = None
     """Since when it has a zone and a task for it, and the node no room."""
+    handed_back_s: float = -inf
+    """When tasks of it were last handed back."""
     numbers: "itertools.count[int]" = field(default_factory=itertools.count)
 
     def __post_init__(self) -> None:
@@ -49,6 +52,11 @@ class Group:
     def is_blocked(self, now_s: float) -> bool:
         """Whether nothing can run because the first zone takes long to build."""
         return self.building > 0 and not self.idle and not self.busy and now_s - self.building_since_s > ZONE_SLOW_S
+
+    def has_use(self, now_s: float) -> bool:
+        """Whether tasks of it run or wait here, or did until they were handed back a moment ago. Idle zones alone say
+        nothing: the job may have come to its next phase, which needs less."""
+        return bool(self.waiting or self.busy) or now_s - self.handed_back_s < HANDED_BACK_S
 
     def zones_soon(self, now_s: float) -> int:
         """Zones that a waiting task has, or will have in a moment."""

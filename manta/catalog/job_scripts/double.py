@@ -7,7 +7,7 @@ alone. So a second attempt never counts as a failure.
 
 from jobs.model.states import TaskState, double, second_attempts_max
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import Granted, Leaves
+from manta.catalog.job_records import Choice, Choose, Granted
 from manta.catalog.job_scripts.attempts import with_attempt
 from manta.catalog.job_scripts.rights import denied_inputs
 from manta.catalog.job_scripts.unit import Unit, find_unit
@@ -16,7 +16,7 @@ from manta.catalog.task_records import Elder, TaskRow
 
 
 def lease_second(
-    node_id: str, epoch: str, straggler: AttemptRef, slot: str, now_ms: int, leaves: Leaves
+    node_id: str, epoch: str, straggler: AttemptRef, slot: str, now_ms: int, choose: Choose
 ) -> Script[Granted | None]:
     """The task of that attempt for this node as well; None where that cannot be."""
     agent = yield Op("agent_get", (node_id,))
@@ -27,8 +27,8 @@ def lease_second(
     if unit is None or not rows or not _may_double(unit, TaskRow(*rows[0]), straggler, node_id):
         return None
     task = TaskRow(*rows[0])
-    holders = [] if task.blob_id is None else task.nodes
-    if leaves(unit.plan.phases[task.phase], holders) or (yield from denied_inputs(unit, [task])):
+    is_for_here = choose(unit.plan.phases[task.phase], task.hosts) is Choice.HERE
+    if not is_for_here or (yield from denied_inputs(unit, [task])):
         return None
     second = double(task.progress, node_id)
     unit.save_elder(Elder(task.task_id, task.attempt, task.node_id, task.epoch, task.leased_ms, task.slot))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 from jobs.model.states import Claim, JobState, grant, share
 from jobs.model.wire import AttemptRef
-from manta.catalog.job_records import ANY_NODE, Granted, Leaves
+from manta.catalog.job_records import ANY_NODE, Choice, Choose, Granted
 from manta.catalog.job_scripts.apart import apart
 from manta.catalog.job_scripts.finish import move_on
 from manta.catalog.job_scripts.loss import fail_task
@@ -20,7 +20,7 @@ from manta.core.limits import LEFT_PAGE, LEFT_PAGES
 
 
 def lease(
-    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], leaves: Leaves
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], choose: Choose
 ) -> Script[list[Granted]]:
     """Tasks for that many slots, taken in turn from the accounts and jobs that have the fewest running."""
     granted: list[Granted] = []
@@ -37,7 +37,7 @@ def lease(
         for job_id in sorted(shares):
             wanted = slots[len(granted) :][: shares[job_id]]
             unit = yield from locks.unit(job_id, now_ms)
-            found = yield from apart(job_id, _lease_of_job(unit, node_id, epoch, wanted, leaves), [])
+            found = yield from apart(job_id, _lease_of_job(unit, node_id, epoch, wanted, choose), [])
             granted.extend(found)
             turns.accounts[rest[job_id].owner_id] += len(found)
             rest[job_id] = replace(rest[job_id], running=rest[job_id].running + len(found))
@@ -47,7 +47,7 @@ def lease(
 
 
 def lease_idle(
-    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], leaves: Leaves
+    node_id: str, epoch: str, slots: Sequence[str], now_ms: int, without: Collection[str], choose: Choose
 ) -> Script[list[Granted]]:
     """One task each of jobs that have none running."""
     granted: list[Granted] = []
@@ -57,7 +57,7 @@ def lease_idle(
     for claim in (yield from idle_claims(node_id)):
         if len(granted) < len(slots) and claim.job_id not in without:
             unit = yield from locks.unit(claim.job_id, now_ms)
-            work = _lease_of_job(unit, node_id, epoch, slots[len(granted) :][:1], leaves)
+            work = _lease_of_job(unit, node_id, epoch, slots[len(granted) :][:1], choose)
             granted += yield from apart(claim.job_id, work, [])
     return granted
 
@@ -84,14 +84,14 @@ def _is_current(node_id: str, epoch: str) -> Script[bool]:
 
 
 def _lease_of_job(
-    unit: Unit | None, node_id: str, epoch: str, slots: Sequence[str], leaves: Leaves
+    unit: Unit | None, node_id: str, epoch: str, slots: Sequence[str], choose: Choose
 ) -> Script[list[Granted]]:
     if unit is None or unit.stopped:
         return []
     tasks: dict[int, TaskRow] = {}
     for queue in (node_id, ANY_NODE):
         if len(tasks) < len(slots):
-            found = yield from _take_from(unit, queue, len(slots) - len(tasks), leaves)
+            found = yield from _take_from(unit, queue, len(slots) - len(tasks), choose)
             tasks.update((task.task_id, task) for task in found)
     if not tasks:
         return []
@@ -119,15 +119,16 @@ def _lease_of_job(
     return granted
 
 
-def _take_from(unit: Unit, queue: str, most: int, leaves: Leaves) -> Script[list[TaskRow]]:
-    """Tasks of that queue that this node does not leave to others: those are moved on, and hide nothing behind them."""
+def _take_from(unit: Unit, queue: str, most: int, choose: Choose) -> Script[list[TaskRow]]:
+    """Tasks of that queue that this node is to have. What others are to have for good is moved on, and hides nothing
+    behind it."""
     page = most
     for _ in range(LEFT_PAGES):
         rows = yield Op("ready_tasks", (queue, unit.job.owner_id, unit.job.job_id, page))
-        taken: list[TaskRow] = []
-        left: list[TaskRow] = []
+        chosen: dict[Choice, list[TaskRow]] = {choice: [] for choice in Choice}
         for task in (TaskRow(*row) for row in rows):
-            (left if leaves(unit.plan.phases[task.phase], _holders(task)) else taken).append(task)
+            chosen[choose(unit.plan.phases[task.phase], task.hosts)].append(task)
+        taken, left = chosen[Choice.HERE], chosen[Choice.ELSEWHERE]
         if queue == ANY_NODE or not left:
             break
         yield from _move_on(unit, queue, left)
@@ -143,16 +144,11 @@ def _move_on(unit: Unit, queue: str, left: Sequence[TaskRow]) -> Script[None]:
     others = [
         (node, owner_id, task.job_id, task.task_id, now_ms)
         for task in left
-        for node in _holders(task) or [ANY_NODE]
+        for node in task.hosts or [ANY_NODE]
         if node != queue
     ]
     yield Many("ready_insert", others)
     yield Many("ready_delete", [(queue, owner_id, task.job_id, task.task_id) for task in left])
-
-
-def _holders(task: TaskRow) -> list[str]:
-    """The nodes that may run it; none for any."""
-    return [] if task.blob_id is None else task.nodes
 
 
 def _readable(unit: Unit, tasks: Sequence[TaskRow]) -> Script[list[TaskRow]]:

@@ -14,10 +14,10 @@ from jobs.model.states import NODE_LOST, TaskState
 from jobs.model.wire import AttemptRef, StoppedAttempt, TaskResult
 from manta.catalog.job_records import (
     ANY_NODE,
+    Choose,
     FoundInputs,
     Granted,
     JobView,
-    Leaves,
     Line,
     LinePage,
     NewJob,
@@ -27,7 +27,7 @@ from manta.catalog.job_records import (
     Stranded,
     UsageDay,
     WrittenInputs,
-    leave_nothing,
+    take_all,
 )
 from manta.catalog.job_scripts import (
     create,
@@ -136,15 +136,15 @@ class ScriptedJobs(ABC):
         *,
         idle_jobs_only: bool = False,
         without: Collection[str] = (),
-        leaves: Leaves = leave_nothing,
+        choose: Choose = take_all,
     ) -> list[Granted]:
         take = lease.lease_idle if idle_jobs_only else lease.lease
-        return await self.write(lambda: take(node_id, epoch, slots, self._now(), without, leaves))
+        return await self.write(lambda: take(node_id, epoch, slots, self._now(), without, choose))
 
     async def lease_second(
-        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, leaves: Leaves = leave_nothing
+        self, node_id: str, epoch: str, straggler: AttemptRef, slot: str, *, choose: Choose = take_all
     ) -> Granted | None:
-        return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now(), leaves))
+        return await self.write(lambda: double.lease_second(node_id, epoch, straggler, slot, self._now(), choose))
 
     async def running(self, node_id: str) -> list[AttemptRef]:
         return [AttemptRef(*row) for row in await self._rows("attempts_of_node", node_id)]
