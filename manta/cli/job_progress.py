@@ -31,12 +31,17 @@ def failure_lines(entry: Line) -> list[str]:
 
 
 def follow(job: Job, timeout_s: float | None) -> JobStatus:
-    """Wait until the job has ended, each failure told on stderr as it happens; a bar on a terminal."""
+    """Wait until the job has ended, each failure and what it waits for told on stderr as it happens; a bar on a
+    terminal."""
     if output.animated():
         return _with_bar(job, timeout_s, output.console())
     last: JobStatus | None = None
     told = 0
+    waits_for: str | None = None
     for last in job.watch(timeout_s=timeout_s):
+        if last.waits_for not in (None, waits_for):
+            print(last.waits_for, file=sys.stderr)
+        waits_for = last.waits_for
         for entry in _news(job, last, told):
             told = int(entry["seq"])
             for line in failure_lines(entry):

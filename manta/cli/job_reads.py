@@ -36,8 +36,8 @@ def get(job: JobId, json: Json = False) -> None:
             f"{counts.failed} failed  {phase.work[:60]}"
         )
     output.line(f"  {facts(status)}")
-    if status.cancel_reason:
-        output.line(f"  {status.cancel_reason}")
+    for words in filter(None, (status.cancel_reason, status.waits_for)):
+        output.line(f"  {words}")
 
 
 @app.command("list")

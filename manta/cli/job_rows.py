@@ -48,7 +48,8 @@ def rows(status: JobStatus, rates: Sequence[float | None], width: int) -> list[R
         _phase_row(name.ljust(column), phase, rate, width)
         for name, phase, rate in zip(names, status.phases, rates, strict=True)
     ]
-    return [*found, [(fitted(moved(status), width), "dim")]]
+    waits: list[Row] = [[(status.waits_for[:width], "yellow")]] if status.waits_for else []
+    return [*found, *waits, [(fitted(moved(status), width), "dim")]]
 
 
 def _phase_row(name: str, phase: PhaseStatus, rate_per_s: float | None, width: int) -> Row:

@@ -12,9 +12,11 @@ from manta.sdk import connect
 def nodes(json: Annotated[bool, typer.Option("--json", help="JSON lines, with all that a node says.")] = False) -> None:
     """List the storage nodes: whether they answer, their free space, lanes in use, and what they refuse (root only)."""
     with connect() as store:
-        found = store.api("GET", "/nodes")["nodes"]
-    for node in found:
+        found = store.api("GET", "/nodes")
+    for node in found["nodes"]:
         output.json_line(node) if json else output.line(node_line(node))
+    if not json and found.get("waits_for"):
+        output.line(f"NO TASKS: {found['waits_for']}")
 
 
 def node_line(node: Mapping[str, Any]) -> str:

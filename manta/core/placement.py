@@ -43,6 +43,28 @@ def choose(
     return [node.node_id for node in _spread(ranked, taken)[:copies]]
 
 
+def shortage(nodes: Sequence[Candidate], copies: int) -> str | None:
+    """Why no living node could give an output its copies, the first on itself and the others elsewhere; else None."""
+    living = [node for node in nodes if node.alive]
+    usable = sum(node.usable for node in living)
+    if any(usable - node.usable >= copies - 1 for node in living):
+        return None
+    if len(living) < copies:
+        return f"{_answering(len(living), copies)}."
+    return (
+        f"{usable} of the {len(living)} nodes that answer {'takes' if usable == 1 else 'take'} writes, "
+        f"and copies need {copies}: no task starts before there is room."
+    )
+
+
+def _answering(living: int, copies: int) -> str:
+    if not living:
+        return f"No node answers: no task starts before {'one does' if copies == 1 else f'{copies} do'}"
+    answering = f"{living} of the {copies} nodes that copies need {'answers' if living == 1 else 'answer'}"
+    missing = copies - living
+    return f"{answering}: no task starts before {'another one does' if missing == 1 else f'{missing} more do'}"
+
+
 def _rank(node: Candidate, random: Uniform) -> float:
     return math.log(1.0 - random()) / max(node.free_bytes, 1)
 

@@ -59,6 +59,8 @@ class JobStatus(msgspec.Struct, frozen=True):
     ended: str | None = None
     input_ended: bool = False
     cancel_reason: str | None = None
+    waits_for: str | None = None
+    """Why none of its tasks can start just now, in a sentence."""
     phases: tuple[PhaseStatus, ...] = ()
     inputs: int = 0
     outputs: int = 0

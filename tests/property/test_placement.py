@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.core.errors import NotEnoughNodes
-from manta.core.placement import Candidate, choose
+from manta.core.placement import Candidate, choose, shortage
 
 _candidates = st.lists(
     st.builds(
@@ -66,3 +66,32 @@ def test_share_grows_with_free_space() -> None:
     counts = Counter(choose(nodes, 1, random.random)[0] for _ in range(4000))
     assert 0.70 < counts["big"] / 4000 < 0.80
     assert counts["full"] == 0
+
+
+@given(_candidates, st.integers(1, 5))
+def test_a_shortage_is_told_while_no_living_node_finds_others_for_its_copies(
+    nodes: list[Candidate], copies: int
+) -> None:
+    def finds(node: Candidate) -> bool:
+        try:
+            choose(nodes, copies - 1, random_module.random, {node.node_id})
+        except NotEnoughNodes:
+            return False
+        return True
+
+    assert (shortage(nodes, copies) is None) == any(finds(node) for node in nodes if node.alive)
+
+
+@pytest.mark.parametrize(
+    ("living", "full", "copies", "told"),
+    [
+        (0, 0, 2, "No node answers: no task starts before 2 do."),
+        (0, 0, 1, "No node answers: no task starts before one does."),
+        (1, 0, 2, "1 of the 2 nodes that copies need answers: no task starts before another one does."),
+        (1, 1, 3, "1 of the 3 nodes that copies need answers: no task starts before 2 more do."),
+        (3, 2, 3, "1 of the 3 nodes that answer takes writes, and copies need 3: no task starts before there is room."),
+    ],
+)
+def test_a_shortage_says_what_is_missing(living: int, full: int, copies: int, told: str) -> None:
+    nodes = [Candidate(f"n{number}", 1, alive=number < living, writable=number >= full) for number in range(4)]
+    assert shortage(nodes, copies) == told

@@ -82,6 +82,11 @@ def test_what_is_not_known_yet_is_said(status: JobStatus, told: str) -> None:
     assert fitted(moved(status), 200) == f"0 B read in place, 0 B moved, {told}"
 
 
+def test_what_a_job_waits_for_is_a_row_of_its_own() -> None:
+    status = JobStatus("j", "running", waits_for="1 of the 2 nodes that copies need answers: no task starts.")
+    assert rows(status, [], 30)[0] == [("1 of the 2 nodes that copies n", "yellow")]
+
+
 _COUNTS = st.builds(TaskCounts, *[st.integers(0, 10**7)] * 6)
 _PHASES = st.builds(PhaseStatus, st.sampled_from(["map", "reduce"]), st.just("wc"), _COUNTS, st.booleans())
 

@@ -149,21 +149,29 @@ class Cluster:
         self, copies: int, avoid: Collection[str] = (), near: Collection[str] = (), prefer: Sequence[str] = ()
     ) -> list[str]:
         """Nodes for new copies, `prefer` before others; NotEnoughNodes, or SlowDown when enough are alive but full."""
-        if self._candidates is None:
-            self._candidates = [member.candidate() for member in self._members.values()]
+        candidates = self._now()
         if prefer:
-            usable = {node.node_id for node in self._candidates if node.usable and node.node_id not in avoid}
+            usable = {node.node_id for node in candidates if node.usable and node.node_id not in avoid}
             first = [node_id for node_id in prefer if node_id in usable][:copies]
             if first:
                 rest = copies - len(first)
                 return first + (self.choose(rest, {*avoid, *first}, {*near, *first}) if rest else [])
         try:
-            return placement.choose(self._candidates, copies, self._uniform, avoid, near)
+            return placement.choose(candidates, copies, self._uniform, avoid, near)
         except NotEnoughNodes:
-            alive = [node for node in self._candidates if node.alive]
+            alive = [node for node in candidates if node.alive]
             if len(alive) >= copies + len(near) and not all(node.writable for node in alive):
                 raise SlowDown("Too few storage nodes take writes (full or read-only); please try again.") from None
             raise
+
+    def shortage(self, copies: int) -> str | None:
+        """Why no task can start, in a sentence: no living node could give an output so many copies. None if one can."""
+        return placement.shortage(self._now(), copies)
+
+    def _now(self) -> list[Candidate]:
+        if self._candidates is None:
+            self._candidates = [member.candidate() for member in self._members.values()]
+        return self._candidates
 
     def source(self, node_id: str, blob_id: str, ttl_s: float = NODE_TOKEN_TTL_S) -> PeerSource:
         """Where, and with which token, a peer may read that blob for `ttl_s` seconds."""

@@ -11,6 +11,7 @@ from manta.core import limits
 from manta.core.errors import AccessDenied, InvalidArgument, NoSuchJob
 from manta.core.names import check_job_id
 from manta.gateway.context import Context
+from manta.gateway.datapath.cluster import Cluster
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import NDJSON, Response
 from manta.gateway.http.xml import timestamp
@@ -67,6 +68,11 @@ def shown_error(line: Line) -> dict[str, object]:
     return {"seq": line.seq, **line.fields, **shown}
 
 
+def waits_for(context: Context, view: JobView) -> str | None:
+    """Why none of its tasks can start just now, as this gateway sees the nodes. None once it has ended."""
+    return context.extra(Cluster).shortage(context.config.copies) if view.ended_ms is None else None
+
+
 def shown_job(context: Context, view: JobView) -> dict[str, object]:
     """The job as JSON values. `complete` of a phase: no more tasks will be added to it."""
     view = context.extra(Scheduler).as_started(view)
@@ -79,6 +85,7 @@ def shown_job(context: Context, view: JobView) -> dict[str, object]:
         "ended": None if view.ended_ms is None else timestamp(view.ended_ms),
         "input_ended": view.input_ended,
         "cancel_reason": view.cancel_reason,
+        "waits_for": waits_for(context, view),
         "phases": [
             {
                 "type": phase.kind.value,

@@ -20,7 +20,7 @@ from manta.gateway.context import Context
 from manta.gateway.http.request import Request
 from manta.gateway.http.responses import ChunkedResponse, Response
 from manta.gateway.long_requests import counted, must_end
-from manta.gateway.ops.job_common import find_job, shown_error, shown_job
+from manta.gateway.ops.job_common import find_job, shown_error, shown_job, waits_for
 
 _encode = msgspec.json.Encoder().encode
 
@@ -44,7 +44,7 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
     """Failures come before the job that counts them, so that its numbers are never ahead of what was told."""
     scheduler = context.extra(Scheduler)
     until_s = context.clock.monotonic_s() + limits.EVENT_STREAM_S
-    shown: JobView | None = None
+    shown: tuple[JobView, str | None] | None = None
     while True:
         lines = await context.catalog.jobs.errors(view.job_id, after, limits.JOB_PAGE_LINES)
         for line in lines:
@@ -55,8 +55,9 @@ async def _events(context: Context, view: JobView, after: int) -> AsyncGenerator
         if view.ended_ms is not None:
             yield event("end", after, shown_job(context, view))
             return
-        yield event("job", after, shown_job(context, view)) if view != shown else b": alive\n\n"
-        shown = view
+        now = view, waits_for(context, view)
+        yield event("job", after, shown_job(context, view)) if now != shown else b": alive\n\n"
+        shown = now
         if must_end(context, until_s):
             return
         try:

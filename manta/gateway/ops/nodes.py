@@ -94,10 +94,11 @@ class NodeDocument(msgspec.Struct, forbid_unknown_fields=True):
 
 
 async def list_nodes(context: Context, _request: Request) -> Response:
-    """Each node, whether it answers this gateway, and what it last said of itself."""
-    members = {member.node.node_id: member for member in context.extra(Cluster).members()}
+    """Each node, whether it answers this gateway, and what it last said of itself; `waits_for` as of every job."""
+    cluster = context.extra(Cluster)
+    members = {member.node.node_id: member for member in cluster.members()}
     nodes = [_shown(node) | _seen(members.get(node.node_id)) for node in await context.catalog.list_nodes()]
-    return json_response({"nodes": nodes})
+    return json_response({"nodes": nodes, "waits_for": cluster.shortage(context.config.copies)})
 
 
 def _seen(member: Member | None) -> dict[str, object]:
