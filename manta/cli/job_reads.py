@@ -82,7 +82,7 @@ def tasks(
     state: Annotated[str | None, typer.Option(help="ready, running, committed, failed or cancelled.")] = None,
     json: Json = False,
 ) -> None:
-    """Print a job's tasks: number, state, node, how long it ran, input; its other attempts, their ends."""
+    """Print a job's tasks: number, state, node, how long it ran, phase, input; its other attempts."""
     with connect() as store:
         for entry in store.job(job).tasks(state=state):
             for line in () if json else task_lines(entry):
