@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from math import inf
 
 from jobs.model.resources import Needs
 from jobs.model.wire import AttemptRef
@@ -13,8 +14,8 @@ class Followed:
     """An attempt that a node holds. `since_s`: when it began to run, or else to wait for its turn or for its outputs.
 
     `phase` and `timeout_s` are None until somebody looked them up. `tried_s`: when which node was to try it as well.
-    `needs` and `hosts` (none: any node may run it) are known where this process handed it out. `is_recalled`: its node
-    was told that another one could begin it.
+    `needs` and `hosts` (none: any node may run it) are known where this process handed it out. `recalled_s`: when its
+    node was told that another one could begin it. `has_run` also after its task has ended.
     """
 
     node_id: str
@@ -26,7 +27,8 @@ class Followed:
     tried_s: dict[str, float] = field(default_factory=dict)
     needs: Needs | None = None
     hosts: Sequence[str] = ()
-    is_recalled: bool = False
+    recalled_s: float = -inf
+    has_run: bool = False
 
     def is_suspect(self, now_s: float) -> bool:
         """Whether it may be overdue, whatever its timeout."""
@@ -50,6 +52,7 @@ class Attempts:
                 known = Followed(node_id, ref, runs, now_s)
             elif known.runs is not runs:
                 known.runs, known.since_s = runs, now_s
+            known.has_run |= runs
             after[ref] = known
         self._nodes[node_id] = after
 
@@ -60,7 +63,7 @@ class Attempts:
     def waiting(self, node_id: str, before_s: float) -> list[Followed]:
         """Those that have waited there since."""
         held = self._nodes.get(node_id, {})
-        return [one for one in held.values() if not one.runs and one.since_s < before_s]
+        return [one for one in held.values() if not one.has_run and one.since_s < before_s]
 
     def find(self, node_id: str, ref: AttemptRef) -> Followed | None:
         return self._nodes.get(node_id, {}).get(ref)

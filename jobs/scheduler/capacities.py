@@ -1,6 +1,7 @@
 """What each node has for tasks, as its polls say: which of them it is to have, and which another node is to have."""
 
-from collections.abc import Collection, Sequence
+import functools
+from collections.abc import Callable, Collection, Sequence
 
 from jobs.model.resources import Capacity, Needs
 from jobs.scheduler.queues import Queues
@@ -8,15 +9,16 @@ from manta.catalog.job_records import Choice, Choose
 
 
 class Capacities:
-    """Of the nodes that poll this gateway; `queues` know how much of it is in use.
+    """Of the nodes that poll this gateway; `queues` know how much of it is in use, `takes_tasks` who may have any.
 
     A task too large for one node is left to another that has enough. What a node has no room for just now is kept for
     others that could begin it at once. Where nobody has enough or room, whoever asks gets the task: too large a one is
     refused there, and another one waits for its room.
     """
 
-    def __init__(self, queues: Queues) -> None:
+    def __init__(self, queues: Queues, takes_tasks: Callable[[str], bool] = lambda _: True) -> None:
         self._queues = queues
+        self._takes_tasks = takes_tasks
         self._known: dict[str, Capacity] = {}
 
     def note(self, node_id: str, capacity: Capacity | None) -> None:
@@ -30,15 +32,23 @@ class Capacities:
     def choose_for(self, node_id: str, alive: Collection[str], *, to_begin: bool = False) -> Choose:
         """What that node, of those alive, is to have; nothing that would wait for room if all is `to_begin`."""
         here = self._known.get(node_id)
+        others = set(alive) - {node_id}
+        idle = {one for one in others if self._queues.free_lanes(one) > 0}
+        reserves = {one for one in others if self._queues.is_reserve_free(one)}
+        takes_tasks = functools.cache(self._takes_tasks)
 
-        def choose(needs: Needs, holders: Sequence[str]) -> Choice:
-            others = set(holders or self._known) & set(alive) - {node_id}
+        def could_begin(needs: Needs, hosts: Sequence[str], is_idle: bool) -> bool:
+            free = idle | reserves if is_idle else idle
+            found = (one for one in free if not hosts or one in hosts)
+            return any(self._queues.has_room(one, needs) and takes_tasks(one) for one in found)
+
+        def choose(needs: Needs, hosts: Sequence[str], is_idle: bool) -> Choice:
             if here is not None and here.shortage(needs) is not None:
-                return Choice.ELSEWHERE if any(self._holds(one, needs) for one in others) else Choice.HERE
+                is_for_others = any(self._holds(one, needs) for one in others if not hosts or one in hosts)
+                return Choice.ELSEWHERE if is_for_others else Choice.HERE
             if self._queues.has_room(node_id, needs):
                 return Choice.HERE
-            is_for_others = to_begin or any(self._queues.could_begin(one, needs) for one in others)
-            return Choice.LATER if is_for_others else Choice.HERE
+            return Choice.LATER if to_begin or could_begin(needs, hosts, is_idle) else Choice.HERE
 
         return choose
 

@@ -51,7 +51,7 @@ class Nodes:
         self._queues = Queues()
         self._idle_first = IdleFirst(self._queues, self._polls)
         self.liveness = Liveness()
-        self._capacities = Capacities(self._queues)
+        self._capacities = Capacities(self._queues, places.takes_tasks)
         self._attempts = Attempts()
         self._stragglers = Stragglers(self._attempts)
         self._overdue = Overdue(jobs, clock, self._attempts, stir)
@@ -203,8 +203,12 @@ class Nodes:
         now_s = self._clock.monotonic_s()
         choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
         for one in self._attempts.waiting(request.node_id, now_s - limits.RECALL_S):
-            if not one.is_recalled and one.needs is not None and choose(one.needs, one.hosts) is Choice.LATER:
-                one.is_recalled = True
+            if (
+                now_s - one.recalled_s > limits.RECALL_AGAIN_S
+                and one.needs is not None
+                and choose(one.needs, one.hosts, False) is Choice.LATER
+            ):
+                one.recalled_s = now_s
                 return (one.ref,)
         return ()
 

@@ -49,6 +49,10 @@ class Places:
             return False
         return True
 
+    def takes_tasks(self, node_id: str) -> bool:
+        """Whether that node is given tasks just now, as far as copies are concerned."""
+        return self.can_copy(self.new_ids(1)[0], node_id)
+
     def lease_of(self, grant: Granted, node_id: str, timeout_s: float) -> TaskLease:
         """A batch gets a slot for each input: the first is its own, the others are further ones (see `slots`)."""
         task = grant.task

@@ -38,7 +38,7 @@ class _Node:
     waiting: dict[tuple[str, int], int] = field(default_factory=dict)
     """How many inputs of each (job, phase) wait there."""
     free_lanes: int = 0
-    reserve: bool = False
+    is_reserve_free: bool = False
     room: Room = field(default_factory=lambda: Room(None, Used()))
     """What is left when all that is underway has begun: lanes, the one in reserve, and room."""
 
@@ -69,7 +69,7 @@ class _Node:
             else:
                 self.waiting[key] = self.waiting.get(key, 0) + one.weight
             jobs.add(job_id)
-        self.free_lanes, self.reserve, self.room = lanes, reserve, room
+        self.free_lanes, self.is_reserve_free, self.room = lanes, reserve, room
 
 
 class Queues:
@@ -121,10 +121,10 @@ class Queues:
         node = self._nodes.get(node_id)
         return node is None or node.room.fits(needs)
 
-    def could_begin(self, node_id: str, needs: Needs) -> bool:
-        """Whether the node has said that a lane, if only the one in reserve, and room are there for such a task."""
+    def is_reserve_free(self, node_id: str) -> bool:
+        """Whether its lane in reserve is there for a job of which nothing runs."""
         node = self._nodes.get(node_id)
-        return node is not None and (node.free_lanes > 0 or node.reserve) and node.room.fits(needs)
+        return node is not None and node.is_reserve_free
 
     def room(self, node_id: str, asked: int) -> int:
         """How many tasks to give to its ordinary poll that asked for so many. What has ended since made room for more.

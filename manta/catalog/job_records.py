@@ -22,8 +22,9 @@ class Choice(Enum):
     """It never fits here, and fits another node."""
 
 
-Choose = Callable[[Needs, Sequence[str]], Choice]
-"""Decides for one node on a task of such needs, which these nodes (any node, if none is named) may run."""
+Choose = Callable[[Needs, Sequence[str], bool], Choice]
+"""Decides for one node on a task of such needs, which these nodes (any node, if none is named) may run; and whether
+nothing of its job runs."""
 ANY_NODE = ""
 """In the ready queue: a task that any node may take."""
 
@@ -118,7 +119,7 @@ class JobView:
     """Memory that its tasks had reserved, times how long they ran."""
 
 
-def take_all(_needs: Needs, _holders: Sequence[str]) -> Choice:
+def take_all(_needs: Needs, _hosts: Sequence[str], _is_idle: bool) -> Choice:
     """Of who takes whatever there is."""
     return Choice.HERE
 

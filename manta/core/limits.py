@@ -413,6 +413,7 @@ HANDED_BACK_S: Final = 5.0
 """For so long after that no more tasks of their job are welcome, unless there is room for one."""
 RECALL_S: Final = 0.5
 """What has waited longer than that is recalled if it lacks room where it waits, and another node could begin it."""
+RECALL_AGAIN_S: Final = 5.0
 STARVED_S: Final = 1.0
 """After this a phase that has nothing running, and no room to, keeps others from starting until it has."""
 FINISHING_MAX: Final = 64

@@ -471,7 +471,7 @@ async def test_an_account_whose_tasks_a_node_does_not_take_keeps_no_other_from_i
     assert [grant.task.job_id for grant in granted] == [bobs]
 
 
-def _leaves_large(needs: Needs, _: Sequence[str]) -> Choice:
+def _leaves_large(needs: Needs, _hosts: Sequence[str], _is_idle: bool) -> Choice:
     """Of a node that has 8 MiB."""
     return Choice.ELSEWHERE if needs.memory_bytes > 8 << 20 else Choice.HERE
 
@@ -489,7 +489,7 @@ async def test_a_task_is_offered_anew_to_the_only_node_that_is_large_enough_for_
     slot = [new_id(clock.now_ms())]
     assert (
         await catalog.jobs.lease(
-            "n2", "e", slot, choose=lambda _, holders: Choice.ELSEWHERE if "n1" in holders else Choice.HERE
+            "n2", "e", slot, choose=lambda _, hosts, __: Choice.ELSEWHERE if "n1" in hosts else Choice.HERE
         )
         == []
     )

@@ -141,9 +141,9 @@ class JobMachine(RuleBasedStateMachine):
         """A small node leaves whatever another may run; for a full one that is kept."""
         slots = [new_id(self.clock.now_ms()) for _ in range(lanes)]
 
-        def choose(_: Needs, holders: Sequence[str]) -> Choice:
+        def choose(_: Needs, hosts: Sequence[str], _is_idle: bool) -> Choice:
             left = Choice.LATER if full else Choice.ELSEWHERE
-            return left if small and set(holders) != {node} else Choice.HERE
+            return left if small and set(hosts) != {node} else Choice.HERE
 
         for grant in now(self.jobs.lease(node, f"e{self.epochs[node]}", slots, choose=choose)):
             task = grant.task

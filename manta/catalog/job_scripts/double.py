@@ -27,7 +27,7 @@ def lease_second(
     if unit is None or not rows or not _may_double(unit, TaskRow(*rows[0]), straggler, node_id):
         return None
     task = TaskRow(*rows[0])
-    is_for_here = choose(unit.plan.phases[task.phase], task.hosts) is Choice.HERE
+    is_for_here = choose(unit.plan.phases[task.phase], task.hosts, False) is Choice.HERE
     if not is_for_here or (yield from denied_inputs(unit, [task])):
         return None
     second = double(task.progress, node_id)

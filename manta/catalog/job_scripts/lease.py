@@ -127,7 +127,7 @@ def _take_from(unit: Unit, queue: str, most: int, choose: Choose) -> Script[list
         rows = yield Op("ready_tasks", (queue, unit.job.owner_id, unit.job.job_id, page))
         chosen: dict[Choice, list[TaskRow]] = {choice: [] for choice in Choice}
         for task in (TaskRow(*row) for row in rows):
-            chosen[choose(unit.plan.phases[task.phase], task.hosts)].append(task)
+            chosen[choose(unit.plan.phases[task.phase], task.hosts, unit.job.running == 0)].append(task)
         taken, left = chosen[Choice.HERE], chosen[Choice.ELSEWHERE]
         if queue == ANY_NODE or not left:
             break
