@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,6 +35,8 @@ _CONDITION = re.compile(
     r"(?:(?P<kind>size|modified)(?=[<>])|metadata\.(?P<name>[^=<>]+)(?==))(?P<sign><=|>=|<|>|=)(?P<value>.*)", re.DOTALL
 )
 _INTEGERS = {"batch", "count", "max_errors", "retries", "--wait"}
+_INTEGER_MAX_DIGITS = 12
+_SHOWN_CHARS = 80
 USAGE = "manta job run [PHASE OPTIONS] -m CMD [[PHASE OPTIONS] -r CMD] [--name N] [--output s3://B/P/] INPUT…"
 
 
@@ -85,8 +87,7 @@ def require_inputs(arguments: JobArguments) -> None:
         return
     check_known(arguments.properties, JOB, (), "a job")
     for number, phase in enumerate(arguments.phases):
-        if isinstance(phase, Mapping):  # what a file brought may be anything, and is refused by the store
-            check_known(phase, PHASE, (), f"phase {number}")
+        check_known(phase, PHASE, (), f"phase {number}")
     raise InvalidArgument(f"A job needs at least one INPUT. Usage: {USAGE}")
 
 
@@ -135,10 +136,22 @@ def _take_document(result: JobArguments, name: str, read: Callable[[str], bytes]
         raise InvalidArgument(f"In the job document {name} {error}.") from None
     except (ValueError, RecursionError) as error:
         raise InvalidArgument(f"{name} is no job document: {error}.") from None
-    result.phases += document.pop("phases", [])
-    result.inputs += document.pop("inputs", [])
+    result.phases += _listed(name, document, "phases", (dict,), "objects")
+    result.inputs += _listed(name, document, "inputs", (str, dict), "strings and objects")
     document.pop("end", None)
     result.properties |= document
+
+
+def _listed(name: str, document: dict[str, Any], key: str, kinds: tuple[type, ...], what: str) -> list[Any]:
+    """What the document has under that key, none if it has no such key."""
+    value = document.pop(key, [])
+    if isinstance(value, list) and all(isinstance(one, kinds) for one in value):
+        return value
+    raise InvalidArgument(f"In the job document {name} `{key}` is a list of {what}, not {_cut(repr(value))}.")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _SHOWN_CHARS else f"{text[:_SHOWN_CHARS]}…"
 
 
 def _split_equals(arguments: Sequence[str]) -> list[str]:
@@ -165,7 +178,9 @@ def _typed(name: str, value: str) -> float | str:
     if name not in _INTEGERS:
         return value
     if not value.isdecimal():
-        raise InvalidArgument(f"{name} is a whole number, not {value!r}.")
+        raise InvalidArgument(f"{name} is a whole number, not {_cut(repr(value))}.")
+    if len(value) > _INTEGER_MAX_DIGITS:  # of thousands Python reads none, and no clock holds hundreds
+        raise InvalidArgument(f"{name} has at most {_INTEGER_MAX_DIGITS} digits, not {len(value):,}.")
     return int(value)
 
 

@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,27 @@ def test_a_new_jobs_id_is_printed_bare_or_as_json(running: RunningStore, store: 
     assert {bare, told["id"]} == {status.id for status in store.jobs(limit=2)}
     for job_id in (bare, told["id"]):
         store.job(job_id).cancel()
+
+
+@pytest.mark.parametrize(
+    ("document", "options"),
+    [
+        ('{"phases": 5}', ()),
+        ('{"phases": ["x"]}', ("--memory", "1M")),
+        ('{"inputs": "s3://b/k"}', ("-m", "cat")),
+        ('{"inputs": [5]}', ("-m", "cat", "--where", "size>1")),
+        ("{}", ("--count", "9" * 5000, "-r", "cat")),
+        ("{}", ("--wait", "9" * 400, "-m", "cat")),
+    ],
+)
+def test_what_is_no_job_is_refused_before_anything_is_asked(
+    running: RunningStore, tmp_path: Path, document: str, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / "job.json"
+    path.write_text(document)
+    refused = running.manta("job", "run", "--file", str(path), *options, "s3://nowhere/a")
+    assert (refused.returncode, refused.stderr.count(b"\n")) == (2, 1), refused
+    assert len(refused.stderr) < 300, refused
 
 
 def test_a_job_that_still_runs_is_removed_as_the_help_says(running: RunningStore, store: Store) -> None:

@@ -15,6 +15,9 @@ words = st.text(alphabet="abc xyz'|*{}$", min_size=1, max_size=12).filter(lambda
 phases = st.lists(st.tuples(st.sampled_from(["map", "reduce"]), words, st.booleans()), min_size=1, max_size=4)
 
 
+_NO_INPUTS = ("5", "null", '"s3://b/k"', '{"bucket": "b"}', "[5]", '["s3://b/k", null]', f'"{"a" * 1000}"')
+
+
 def parse(arguments: list[str]) -> JobArguments:
     return parse_arguments(arguments, lambda name: Path(name).read_bytes())
 
@@ -98,6 +101,8 @@ def test_what_a_phase_brings_and_takes_stands_before_it() -> None:
         (["--memroy", "1M", "-m", "wc"], "no option --memroy"),
         (["--count", "many", "-r", "wc"], "whole number"),
         (["--wait", "soon", "-m", "wc"], "--wait is a whole number"),
+        (["--count", "9" * 5000, "-r", "wc"], "count has at most 12 digits, not 5,000"),
+        (["--wait", "9" * 400, "-m", "wc"], "--wait has at most 12 digits"),
         (["--env", "A", "-m", "wc"], "K=V"),
         (["--cpus", "few", "-m", "wc"], "0.5 or 2"),
     ],
@@ -129,6 +134,8 @@ def test_a_document_in_a_file_is_taken_as_it_is(tmp_path: Path) -> None:
         ("{", "job.json is no job document"),
         ("[]", "job.json is no job document"),
         ("[" * 100_000, "job.json is no job document"),
+        *((f'{{"phases": {value}}}', "`phases` is a list of objects, not") for value in ("5", "null", '"ab"', '["x"]')),
+        *((f'{{"inputs": {value}}}', "`inputs` is a list of strings and objects, not") for value in _NO_INPUTS),
     ],
 )
 def test_what_is_wrong_with_a_document_in_a_file_is_told(tmp_path: Path, text: str, said: str) -> None:
