@@ -14,6 +14,7 @@ from manta import __version__
 from manta.cli.closed_terminal import is_closed, said_by_closed
 from manta.cli.completion import use_own_script
 from manta.cli.exit_codes import FAILED, INTERRUPTED, exit_code
+from manta.cli.named_files import refuse_no_utf8
 from manta.cli.plain import plain
 from manta.core.errors import MantaError
 
@@ -79,6 +80,7 @@ def main() -> None:
     sys.stderr = sys.stderr or _nowhere()
     try:
         try:
+            refuse_no_utf8(sys.argv[1:])
             build(sys.argv[1:])()
         finally:
             sys.stdout.flush()  # what cannot be written is told here, not by the interpreter as it ends

@@ -341,6 +341,10 @@ def test_a_name_that_is_no_utf8_is_told(store: RunningStore, tmp_path: Path) -> 
     assert store.manta("put", "-r", str(folder), "s3://docs/all/").returncode == 2
     assert _ok(store, "find", "s3://docs") == b""
     _ok(store, "put", str(folder / name), "s3://docs/coffee")
+    _ok(store, "get", "s3://docs/coffee", str(folder / name) + "2")
+    assert Path(folder, name + "2").read_bytes() == b"x"
+    (folder / name).write_text('{"phases": [{"type": "map", "exec": "cat"}]}')
+    _ok(store, "job", "explain", "--file", str(folder / name), "s3://docs/coffee")
 
 
 def test_a_full_disk_under_stdout_is_no_defect(store: RunningStore) -> None:
