@@ -33,20 +33,21 @@ _SYNCFS_KERNEL = (5, 8)
 
 
 def doctor(
-    data: Annotated[Path, typer.Option(help="The store's data folder.")] = Path("manta-data"),
+    data: Annotated[Path, typer.Option(help="The store's data folder.", readable=False)] = Path("manta-data"),
     sandbox: Annotated[str | None, typer.Option(help="bubblewrap or oci; else as the store here has it.")] = None,
     runtime: Annotated[str | None, typer.Option(help="The OCI runtime, by path or name. Default runc.")] = None,
     json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
     """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
+    closed = _closed(data)
     findings = [
-        *probe(_builder(data, sandbox, runtime)),
+        *probe(_builder(data, sandbox, runtime, readable=not closed)),
         task_programs(),
         python_functions(python_runtime()),
-        *_disk(data),
-        *_catalog(data),
+        *(closed or [*_disk(data), *_catalog(data)]),
+        syncfs_errors(platform.release()),
+        *_running_store(),
     ]
-    findings += _running_store()
     for finding in findings:
         if json:
             output.json_line({"what": finding.what, "ok": finding.ok, "seen": finding.seen, "remedy": _remedy(finding)})
@@ -56,9 +57,9 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def _builder(data: Path, sandbox: str | None, runtime: str | None) -> BuilderChoice:
-    """As asked for, else as the nodes here were last started."""
-    if sandbox is None and runtime is None:
+def _builder(data: Path, sandbox: str | None, runtime: str | None, *, readable: bool) -> BuilderChoice:
+    """As asked for, else as the nodes here were last started, if it may be read."""
+    if sandbox is None and runtime is None and readable:
         for file in sorted((data / "config").glob("node-*.json")):
             config = load(file, NodeConfig, supervised=True)
             return builder_choice(config.sandbox, config.runtime)
@@ -91,9 +92,25 @@ def python_functions(runtime: PythonRuntime) -> Finding:
     return Finding("Python functions", bool(runtime.sites), seen, remedy, required=False)
 
 
+def _folder(data: Path) -> Path:
+    """Where the volumes lie or will lie."""
+    folders = (data.absolute(), *data.absolute().parents)
+    return next(path for path in folders if os.path.exists(path))  # noqa: PTH110 - Path's raises what may not be seen
+
+
+def _closed(data: Path) -> list[Finding]:
+    """A finding if this user may not write there: then nothing else can be said of it."""
+    folder = _folder(data)
+    if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
+        return []
+    seen = f"{folder} is not writable for this user (number {os.geteuid()})"
+    owner = f"the user it belongs to (number {folder.stat().st_uid})"
+    remedy = f"Run the store and its doctor as {owner}, make it writable for this one, or name another by --data."
+    return [Finding("data folder", False, seen, remedy)]
+
+
 def _disk(data: Path) -> list[Finding]:
-    """Looked at where the volumes lie or will lie."""
-    folder = next(path for path in (data.absolute(), *data.absolute().parents) if path.exists())
+    folder = _folder(data)
     usage = shutil.disk_usage(folder)
     reserve = max(int(usage.total * RESERVE_FRACTION), RESERVE_MIN_BYTES)
     return [
@@ -105,7 +122,6 @@ def _disk(data: Path) -> list[Finding]:
         ),
         _extended_attributes(folder),
         _sync_time(folder),
-        syncfs_errors(platform.release()),
     ]
 
 

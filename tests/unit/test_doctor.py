@@ -1,5 +1,10 @@
 """What the doctor makes of a kernel's version, and of the Python that tasks get."""
 
+import json
+import os
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -7,6 +12,8 @@ import pytest
 from jobs.programs import install
 from jobs.programs.python_runtime import PythonRuntime
 from manta.cli.doctor import clock, python_functions, syncfs_errors, task_programs
+from tests.support.ordinary_user import ORDINARY_UID, UNREADABLE, can_be_read_by
+from tests.support.store import clean_environment
 
 
 @pytest.mark.invariant("D5")
@@ -48,6 +55,28 @@ def test_a_machine_that_can_make_no_programs_for_tasks_is_told_what_to_do(
     finding = task_programs()
     assert (finding.ok, finding.seen, finding.required) == (compiler or python, seen, False)
     assert "install gcc and libc6-dev" in finding.remedy
+
+
+@pytest.mark.parametrize(("inside", "mode"), [("", 0o755), ("", 0o700), ("not/yet/there", 0o700)])
+def test_a_data_folder_of_another_user_is_one_finding(tmp_path: Path, inside: str, mode: int) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can become somebody else")
+    if not can_be_read_by(ORDINARY_UID):
+        pytest.skip(UNREADABLE)
+    with tempfile.TemporaryDirectory() as folder:  # below tmp_path nobody else finds the way
+        Path(folder, "config").mkdir()
+        Path(folder, "catalog.db").touch()
+        Path(folder).chmod(mode)
+        done = subprocess.run(
+            [sys.executable, "-m", "manta.cli.main", "doctor", "--data", str(Path(folder, inside)), "--json"],
+            user=ORDINARY_UID, group=ORDINARY_UID, extra_groups=(), env=clean_environment(tmp_path), cwd="/",
+            capture_output=True, check=False,
+        )  # fmt: skip
+    findings = {one["what"]: one for one in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1, done
+    assert not {"extended attributes", "fsync", "catalog"} & findings.keys(), findings
+    assert f"{folder} is not writable for this user" in findings["data folder"]["seen"]
+    assert "it belongs to (number 0)" in findings["data folder"]["remedy"]
 
 
 @pytest.mark.parametrize(
