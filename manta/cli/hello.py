@@ -30,7 +30,7 @@ def hello() -> None:
             store.remove_many(bucket, list(_VERSES))
             store.remove_bucket(bucket)
     expected = Counter(" ".join(_VERSES.values()).split()).most_common(1)[0]
-    output.line(answer.rstrip("\n"))
+    output.lines(answer.rstrip("\n"))
     if answer.split()[:2] != [str(expected[1]), expected[0]]:
         raise HelloFailedError(f"The job answered {answer!r}; {expected[0]} stands {expected[1]} times in the sample.")
     console.print("[green]everything works[/]")

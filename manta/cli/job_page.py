@@ -1,4 +1,5 @@
-"""A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped. Pure."""
+"""A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped,
+for a terminal too. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -8,6 +9,7 @@ from itertools import islice
 from manta.cli.job_tasks import end_text, moment_s, ranged
 from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
+from manta.cli.plain import plain, plain_json
 from manta.sdk.following import Line
 from manta.sdk.jobs import JobStatus, PhaseStatus
 
@@ -64,7 +66,8 @@ def page(
         _outputs(outputs, status.outputs),
         _document(document),
     ]
-    return "\n".join(part for part in parts if part) + "\n"
+    lines = "\n".join(part for part in parts if part).split("\n")
+    return "\n".join(map(plain, lines)) + "\n"
 
 
 def _moment(text: str | None) -> str:
@@ -132,7 +135,7 @@ def _attempt_row(task: Line, attempt: Line) -> str:
 def _failures(errors: Iterable[Line], count: int) -> str:
     rows = []
     for entry in islice(errors, LINES_MAX):
-        said = str(entry.get("stderr") or "").rstrip()
+        said = "\n".join(str(entry.get("stderr") or "").rstrip().splitlines())
         name = ranged(str(entry.get("input") or entry.get("task")), entry)
         rows.append(
             f"<tr><td>{escape(name)}</td><td>{escape(str(entry['code']))}</td>"
@@ -152,7 +155,8 @@ def _outputs(outputs: Iterable[Line], count: int) -> str:
 
 
 def _document(told: Line) -> str:
-    text = json.dumps(told["document"], indent=2, ensure_ascii=False)
+    lines = json.dumps(told["document"], indent=2, ensure_ascii=False).split("\n")
+    text = "\n".join(map(plain_json, lines))
     more = '<p class="soft">It has more inputs than these.</p>' if told["more_inputs"] else ""
     return f"<h2>Document</h2>{more}<pre>{escape(text)}</pre>"
 

@@ -121,7 +121,7 @@ def share(job: JobId) -> None:
     with connect() as store:
         found = store.job(job)
         lines = found.tasks(), found.outputs(), found.errors()
-        output.line(page(found.status(), found.document(), *lines, time.time()).rstrip())
+        output.lines(page(found.status(), found.document(), *lines, time.time()).rstrip())
 
 
 @app.command()

@@ -1,6 +1,5 @@
 """What commands print: data to stdout, everything else to stderr, animation only on a terminal."""
 
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -19,7 +18,7 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
-from manta.cli.plain import is_shown, plain
+from manta.cli.plain import plain, plain_json
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 LONG_TRANSFER_BYTES = 8 * 1024 * 1024
@@ -40,16 +39,20 @@ def line(text: str) -> None:
 
     A reader that goes away ends the command quietly, as in every Unix tool.
     """
-    if sys.stdout.isatty():
-        text = "\n".join(map(plain, text.split("\n")))
-    sys.stdout.write(text + "\n")
+    sys.stdout.write((plain(text) if sys.stdout.isatty() else text) + "\n")
+
+
+def lines(text: str) -> None:
+    """Several lines of data."""
+    for one in text.split("\n"):
+        line(one)
 
 
 def json_line(values: Mapping[str, object] | msgspec.Struct) -> None:
     """Never other than JSON: what would move the cursor of a person becomes one of its own escapes."""
     text = msgspec.json.encode(values).decode()
     if sys.stdout.isatty():
-        text = "".join(char if is_shown(char) else json.dumps(char)[1:-1] for char in text)
+        text = plain_json(text)
     sys.stdout.write(text + "\n")
 
 

@@ -12,6 +12,7 @@ from manta.sdk import Store
 from tests.support.shared_store import shared_store, store
 from tests.support.store import RunningStore
 from tests.support.store_jobs import fill_bucket
+from tests.support.terminal import UserTerminal
 from tests.support.waiting import await_condition
 
 __all__ = ["store"]
@@ -63,6 +64,22 @@ def test_a_job_that_still_runs_is_removed_as_the_help_says(running: RunningStore
 def test_what_does_not_wait_takes_no_time_to_wait(running: RunningStore, command: str) -> None:
     refused = running.manta("job", command, "--wait", "5", "-m", "cat", "s3://nowhere/")
     assert (refused.returncode, b"--wait is for `manta job run`" in refused.stderr) == (2, True), refused.stderr
+
+
+def test_a_key_that_a_stranger_chose_moves_nobodys_cursor(running: RunningStore, store: Store) -> None:
+    """Nor does it add a line of its own, or reach a terminal by way of the page."""
+    key = "a\x1b[2J\n\u009bgone"
+    fill_bucket(store, "strange", {key: b"x"})
+    job_id = running.manta("job", "run", "-m", "exit 7", "s3://strange/").stderr.decode().split()[1]
+    assert running.manta("job", "inputs", job_id).stdout.decode() == f"s3://strange/{key}\n"
+    for command in (("ls", "s3://strange"), ("job", "inputs", job_id)):
+        with UserTerminal(running, *command) as user:
+            assert user.status() == 0
+            assert user.shown.endswith(b"s3://strange/a\\x1b[2J\\x0a\\x9bgone\r\n"), user.shown
+            assert user.shown.count(b"\n") == 1, user.shown
+    text = running.manta("job", "share", job_id).stdout.decode()
+    assert "strange/a\\x1b[2J" in text
+    assert text.replace("\n", "").isprintable()
 
 
 def test_why_a_job_was_cancelled_is_told(running: RunningStore, store: Store) -> None:
