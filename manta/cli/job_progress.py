@@ -9,12 +9,13 @@ from rich.live import Live
 from rich.text import Text
 
 from manta.cli import output
-from manta.cli.job_rows import Rate, rows
+from manta.cli.job_rows import Rate, counted, rows
 from manta.cli.job_tasks import ranged
 from manta.cli.plain import plain
 from manta.sdk.following import Line
 from manta.sdk.jobs import Job, JobStatus
 
+_CANCELLED = "JobCancelled"
 _STDERR_LINES = 12
 _INTERVAL_S = 0.5
 
@@ -35,41 +36,63 @@ def follow(job: Job, timeout_s: float | None) -> JobStatus:
     terminal."""
     if output.animated():
         return _with_bar(job, timeout_s, output.console())
+    failures = _Failures(job)
     last: JobStatus | None = None
-    told = 0
     waits_for: str | None = None
     for last in job.watch(timeout_s=timeout_s):
-        if last.waits_for not in (None, waits_for):
-            print(last.waits_for, file=sys.stderr)
+        if last.waits_for is not None and last.waits_for != waits_for:
+            print(plain(last.waits_for), file=sys.stderr)
         waits_for = last.waits_for
-        for entry in _news(job, last, told):
-            told = int(entry["seq"])
-            for line in failure_lines(entry):
-                print(line, file=sys.stderr)
+        for line in failures.news(last):
+            print(line, file=sys.stderr)
+    for line in failures.unfinished():
+        print(line, file=sys.stderr)
     assert last is not None
     return last
 
 
-def _news(job: Job, status: JobStatus, told: int) -> Iterator[Line]:
-    """Failures after the last one told. A job without errors is not asked for them."""
-    return job.errors(after=told) if status.errors else iter(())
+class _Failures:
+    """What fails, in words, as it happens. What a cancel left unfinished says one thing: it is told once, counted."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._told = 0
+        self._unfinished = 0
+        self._cancelled: Line = {}
+
+    def news(self, status: JobStatus) -> Iterator[str]:
+        """Since it was last asked. A job without errors is not asked for them."""
+        for entry in self._job.errors(after=self._told) if status.errors else ():
+            self._told = int(entry["seq"])
+            if entry["code"] == _CANCELLED:
+                self._unfinished += 1
+                self._cancelled = entry
+            else:
+                yield from failure_lines(entry)
+
+    def unfinished(self) -> list[str]:
+        """By a cancel, once the job has ended."""
+        if self._unfinished < 2:
+            return failure_lines(self._cancelled) if self._unfinished else []
+        where = f"{counted(self._unfinished, 'unfinished input')}: `manta job errors {self._job.id}` lists them"
+        return [plain(f"{self._cancelled['code']}: {self._cancelled['message']}  ({where})")]
 
 
 def _with_bar(job: Job, timeout_s: float | None, console: Console) -> JobStatus:
     """Drawn when something is new, never by itself: what stands still stands still."""
     rates: list[Rate] = []
-    told = 0
+    failures = _Failures(job)
     last: JobStatus | None = None
     with Live(console=console, transient=True, auto_refresh=False) as live:
         for last in job.watch(timeout_s=timeout_s, interval_s=_INTERVAL_S):
-            for entry in _news(job, last, told):
-                told = int(entry["seq"])
-                for line in failure_lines(entry):
-                    console.print(Text(line, style="" if line.startswith(" ") else "red"))
+            for line in failures.news(last):
+                console.print(Text(line, style="" if line.startswith(" ") else "red"))
             rates += [Rate() for _ in last.phases[len(rates) :]]
             for rate, phase in zip(rates, last.phases, strict=True):
                 rate.add(time.monotonic(), phase.tasks.finished)
             shown = rows(last, [rate.per_s() for rate in rates], console.width - 1)
             live.update(Group(*(Text.assemble(*row, no_wrap=True, overflow="crop") for row in shown)), refresh=True)
+    for line in failures.unfinished():
+        console.print(Text(line, style="red"))
     assert last is not None
     return last

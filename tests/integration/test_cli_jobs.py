@@ -66,6 +66,23 @@ def test_what_does_not_wait_takes_no_time_to_wait(running: RunningStore, command
     assert (refused.returncode, b"--wait is for `manta job run`" in refused.stderr) == (2, True), refused.stderr
 
 
+def test_what_a_cancel_left_unfinished_is_told_once(running: RunningStore, store: Store) -> None:
+    fill_bucket(store, "left", {f"{number:03}": b"" for number in range(100)})
+    failing = 'case "$MANTA_INPUT_OBJECT" in left/000) exit 7;; esac; sleep 3600'
+    job_id = running.manta("job", "create", "--retries", "0", "-m", failing, "s3://left/").stdout.decode().strip()
+    await_condition(lambda: store.job(job_id).status().errors == 1, "the first to fail")
+    running.manta("job", "cancel", job_id)
+    waited = running.manta("job", "wait", job_id)
+    failed, unfinished, *_ = waited.stderr.decode().splitlines()
+    assert (waited.returncode, waited.stderr.count(b"JobCancelled")) == (4, 1), waited.stderr
+    assert failed.startswith("UserTaskError: ")
+    assert unfinished == (
+        "JobCancelled: The job was cancelled by its owner.  "
+        f"(99 unfinished inputs: `manta job errors {job_id}` lists them)"
+    )
+    assert running.manta("job", "errors", job_id).stdout.count(b"JobCancelled: ") == 99
+
+
 def test_a_key_that_a_stranger_chose_moves_nobodys_cursor(running: RunningStore, store: Store) -> None:
     """Nor does it add a line of its own, or reach a terminal by way of the page."""
     key = "a\x1b[2J\n\u009bgone"
