@@ -99,6 +99,13 @@ def test_a_key_that_a_stranger_chose_moves_nobodys_cursor(running: RunningStore,
     assert text.replace("\n", "").isprintable()
 
 
+def test_days_the_wrong_way_round_used_nothing_and_are_refused(running: RunningStore) -> None:
+    refused = running.manta("account", "usage", "--from", "2026-11-24", "--to", "2026-11-23")
+    assert (refused.returncode, refused.stdout) == (1, b""), refused
+    assert refused.stderr == b"manta: `from` is a day after `to`: exchange them.\n"
+    assert running.manta("account", "usage", "--from", "2026-11-23", "--to", "2026-11-23").returncode == 0
+
+
 def test_why_a_job_was_cancelled_is_told(running: RunningStore, store: Store) -> None:
     fill_bucket(store, "failing", {f"{number}": b"" for number in range(5)})
     done = running.manta("job", "run", "--max-errors", "1", "-m", "exit 7", "s3://failing/")

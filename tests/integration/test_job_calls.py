@@ -414,6 +414,7 @@ async def test_an_account_sees_what_it_used_and_root_what_anybody_did(gateway: R
     assert (await alice.ask("GET", "/accounts/root/usage")).status == 404
     assert (await root.ask("GET", "/accounts/nobody/usage")).status == 404
     assert (await root.ask("GET", "/usage?from=yesterday")).status == 400
+    assert (await root.ask("GET", "/usage?from=2026-11-24&to=2026-11-23")).status == 400
 
 
 def root_day(gateway: RunningGateway) -> str:

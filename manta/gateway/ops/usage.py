@@ -34,6 +34,8 @@ async def _usage(context: Context, request: Request, account_id: str) -> Respons
     today = day_of(context.now_ms())
     first = _day(request, "from", today - USAGE_KEEP_DAYS)
     last = _day(request, "to", today)
+    if last < first and {"from", "to"} <= request.query.keys():
+        raise InvalidArgument("`from` is a day after `to`: exchange them.")
     days = await context.catalog.jobs.usage(account_id, max(first, today - USAGE_KEEP_DAYS), last)
     return json_response({"account": account_id, "total": _sums(days), "days": [_shown(day) for day in days]})
 
