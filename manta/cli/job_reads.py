@@ -40,6 +40,7 @@ def get(job: JobId, json: Json = False) -> None:
         output.line(f"  {words}")
 
 
+@app.command("ls", hidden=True)
 @app.command("list")
 def list_(
     state: Annotated[str | None, typer.Option(help="queued, running, done or cancelled.")] = None,

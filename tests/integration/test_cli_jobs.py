@@ -99,6 +99,11 @@ def test_a_key_that_a_stranger_chose_moves_nobodys_cursor(running: RunningStore,
     assert text.replace("\n", "").isprintable()
 
 
+def test_jobs_are_listed_by_the_name_that_objects_are(running: RunningStore) -> None:
+    listed = running.manta("job", "list", "--limit", "2")
+    assert (running.manta("job", "ls", "--limit", "2").stdout, listed.returncode) == (listed.stdout, 0)
+
+
 def test_days_the_wrong_way_round_used_nothing_and_are_refused(running: RunningStore) -> None:
     refused = running.manta("account", "usage", "--from", "2026-11-24", "--to", "2026-11-23")
     assert (refused.returncode, refused.stdout) == (1, b""), refused
