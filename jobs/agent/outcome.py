@@ -61,7 +61,7 @@ def _user_error(end: TaskEnd, message: str, *, retryable: bool = False) -> Failu
 
 
 def _exceeded_message(exceeded: Exceeded) -> str:
-    limit = f"The task wrote more than its output limit of {exceeded.limit_bytes} bytes"
+    limit = f"The task wrote more than its output limit of {_size(exceeded.limit_bytes)}"
     if exceeded.by_disk:
         share = "its share of what is free on the node's disk"
         return f"{limit}, {share}, and was ended: write less in one task, or free space on the node."
