@@ -1,6 +1,5 @@
 """What each node has for tasks, as its polls say: which of them it is to have, and which another node is to have."""
 
-import functools
 from collections.abc import Callable, Collection, Sequence
 
 from jobs.model.resources import Capacity, Needs
@@ -33,14 +32,14 @@ class Capacities:
         """What that node, of those alive, is to have; nothing that would wait for room if all is `to_begin`."""
         here = self._known.get(node_id)
         others = set(alive) - {node_id}
-        idle = {one for one in others if self._queues.free_lanes(one) > 0}
-        reserves = {one for one in others if self._queues.is_reserve_free(one)}
-        takes_tasks = functools.cache(self._takes_tasks)
+        # looked at now, not by `choose`: the catalog asks that in a thread of its own
+        idle = {one for one in others if self._queues.free_lanes(one) > 0 and self._takes_tasks(one)}
+        reserves = {one for one in others if self._queues.is_reserve_free(one) and self._takes_tasks(one)}
 
         def could_begin(needs: Needs, hosts: Sequence[str], is_idle: bool) -> bool:
             free = idle | reserves if is_idle else idle
             found = (one for one in free if not hosts or one in hosts)
-            return any(self._queues.has_room(one, needs) and takes_tasks(one) for one in found)
+            return any(self._queues.has_room(one, needs) for one in found)
 
         def choose(needs: Needs, hosts: Sequence[str], is_idle: bool) -> Choice:
             if here is not None and here.shortage(needs) is not None:

@@ -153,7 +153,7 @@ class Nodes:
         if lanes > 0 and not self._draining and await ready(request.node_id):
             now_s = self._clock.monotonic_s()
             slots = self._places.new_ids(lanes)
-            if self._places.can_copy(slots[0], request.node_id):
+            if self._places.takes_tasks(request.node_id):
                 granted = await self._jobs.lease(
                     request.node_id,
                     request.epoch,
@@ -183,7 +183,7 @@ class Nodes:
         choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
         for one in self._stragglers.for_node(request.node_id, now_s):
             (slot,) = self._places.new_ids(1)
-            if len(granted) == request.idle_lanes or not self._places.can_copy(slot, request.node_id):
+            if len(granted) == request.idle_lanes or not self._places.takes_tasks(request.node_id):
                 break
             grant = await self._jobs.lease_second(request.node_id, request.epoch, one.ref, slot, choose=choose)
             if grant is not None:

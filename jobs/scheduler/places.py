@@ -10,7 +10,6 @@ from manta.catalog.job_store import JobStore
 from manta.catalog.task_records import TaskRow
 from manta.core import limits
 from manta.core.clock import Clock
-from manta.core.errors import NotEnoughNodes, SlowDown
 from manta.core.peers import PeerSource
 
 
@@ -20,6 +19,10 @@ class Placement(Protocol):
     def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         """The further copies of a blob that is first written on `node_id`; on one to `avoid` only if there are too few
         others. NotEnoughNodes, SlowDown."""
+        ...
+
+    def takes_tasks(self, node_id: str) -> bool:
+        """Whether outputs that are first written on that node would get their copies just now."""
         ...
 
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
@@ -41,17 +44,9 @@ class Places:
         born_ms = int((self._clock.wall_s() + ahead_s) * 1000)
         return [self._make_id(born_ms) for _ in range(count)]
 
-    def can_copy(self, slot: str, node_id: str) -> bool:
-        """Whether outputs would get their copies: while not, ready tasks wait, and polls are answered all the same."""
-        try:
-            self._placement.copies(slot, node_id, limits.NODE_TOKEN_TTL_S)
-        except (NotEnoughNodes, SlowDown):
-            return False
-        return True
-
     def takes_tasks(self, node_id: str) -> bool:
-        """Whether that node is given tasks just now, as far as copies are concerned."""
-        return self.can_copy(self.new_ids(1)[0], node_id)
+        """Whether outputs would get their copies: while not, ready tasks wait, and polls are answered all the same."""
+        return self._placement.takes_tasks(node_id)
 
     def lease_of(self, grant: Granted, node_id: str, timeout_s: float) -> TaskLease:
         """A batch gets a slot for each input: the first is its own, the others are further ones (see `slots`)."""

@@ -43,6 +43,11 @@ def choose(
     return [node.node_id for node in _spread(ranked, taken)[:copies]]
 
 
+def is_enough(nodes: Sequence[Candidate], copies: int, avoid: Collection[str] = ()) -> bool:
+    """Whether `choose` finds so many."""
+    return sum(node.usable and node.node_id not in avoid for node in nodes) >= copies
+
+
 def shortage(nodes: Sequence[Candidate], copies: int) -> str | None:
     """Why no living node could give an output its copies, the first on itself and the others elsewhere; else None."""
     living = [node for node in nodes if node.alive]

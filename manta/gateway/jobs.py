@@ -44,6 +44,9 @@ class ClusterPlacement:
             for one in chosen
         )
 
+    def takes_tasks(self, node_id: str) -> bool:
+        return self._cluster.has_nodes_for(self._copies - 1, node_id)
+
     def _choose(self, node_id: str, avoid: Collection[str]) -> list[str]:
         if avoid:
             with contextlib.suppress(NotEnoughNodes, SlowDown):

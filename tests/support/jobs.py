@@ -71,5 +71,8 @@ class NoPlacement:
     def copies(self, blob_id: str, node_id: str, ttl_s: float, avoid: Collection[str] = ()) -> tuple[PeerSource, ...]:
         return ()
 
+    def takes_tasks(self, node_id: str) -> bool:
+        return True
+
     def sources(self, blob_id: str, nodes: Sequence[str], ttl_s: float) -> tuple[PeerSource, ...]:
         return tuple(PeerSource(node, f"http://{node}", "token") for node in nodes)

@@ -164,6 +164,10 @@ class Cluster:
                 raise SlowDown("Too few storage nodes take writes (full or read-only); please try again.") from None
             raise
 
+    def has_nodes_for(self, copies: int, besides: str) -> bool:
+        """Whether `choose` would find so many beside that one."""
+        return placement.is_enough(self._now(), copies, (besides,))
+
     def shortage(self, copies: int) -> str | None:
         """Why no task can start, in a sentence: no living node could give an output so many copies. None if one can."""
         return placement.shortage(self._now(), copies)
