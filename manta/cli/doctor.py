@@ -39,12 +39,12 @@ def doctor(
     json: Annotated[bool, typer.Option("--json", help="JSON lines.")] = False,
 ) -> None:
     """Check sandbox, disk, catalog and clock. Exit code 1 if something needed is missing."""
-    closed = _closed(data)
     findings = [
-        *probe(_builder(data, sandbox, runtime, readable=not closed)),
+        *probe(_builder(data, sandbox, runtime)),
         task_programs(),
         python_functions(python_runtime()),
-        *(closed or [*_disk(data), *_catalog(data)]),
+        *_disk(data),
+        *(_catalog(data) if _is_readable(data) else []),
         syncfs_errors(platform.release()),
         *_running_store(),
     ]
@@ -57,9 +57,9 @@ def doctor(
         raise typer.Exit(FAILED)
 
 
-def _builder(data: Path, sandbox: str | None, runtime: str | None, *, readable: bool) -> BuilderChoice:
-    """As asked for, else as the nodes here were last started, if it may be read."""
-    if sandbox is None and runtime is None and readable:
+def _builder(data: Path, sandbox: str | None, runtime: str | None) -> BuilderChoice:
+    """As asked for, else as the nodes here were last started, if that may be read."""
+    if sandbox is None and runtime is None and _is_readable(data):
         for file in sorted((data / "config").glob("node-*.json")):
             config = load(file, NodeConfig, supervised=True)
             return builder_choice(config.sandbox, config.runtime)
@@ -98,9 +98,17 @@ def _folder(data: Path) -> Path:
     return next(path for path in folders if os.path.exists(path))  # noqa: PTH110 - Path's raises what may not be seen
 
 
-def _closed(data: Path) -> list[Finding]:
-    """A finding if this user may not write there: then nothing else can be said of it."""
-    folder = _folder(data)
+def _is_readable(data: Path) -> bool:
+    return os.access(_folder(data), os.R_OK | os.X_OK, effective_ids=True)
+
+
+def _closed(folder: Path) -> list[Finding]:
+    """A finding if nothing can be written there."""
+    if not folder.is_dir():
+        return [Finding("data folder", False, f"{folder} is no folder", "Name a folder by --data.")]
+    if os.statvfs(folder).f_flag & os.ST_RDONLY:
+        remedy = "The kernel's log says why, if it was an error: mend that, and mount the file system for writing."
+        return [Finding("data folder", False, f"{folder} lies on a file system that is mounted read-only", remedy)]
     if os.access(folder, os.W_OK | os.X_OK, effective_ids=True):
         return []
     seen = f"{folder} is not writable for this user (number {os.geteuid()})"
@@ -120,8 +128,7 @@ def _disk(data: Path) -> list[Finding]:
             f"{output.size_text(usage.free)} of {output.size_text(usage.total)} at {folder}",
             f"Nodes refuse writes below {output.size_text(reserve)}: free space or use another disk.",
         ),
-        _extended_attributes(folder),
-        _sync_time(folder),
+        *(_closed(folder) or [_extended_attributes(folder), _sync_time(folder)]),
     ]
 
 
@@ -169,7 +176,7 @@ def _catalog(data: Path) -> list[Finding]:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY)
         try:
-            answer = str(next(iter(connection.execute("PRAGMA quick_check(1)")))[0])
+            answer = " ".join(str(next(iter(connection.execute("PRAGMA quick_check(1)")))[0]).splitlines())
         finally:
             connection.close()
     except apsw.Error as error:

@@ -179,7 +179,7 @@ def _typed(name: str, value: str) -> float | str:
         return value
     if not value.isdecimal():
         raise InvalidArgument(f"{name} is a whole number, not {_cut(repr(value))}.")
-    if len(value) > _INTEGER_MAX_DIGITS:  # of thousands Python reads none, and no clock holds hundreds
+    if len(value.lstrip("0")) > _INTEGER_MAX_DIGITS:  # of thousands Python reads none, and no clock holds hundreds
         raise InvalidArgument(f"{name} has at most {_INTEGER_MAX_DIGITS} digits, not {len(value):,}.")
     return int(value)
 
@@ -190,7 +190,7 @@ def _number(value: str) -> float:
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
-        raise InvalidArgument(f"--cpus is a number such as 0.5 or 2, not {value!r}.")
+        raise InvalidArgument(f"--cpus is a number such as 0.5 or 2, not {_cut(repr(value))}.")
     return number
 
 

@@ -1,5 +1,5 @@
 """A job as one HTML page that stands alone: no script, nothing loaded from elsewhere, every word escaped,
-for a terminal too. Pure."""
+also what would move the cursor of a terminal. Pure."""
 
 import json
 from collections.abc import Iterable, Iterator
@@ -9,7 +9,7 @@ from itertools import islice
 from manta.cli.job_tasks import end_text, moment_s, ranged
 from manta.cli.job_timeline import STYLE, timeline
 from manta.cli.output import size_text
-from manta.cli.plain import plain, plain_json
+from manta.cli.plain import is_harmless, plain, plain_json
 from manta.sdk.following import Line
 from manta.sdk.jobs import JobStatus, PhaseStatus
 
@@ -66,8 +66,8 @@ def page(
         _outputs(outputs, status.outputs),
         _document(document),
     ]
-    lines = "\n".join(part for part in parts if part).split("\n")
-    return "\n".join(map(plain, lines)) + "\n"
+    text = "\n".join(part for part in parts if part).replace("\r\n", "\n")
+    return "\n".join(plain(line, is_harmless) for line in text.split("\n")) + "\n"
 
 
 def _moment(text: str | None) -> str:
@@ -156,7 +156,7 @@ def _outputs(outputs: Iterable[Line], count: int) -> str:
 
 def _document(told: Line) -> str:
     lines = json.dumps(told["document"], indent=2, ensure_ascii=False).split("\n")
-    text = "\n".join(map(plain_json, lines))
+    text = "\n".join(plain_json(line, is_harmless) for line in lines)
     more = '<p class="soft">It has more inputs than these.</p>' if told["more_inputs"] else ""
     return f"<h2>Document</h2>{more}<pre>{escape(text)}</pre>"
 

@@ -74,9 +74,38 @@ def test_a_data_folder_of_another_user_is_one_finding(tmp_path: Path, inside: st
         )  # fmt: skip
     findings = {one["what"]: one for one in map(json.loads, done.stdout.splitlines())}
     assert done.returncode == 1, done
-    assert not {"extended attributes", "fsync", "catalog"} & findings.keys(), findings
+    assert not {"extended attributes", "fsync"} & findings.keys(), findings
+    assert ("catalog" in findings) == (mode == 0o755), "what may be read is looked at"
     assert f"{folder} is not writable for this user" in findings["data folder"]["seen"]
     assert "it belongs to (number 0)" in findings["data folder"]["remedy"]
+
+
+def test_a_data_folder_on_a_disk_that_is_mounted_read_only_is_said_to_be_and_what_it_holds_is_checked(
+    tmp_path: Path,
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount")
+    script = """set -e; mount -t tmpfs none "$1"; touch "$1/catalog.db"; mount -o remount,ro "$1"
+        exec "$2" -m manta.cli.main doctor --json --data "$1" """
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", script, "sh", tmp_path, sys.executable],
+        env=clean_environment(tmp_path), cwd="/", capture_output=True, check=False,
+    )  # fmt: skip
+    findings = {one["what"]: one for one in map(json.loads, done.stdout.splitlines())}
+    assert done.returncode == 1, done
+    assert findings["data folder"]["seen"] == f"{tmp_path} lies on a file system that is mounted read-only"
+    assert findings["catalog"]["ok"]
+    assert "fsync" not in findings
+
+
+def test_a_file_is_no_data_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = subprocess.run(
+        [sys.executable, "-m", "manta.cli.main", "doctor", "--data", str(tmp_path / "file")],
+        env=clean_environment(tmp_path), capture_output=True, check=False, text=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert f"{tmp_path / 'file'} is no folder" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from html.parser import HTMLParser
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +64,18 @@ def _tags(text: str) -> list[tuple[str, tuple[str, ...]]]:
 @given(st.text(alphabet=st.sampled_from("<>\"'&/=abc script")))
 def test_nothing_in_a_job_becomes_markup(text: str) -> None:
     assert _tags(text + "x") == _tags("x")
+
+
+@pytest.mark.parametrize("name", ["می\u200cخواهم.txt", "👨\u200d👩\u200d👧.jpg", "soft\u00adhyphen", "\U0001fae8"])
+def test_names_of_people_s_own_letters_and_pictures_stay_as_they_are(name: str) -> None:
+    assert name in page(_job(name), _document("x"), [], [], [], 0.0)
+
+
+@pytest.mark.parametrize(("name", "told"), [("a\x1b[2Jb", "a\\x1b[2Jb"), ("a\u202egpj.b", "a\\x202egpj.b")])
+def test_what_moves_a_cursor_or_turns_a_line_is_written_out(name: str, told: str) -> None:
+    text = page(_job(name), _document(name), [], [], [], 0.0)
+    assert told in text
+    assert not {"\x1b", "\u202e"} & set(text)
 
 
 def test_the_document_is_there_whole_and_says_when_there_is_more() -> None:
