@@ -180,11 +180,11 @@ class Nodes:
         """Lanes that nothing else is ready for may try what runs much too long elsewhere."""
         granted: list[Granted] = []
         now_s = self._clock.monotonic_s()
-        choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
         for one in self._stragglers.for_node(request.node_id, now_s):
             (slot,) = self._places.new_ids(1)
             if len(granted) == request.idle_lanes or not self._places.takes_tasks(request.node_id):
                 break
+            choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
             grant = await self._jobs.lease_second(request.node_id, request.epoch, one.ref, slot, choose=choose)
             if grant is not None:
                 granted.append(grant)
@@ -198,16 +198,15 @@ class Nodes:
 
     def _recalled(self, request: LeaseRequest) -> tuple[AttemptRef, ...]:
         """One that waits for room on the node, once another node could begin it at once."""
-        if request.reserve:
-            return ()
         now_s = self._clock.monotonic_s()
+        waiting = self._attempts.waiting(request.node_id, now_s - limits.RECALL_S)
+        if request.reserve or not waiting:
+            return ()
         choose = self._capacities.choose_for(request.node_id, self.liveness.alive(now_s))
-        for one in self._attempts.waiting(request.node_id, now_s - limits.RECALL_S):
-            if (
-                now_s - one.recalled_s > limits.RECALL_AGAIN_S
-                and one.needs is not None
-                and choose(one.needs, one.hosts, False) is Choice.LATER
-            ):
+        for one in waiting:
+            if one.needs is None or now_s - one.recalled_s <= limits.RECALL_AGAIN_S:
+                continue
+            if choose(one.needs, one.hosts, False) is Choice.LATER:
                 one.recalled_s = now_s
                 return (one.ref,)
         return ()

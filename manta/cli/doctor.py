@@ -61,6 +61,8 @@ def _builder(data: Path, sandbox: str | None, runtime: str | None) -> BuilderCho
     """As asked for, else as the nodes here were last started, if that may be read."""
     if sandbox is None and runtime is None and _is_readable(data):
         for file in sorted((data / "config").glob("node-*.json")):
+            if not os.access(file, os.R_OK, effective_ids=True):
+                continue
             config = load(file, NodeConfig, supervised=True)
             return builder_choice(config.sandbox, config.runtime)
     return builder_choice(sandbox or ("oci" if runtime else "bubblewrap"), runtime)
@@ -179,8 +181,11 @@ def _catalog(data: Path) -> list[Finding]:
             answer = " ".join(str(next(iter(connection.execute("PRAGMA quick_check(1)")))[0]).splitlines())
         finally:
             connection.close()
-    except apsw.Error as error:
+    except (apsw.CorruptError, apsw.NotADBError) as error:
         answer = str(error)
+    except apsw.Error as error:  # also a sound one needs files beside it, which this user or disk may not allow
+        remedy = "Run the doctor as the user that the store runs as, where the folder can be written."
+        return [Finding("catalog", False, f"not checked: {error}", remedy, required=False)]
     return [Finding("catalog", answer == "ok", answer, remedy)]
 
 

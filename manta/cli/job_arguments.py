@@ -179,9 +179,10 @@ def _typed(name: str, value: str) -> float | str:
         return value
     if not value.isdecimal():
         raise InvalidArgument(f"{name} is a whole number, not {_cut(repr(value))}.")
-    if len(value.lstrip("0")) > _INTEGER_MAX_DIGITS:  # of thousands Python reads none, and no clock holds hundreds
-        raise InvalidArgument(f"{name} has at most {_INTEGER_MAX_DIGITS} digits, not {len(value):,}.")
-    return int(value)
+    digits = value.lstrip("0") or "0"
+    if len(digits) > _INTEGER_MAX_DIGITS:  # of thousands Python reads none, and no clock holds hundreds
+        raise InvalidArgument(f"{name} has at most {_INTEGER_MAX_DIGITS} digits, not {len(digits):,}.")
+    return int(digits)
 
 
 def _number(value: str) -> float:

@@ -14,7 +14,7 @@ def is_shown(char: str) -> bool:
 
 def is_harmless(char: str) -> bool:
     """On a page, which joins letters and pictures by marks that a terminal knows nothing of."""
-    return char == "\t" or (unicodedata.category(char) != "Cc" and char not in _TURNS)
+    return char == "\t" or (unicodedata.category(char) not in ("Cc", "Cs") and char not in _TURNS)
 
 
 def plain(text: str, shown: Callable[[str], bool] = is_shown) -> str:

@@ -43,9 +43,13 @@ def choose(
     return [node.node_id for node in _spread(ranked, taken)[:copies]]
 
 
-def is_enough(nodes: Sequence[Candidate], copies: int, avoid: Collection[str] = ()) -> bool:
-    """Whether `choose` finds so many."""
-    return sum(node.usable and node.node_id not in avoid for node in nodes) >= copies
+def usable_ids(nodes: Sequence[Candidate]) -> frozenset[str]:
+    return frozenset(node.node_id for node in nodes if node.usable)
+
+
+def is_enough(usable: Collection[str], copies: int, besides: str) -> bool:
+    """Whether `choose` finds so many of them beside that one."""
+    return len(usable) - (besides in usable) >= copies
 
 
 def shortage(nodes: Sequence[Candidate], copies: int) -> str | None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from manta.core.errors import NotEnoughNodes
-from manta.core.placement import Candidate, choose, is_enough, shortage
+from manta.core.placement import Candidate, choose, is_enough, shortage, usable_ids
 
 _candidates = st.lists(
     st.builds(
@@ -81,7 +81,7 @@ def test_a_shortage_is_told_while_no_living_node_finds_others_for_its_copies(
 
     found = {node.node_id: finds(node) for node in nodes}
     assert (shortage(nodes, copies) is None) == any(found[node.node_id] for node in nodes if node.alive)
-    assert found == {node.node_id: is_enough(nodes, copies - 1, (node.node_id,)) for node in nodes}
+    assert found == {node.node_id: is_enough(usable_ids(nodes), copies - 1, node.node_id) for node in nodes}
 
 
 @pytest.mark.parametrize(

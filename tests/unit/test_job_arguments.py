@@ -112,6 +112,10 @@ def test_mistakes_are_named(arguments: list[str], said: str) -> None:
         parse(arguments)
 
 
+def test_zeros_before_a_number_say_nothing_however_many() -> None:
+    assert parse(["-m", "wc", "--retries", "0" * 5000 + "5"]).phases == [{"type": "map", "exec": "wc", "retries": 5}]
+
+
 def test_with_one_phase_options_may_follow_it() -> None:
     assert parse(["-m", "wc", "--memory", "1M", "s3://b/"]).phases == [{"type": "map", "exec": "wc", "memory": "1M"}]
 

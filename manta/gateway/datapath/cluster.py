@@ -86,6 +86,7 @@ class Cluster:
         self._uniform = uniform
         self._members: dict[str, Member] = {}
         self._candidates: list[Candidate] | None = None
+        self._usable: frozenset[str] = frozenset()
         self._refresher: asyncio.Task[None] | None = None
         self._refreshing = asyncio.Lock()
         self._refreshed_s = float("-inf")
@@ -166,7 +167,8 @@ class Cluster:
 
     def has_nodes_for(self, copies: int, besides: str) -> bool:
         """Whether `choose` would find so many beside that one."""
-        return placement.is_enough(self._now(), copies, (besides,))
+        self._now()
+        return placement.is_enough(self._usable, copies, besides)
 
     def shortage(self, copies: int) -> str | None:
         """Why no task can start, in a sentence: no living node could give an output so many copies. None if one can."""
@@ -175,6 +177,7 @@ class Cluster:
     def _now(self) -> list[Candidate]:
         if self._candidates is None:
             self._candidates = [member.candidate() for member in self._members.values()]
+            self._usable = placement.usable_ids(self._candidates)
         return self._candidates
 
     def source(self, node_id: str, blob_id: str, ttl_s: float = NODE_TOKEN_TTL_S) -> PeerSource:
